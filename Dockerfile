@@ -1,0 +1,65 @@
+# One recipe for every image. Each service is a final stage of its own: docker build --target order .
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+COPY . .
+ENV SQLX_OFFLINE=true
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked --workspace --bins \
+    && mkdir /out \
+    && cd target/release \
+    && cp order payment inventory notification analytics payment-provider shop /out/
+
+FROM debian:bookworm-slim AS base
+RUN useradd --system --shell /usr/sbin/nologin saga
+WORKDIR /
+USER saga
+
+FROM base AS service
+COPY deploy/ready.sh /usr/local/bin/ready
+HEALTHCHECK --interval=3s --timeout=3s --start-period=60s --retries=3 CMD ["ready"]
+
+FROM service AS order
+COPY --from=build /out/order /usr/local/bin/
+ENV HTTP_LISTEN=0.0.0.0:8081
+EXPOSE 8081
+CMD ["order"]
+
+FROM service AS payment
+COPY --from=build /out/payment /usr/local/bin/
+ENV HTTP_LISTEN=0.0.0.0:8082
+EXPOSE 8082
+CMD ["payment"]
+
+FROM service AS inventory
+COPY --from=build /out/inventory /usr/local/bin/
+ENV HTTP_LISTEN=0.0.0.0:8083
+EXPOSE 8083
+CMD ["inventory"]
+
+FROM service AS notification
+COPY --from=build /out/notification /usr/local/bin/
+ENV HTTP_LISTEN=0.0.0.0:8084
+EXPOSE 8084
+CMD ["notification"]
+
+FROM service AS analytics
+COPY --from=build /out/analytics /usr/local/bin/
+ENV HTTP_LISTEN=0.0.0.0:8085
+EXPOSE 8085
+CMD ["analytics"]
+
+FROM service AS payment-provider
+COPY --from=build /out/payment-provider /usr/local/bin/
+# A new volume takes its owner from the folder in the image.
+USER root
+RUN install --directory --owner=saga /var/lib/payment-provider
+USER saga
+ENV HTTP_LISTEN=0.0.0.0:8090 JOURNAL_PATH=/var/lib/payment-provider/journal.jsonl
+EXPOSE 8090
+CMD ["payment-provider"]
+
+FROM base AS shop
+COPY --from=build /out/shop /usr/local/bin/
+ENTRYPOINT ["shop"]

@@ -1,0 +1,123 @@
+//! How a service reaches the broker, and how much it takes at once.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use lapin::uri::AMQPUri;
+use secrecy::SecretString;
+use url::Url;
+
+/// The broker's part of a service's configuration.
+#[derive(Debug, Clone, clap::Args)]
+pub struct BrokerConfig {
+    /// URL of the broker with user, password and vhost, such as amqp://order:secret@localhost:5672/shop.
+    #[arg(long, env = "AMQP_URL", hide_env_values = true, value_parser = amqp_url)]
+    pub amqp_url: SecretString,
+
+    /// URL of the broker's management API with user and password, such as http://order:secret@localhost:15672;
+    /// readiness asks it whether this service's bindings are there.
+    #[arg(long, env = "RABBITMQ_MANAGEMENT_URL", hide_env_values = true, value_parser = management_url)]
+    pub management_url: SecretString,
+
+    /// How many messages are handled in one transaction at the most; twice as many are prefetched.
+    #[arg(long, env = "CONSUMER_BATCH", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub batch: u16,
+
+    /// How long a message that fails waits before each further attempt; after the last it is a dead letter.
+    /// Part of the topology: the same for `shop topology apply` and the service.
+    #[arg(long, env = "RETRY_DELAYS", default_value = "1s,10s,60s")]
+    pub retry_delays: RetryDelays,
+}
+
+/// The delays of the retry rungs, at least one, each of whole milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetryDelays(Vec<Duration>);
+
+impl RetryDelays {
+    /// The delays in the order in which they are used.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Duration] {
+        &self.0
+    }
+}
+
+impl Default for RetryDelays {
+    fn default() -> Self {
+        Self([1, 10, 60].map(Duration::from_secs).to_vec())
+    }
+}
+
+impl FromStr for RetryDelays {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let delays = text.split(',').map(|part| runtime::config::duration(part.trim()));
+        let delays: Vec<Duration> = delays.collect::<Result<_, _>>()?;
+        if delays.iter().any(|delay| delay.as_millis() == 0) {
+            return Err(format!("{text:?} has a delay of 0: give delays of 1ms or more, such as 1s,10s,60s"));
+        }
+        Ok(Self(delays))
+    }
+}
+
+impl fmt::Display for RetryDelays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.0.iter().map(|delay| delay_name(*delay)).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+/// The parsers' own errors may repeat a part of the URL; the password must not reach a log.
+fn amqp_url(text: &str) -> Result<SecretString, String> {
+    if !text.starts_with("amqp://") && !text.starts_with("amqps://") {
+        return Err("it does not begin with amqp://".to_owned());
+    }
+    text.parse::<AMQPUri>().map_err(|_| "it is not a valid URL".to_owned())?;
+    Ok(SecretString::from(text))
+}
+
+fn management_url(text: &str) -> Result<SecretString, String> {
+    if !text.starts_with("http://") && !text.starts_with("https://") {
+        return Err("it does not begin with http://".to_owned());
+    }
+    text.parse::<Url>().map_err(|_| "it is not a valid URL".to_owned())?;
+    Ok(SecretString::from(text))
+}
+
+/// How a delay stands in the name of its queue: `10s`, or `250ms` when it is not of whole seconds.
+#[must_use]
+pub fn delay_name(delay: Duration) -> String {
+    match delay.subsec_millis() {
+        0 => format!("{}s", delay.as_secs()),
+        _ => format!("{}ms", delay.as_millis()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_read_and_shown_alike() {
+        for text in ["1s,10s,60s", "250ms", "20ms,1s"] {
+            assert_eq!(text.parse::<RetryDelays>().expect(text).to_string(), text);
+        }
+        assert_eq!("1m".parse::<RetryDelays>().expect("a minute").to_string(), "60s");
+        for text in ["", "0s", "1s,,2s", "fast"] {
+            assert!(text.parse::<RetryDelays>().is_err(), "{text:?}");
+        }
+    }
+    #[test]
+    fn a_url_of_another_kind_is_refused_without_showing_its_secret() {
+        assert!(amqp_url("amqp://order:hush@localhost/shop").is_ok());
+        assert!(management_url("http://order:hush@localhost:15672").is_ok());
+        for (url, parse) in [
+            ("http://order:hush@localhost", amqp_url as fn(&str) -> _),
+            ("amqp://order:hush@local host", amqp_url),
+            ("amqp://order:hush@localhost", management_url),
+            ("http://order:hush@local host", management_url),
+        ] {
+            let refusal = parse(url).expect_err(url);
+            assert!(refusal.starts_with("it ") && !refusal.contains("hush"), "{refusal}");
+        }
+    }
+}

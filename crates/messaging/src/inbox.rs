@@ -1,0 +1,24 @@
+//! The inbox: the ids of the messages that are in effect, kept in the transaction that puts them there.
+
+use std::collections::HashSet;
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// Enters the ids and gives back those that are new. The others are in effect already.
+///
+/// # Errors
+/// The database's.
+pub async fn enter(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<HashSet<Uuid>> {
+    // In id order: two replicas that enter the same ids in different orders would deadlock.
+    let fresh = sqlx::query_scalar!(
+        "insert into messaging.inbox (event_id)
+         select event_id from unnest($1::uuid[]) as new (event_id) order by event_id
+         on conflict do nothing
+         returning event_id",
+        ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(fresh.into_iter().collect())
+}

@@ -1,0 +1,369 @@
+//! Work that talks to the outside: a durable queue in the service's database.
+//!
+//! A job is a row that a transaction writes. A worker claims it by moving its `run_at` past the lease, calls the
+//! outside with no transaction open, and records the outcome in a transaction that deletes the row. A job that was
+//! recorded before, by a worker whose lease ran out, is not recorded again. What a call does must therefore be
+//! harmless to repeat: the job's id, or a key in its payload, is there to tell the other side.
+
+use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, time::Duration};
+
+use events::TraceContext;
+use futures::FutureExt;
+use runtime::health::Health;
+use serde_json::Value;
+use sqlx::{PgConnection, PgPool};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
+use uuid::Uuid;
+
+use crate::failure::{Failure, HandlerError};
+use crate::outbox::{Effects, Origin, Outbox};
+use crate::trace;
+
+/// The net under the wake-up, and the clock of jobs that run again.
+const POLL: Duration = Duration::from_millis(250);
+/// How long an outcome waits for those of other calls in flight, to be recorded in one transaction.
+const LINGER: Duration = Duration::from_millis(5);
+const RECORD_BACKOFF_CAP: Duration = Duration::from_secs(2);
+/// How long a shutdown waits for calls in flight; what is not back by then runs again after its lease.
+const DRAIN: Duration = Duration::from_secs(7);
+
+/// A job to do after the commit.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// Its id.
+    pub id: Uuid,
+    /// The queue that its worker serves.
+    pub queue: &'static str,
+    /// The aggregate that it is about.
+    pub key: Uuid,
+    /// What the worker needs to know.
+    pub payload: Value,
+    /// What caused it.
+    pub origin: Origin,
+}
+
+/// A job that is claimed.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Its id.
+    pub id: Uuid,
+    /// The aggregate that it is about.
+    pub key: Uuid,
+    /// What the worker needs to know.
+    pub payload: Value,
+    /// How often it was claimed, this time included: 1 at the first.
+    pub attempts: i32,
+    cause: Option<Uuid>,
+    trace: TraceContext,
+}
+
+impl Job {
+    /// The origin of what its outcome causes.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        Origin { cause: self.cause, trace: self.trace.clone() }
+    }
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub enum Call<T> {
+    /// Definitely: this is to be recorded.
+    Done(T),
+    /// Unknown, or refused for now: the same job runs again after a backoff.
+    Again(String),
+}
+
+/// What a service does for its jobs.
+pub trait Worker: Send + Sync + 'static {
+    /// What a call comes to.
+    type Outcome: Send + Sync + 'static;
+
+    /// Talks to the outside. No transaction is open. A panic counts as [`Call::Again`].
+    fn call(&self, job: &Job) -> impl Future<Output = Call<Self::Outcome>> + Send;
+
+    /// Records outcomes of jobs that were not recorded before, in the given transaction, in which their rows are
+    /// deleted.
+    fn record(
+        &self,
+        conn: &mut PgConnection,
+        outcomes: &[(Job, Self::Outcome)],
+    ) -> impl Future<Output = Result<Effects, HandlerError>> + Send;
+}
+
+/// How a queue's jobs are run.
+#[derive(Debug, Clone)]
+pub struct JobSettings {
+    /// The queue's name.
+    pub queue: &'static str,
+    /// Calls in flight at once, at the most.
+    pub concurrency: usize,
+    /// How long a claimed job is left alone: longer than any call takes.
+    pub lease: Duration,
+    /// The ceiling of the first backoff of a job that runs again.
+    pub backoff_base: Duration,
+    /// The ceiling of every backoff.
+    pub backoff_cap: Duration,
+}
+
+/// The worker of one queue.
+pub struct JobRunner<W> {
+    /// How to run.
+    pub settings: JobSettings,
+    /// The service's database.
+    pub pool: PgPool,
+    /// The service's outbox.
+    pub outbox: Outbox,
+    /// Where readiness is told.
+    pub health: Health,
+    /// What to do.
+    pub worker: std::sync::Arc<W>,
+}
+
+type Calls<T> = JoinSet<(Job, Call<T>)>;
+
+impl<W: Worker> JobRunner<W> {
+    /// Runs jobs until the shutdown; calls in flight are waited for and recorded.
+    ///
+    /// # Errors
+    /// None; it goes on after every failure. The signature is that of a task.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let mut calls = Calls::new();
+        let mut due = true;
+        while !shutdown.is_cancelled() {
+            let free = self.settings.concurrency.saturating_sub(calls.len());
+            if due && free > 0 {
+                // As many as asked for: there may be more, to claim once a call has ended.
+                due = self.claim_and_start(free, &mut calls).await == free;
+            }
+            let free = self.settings.concurrency > calls.len();
+            tokio::select! {
+                Some(ended) = calls.join_next() => self.finish(ended.ok(), &mut calls).await,
+                () = self.outbox.job_added.notified(), if free => due = true,
+                () = tokio::time::sleep(POLL) => due = true,
+                () = shutdown.cancelled() => {}
+            }
+        }
+        let drained = async {
+            while let Some(ended) = calls.join_next().await {
+                self.finish(ended.ok(), &mut calls).await;
+            }
+        };
+        // What is not back in time runs again after its lease, in this process's successor.
+        let _ = tokio::time::timeout(DRAIN, drained).await;
+        Ok(())
+    }
+
+    /// Claims jobs, starts their calls, and says how many those are.
+    async fn claim_and_start(&self, free: usize, calls: &mut Calls<W::Outcome>) -> usize {
+        let claimed = claim(&self.pool, &self.settings, free).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, queue = self.settings.queue, "no jobs could be claimed");
+            Vec::new()
+        });
+        let count = claimed.len();
+        claimed.into_iter().for_each(|job| self.start(calls, job));
+        count
+    }
+
+    fn start(&self, calls: &mut Calls<W::Outcome>, mut job: Job) {
+        let worker = self.worker.clone();
+        let span = tracing::info_span!(
+            "job",
+            otel.name = format!("process {}", self.settings.queue),
+            otel.kind = "internal",
+            queue = self.settings.queue,
+            job_id = %job.id,
+            attempts = job.attempts,
+        );
+        job.trace = trace::continue_in(&span, &job.trace);
+        let call = async move {
+            let called = AssertUnwindSafe(worker.call(&job)).catch_unwind().await;
+            let outcome =
+                called.unwrap_or_else(|panic| Call::Again(Failure::from_panic(panic.as_ref()).to_string()));
+            (job, outcome)
+        };
+        calls.spawn(call.instrument(span));
+    }
+
+    /// Records a call that ended, and with it every other that ends in a moment.
+    async fn finish(&self, first: Option<(Job, Call<W::Outcome>)>, calls: &mut Calls<W::Outcome>) {
+        let mut ended: Vec<_> = first.into_iter().collect();
+        let end = Instant::now() + LINGER;
+        while let Ok(Some(next)) = timeout_at(end, calls.join_next()).await {
+            ended.extend(next.ok());
+        }
+        let (mut done, mut again) = (Vec::new(), Vec::new());
+        for (job, call) in ended {
+            match call {
+                Call::Done(outcome) => done.push((job, outcome)),
+                Call::Again(reason) => again.push((job, reason)),
+            }
+        }
+        self.put_back(&again).await;
+        let Err(failure) = self.record_patiently(&mut done).await else {
+            return;
+        };
+        if let [(job, _)] = done.as_slice() {
+            self.put_back(&[(job.clone(), failure)]).await;
+            return;
+        }
+        for outcome in done {
+            let mut alone = vec![outcome];
+            if let Err(failure) = self.record_patiently(&mut alone).await {
+                let failed: Vec<_> = alone.into_iter().map(|(job, _)| (job, failure.clone())).collect();
+                self.put_back(&failed).await;
+            }
+        }
+    }
+
+    /// Records outcomes, waiting out what time heals; fails with the reason of what does not.
+    async fn record_patiently(&self, done: &mut Vec<(Job, W::Outcome)>) -> Result<(), String> {
+        let mut attempt = 0;
+        while !done.is_empty() {
+            match self.record(done).await {
+                Ok(()) => break,
+                Err(Failure::Message(reason)) => return Err(reason),
+                Err(failure) => {
+                    tracing::warn!(%failure, queue = self.settings.queue, "outcomes wait to be recorded");
+                    tokio::time::sleep(runtime::retry::backoff(attempt, POLL, RECORD_BACKOFF_CAP)).await;
+                    attempt += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn record(&self, done: &mut Vec<(Job, W::Outcome)>) -> Result<(), Failure> {
+        let ids: Vec<Uuid> = done.iter().map(|(job, _)| job.id).collect();
+        let mut tx = self.pool.begin().await?;
+        let mut open: HashSet<Uuid> = take(&mut tx, &ids).await?.into_iter().collect();
+        // Each once: a worker whose lease ran out may have claimed its own job again.
+        done.retain(|(job, _)| open.remove(&job.id));
+        if done.is_empty() {
+            return Ok(());
+        }
+        let recorded = AssertUnwindSafe(self.worker.record(&mut tx, done)).catch_unwind();
+        let effects = match recorded.await {
+            Ok(recorded) => recorded?,
+            Err(panic) => return Err(Failure::from_panic(panic.as_ref())),
+        };
+        self.outbox.commit(tx, effects).await?;
+        Ok(())
+    }
+
+    async fn put_back(&self, jobs: &[(Job, String)]) {
+        if jobs.is_empty() {
+            return;
+        }
+        for (job, reason) in jobs {
+            tracing::warn!(job_id = %job.id, attempts = job.attempts, reason, "a job runs again later");
+        }
+        // When this fails they run again all the same, after their lease.
+        if let Err(error) = postpone(&self.pool, &self.settings, jobs).await {
+            tracing::warn!(%error, "jobs wait for the end of their lease");
+        }
+    }
+}
+
+/// Writes jobs in the given transaction.
+pub(crate) async fn insert(conn: &mut PgConnection, jobs: &[NewJob]) -> sqlx::Result<()> {
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
+    let queues: Vec<_> = jobs.iter().map(|job| job.queue.to_owned()).collect();
+    let keys: Vec<_> = jobs.iter().map(|job| job.key).collect();
+    let payloads: Vec<_> = jobs.iter().map(|job| job.payload.clone()).collect();
+    let causes: Vec<_> = jobs.iter().map(|job| job.origin.cause).collect();
+    let parents: Vec<_> = jobs.iter().map(|job| job.origin.trace.traceparent.clone()).collect();
+    let states: Vec<_> = jobs.iter().map(|job| job.origin.trace.tracestate.clone()).collect();
+    sqlx::query!(
+        "insert into messaging.jobs (id, queue, key, payload, cause, traceparent, tracestate)
+         select * from unnest($1::uuid[], $2::text[], $3::uuid[], $4::jsonb[], $5::uuid[], $6::text[], $7::text[])",
+        &ids,
+        &queues,
+        &keys,
+        &payloads,
+        &causes as &[Option<Uuid>],
+        &parents as &[Option<String>],
+        &states as &[Option<String>],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Claims as many due jobs as are free to run. The array is made once; a subquery that is joined may be run again for
+/// every row, and would claim more than its limit each time.
+async fn claim(pool: &PgPool, settings: &JobSettings, free: usize) -> sqlx::Result<Vec<Job>> {
+    if free == 0 {
+        return Ok(Vec::new());
+    }
+    let claimed = sqlx::query!(
+        "update messaging.jobs
+         set run_at = now() + make_interval(secs => $3), attempts = attempts + 1
+         where id = any(array(
+             select id from messaging.jobs where queue = $1 and run_at <= now()
+             order by run_at limit $2 for update skip locked
+         ))
+         returning id, key, payload, attempts, cause, traceparent, tracestate",
+        settings.queue,
+        i64::try_from(free).unwrap_or(i64::MAX),
+        settings.lease.as_secs_f64(),
+    )
+    .fetch_all(pool)
+    .await?;
+    let jobs = claimed.into_iter().map(|row| Job {
+        id: row.id,
+        key: row.key,
+        payload: row.payload,
+        attempts: row.attempts,
+        cause: row.cause,
+        trace: TraceContext { traceparent: row.traceparent, tracestate: row.tracestate },
+    });
+    Ok(jobs.collect())
+}
+
+/// Deletes the jobs in the transaction that records them, and says which were still there. It goes by the index, in the
+/// order of the ids, so that two workers with the same jobs do not deadlock.
+async fn take(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!("delete from messaging.jobs where id = any($1) returning id", ids)
+        .fetch_all(conn)
+        .await
+}
+
+/// Sets when the jobs run again. One that was claimed anew meanwhile, since its lease ran out, is left to its claimer.
+async fn postpone(pool: &PgPool, settings: &JobSettings, jobs: &[(Job, String)]) -> sqlx::Result<()> {
+    let ids: Vec<_> = jobs.iter().map(|(job, _)| job.id).collect();
+    let reasons: Vec<_> = jobs.iter().map(|(_, reason)| reason.clone()).collect();
+    let waits: Vec<_> = jobs
+        .iter()
+        .map(|(job, _)| {
+            let attempt = u32::try_from(job.attempts - 1).unwrap_or_default();
+            runtime::retry::backoff(attempt, settings.backoff_base, settings.backoff_cap).as_secs_f64()
+        })
+        .collect();
+    let attempts: Vec<_> = jobs.iter().map(|(job, _)| job.attempts).collect();
+    sqlx::query!(
+        "update messaging.jobs as job
+         set run_at = now() + make_interval(secs => later.wait), last_error = later.reason
+         from unnest($1::uuid[], $2::float8[], $3::text[], $4::integer[]) as later (id, wait, reason, attempts)
+         where job.id = later.id and job.attempts = later.attempts",
+        &ids,
+        &waits,
+        &reasons,
+        &attempts,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// The spans of the current call, for a worker that hands its trace on over HTTP.
+#[must_use]
+pub fn current_trace() -> TraceContext {
+    trace::context_of(&Span::current())
+}

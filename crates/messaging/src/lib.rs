@@ -1,0 +1,48 @@
+//! RabbitMQ and Postgres, made into one promise: what a transaction announced is published at least once, and
+//! what is delivered takes effect exactly once.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`outbox`] | writes events in the business transaction |
+//! | [`relay`] | publishes what the outbox holds, and deletes what the broker confirmed |
+//! | [`consumer`] | takes a batch of messages, and gives it to a [`Handler`] in one transaction with its [`inbox`] |
+//! | [`failure`] | says which failures to wait out, to repeat, or to put aside |
+//! | [`jobs`] | work that talks to the outside, from a durable queue, outside any transaction |
+//! | [`stream`] | reads the log of all events, its offset kept in the reader's transaction |
+//! | [`idempotency`] | the inbox of the HTTP side |
+//! | [`topology`], [`definitions`] | what the broker must hold, and who may do what there |
+//!
+//! A handler cannot publish: it returns [`Effects`], and they are written in its own transaction. Nothing outside
+//! this crate knows lapin.
+
+pub mod broker;
+pub mod config;
+pub mod consumer;
+pub mod definitions;
+pub mod failure;
+pub mod idempotency;
+pub mod inbox;
+pub mod jobs;
+mod metrics;
+pub mod node;
+pub mod outbox;
+pub mod prune;
+pub mod publisher;
+pub mod readiness;
+pub mod relay;
+pub mod retry;
+pub mod stream;
+pub mod topology;
+mod trace;
+
+pub use broker::Broker;
+pub use config::BrokerConfig;
+pub use consumer::{Consumer, Delivery, Handler};
+pub use failure::HandlerError;
+pub use jobs::{Call, Job, NewJob, Worker};
+pub use node::Node;
+pub use outbox::{Announcement, Effects, Origin, Outbox};
+pub use publisher::Publisher;
+
+/// The migrations of schema `messaging`, which lives in the database of every service.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/messaging");

@@ -1,0 +1,87 @@
+//! What messaging counts. Names after the OpenTelemetry semantic conventions for messaging, where they have one.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use opentelemetry::{
+    KeyValue, global,
+    metrics::{Counter, Gauge, Histogram},
+};
+
+/// The instruments, made on first use: after telemetry has started.
+pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+
+pub(crate) struct Metrics {
+    sent: Counter<u64>,
+    consumed: Counter<u64>,
+    process_duration: Histogram<f64>,
+    put_aside: Counter<u64>,
+    outbox_depth: Gauge<i64>,
+    outbox_age: Gauge<f64>,
+    jobs_waiting: Gauge<i64>,
+}
+
+impl Metrics {
+    fn new() -> Self {
+        let meter = global::meter("messaging");
+        Self {
+            sent: meter
+                .u64_counter("messaging.client.sent.messages")
+                .with_description("Events that the broker confirmed")
+                .build(),
+            consumed: meter
+                .u64_counter("messaging.client.consumed.messages")
+                .with_description("Messages that took effect")
+                .build(),
+            process_duration: meter
+                .f64_histogram("messaging.process.duration")
+                .with_description("How long the transaction of a batch took")
+                .with_unit("s")
+                .build(),
+            put_aside: meter
+                .u64_counter("messaging.put_aside.messages")
+                .with_description("Messages that failed and went to a retry rung or to the dead letters")
+                .build(),
+            outbox_depth: meter
+                .i64_gauge("messaging.outbox.depth")
+                .with_description("Events that wait to be published")
+                .build(),
+            outbox_age: meter
+                .f64_gauge("messaging.outbox.oldest.age")
+                .with_description("How long the oldest of them waits")
+                .with_unit("s")
+                .build(),
+            jobs_waiting: meter
+                .i64_gauge("messaging.jobs.depth")
+                .with_description("Jobs that are not done")
+                .build(),
+        }
+    }
+
+    pub(crate) fn sent(&self, count: usize) {
+        self.sent.add(count as u64, &[]);
+    }
+
+    pub(crate) fn consumed(&self, count: usize, took: Duration) {
+        self.consumed.add(count as u64, &[]);
+        self.process_duration.record(took.as_secs_f64(), &[]);
+    }
+
+    pub(crate) fn put_aside(&self, queue: &str) {
+        self.put_aside.add(1, &[KeyValue::new("messaging.destination.name", queue.to_owned())]);
+    }
+
+    pub(crate) fn backlog(&self, backlog: &Backlog) {
+        self.outbox_depth.record(backlog.events, &[]);
+        self.outbox_age.record(backlog.oldest_seconds, &[]);
+        self.jobs_waiting.record(backlog.jobs, &[]);
+    }
+}
+
+/// What waits in the database.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    pub(crate) events: i64,
+    pub(crate) oldest_seconds: f64,
+    pub(crate) jobs: i64,
+}

@@ -1,0 +1,106 @@
+//! Housekeeping: forgets the inbox and the idempotency keys whose time is over, and measures what waits in the
+//! database.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use runtime::clock;
+use sqlx::PgPool;
+use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::{Backlog, METRICS};
+use uuid::{NoContext, Timestamp, Uuid};
+
+/// How long a message that comes again is known: longer than any backlog or dead letter waits, as a rule.
+const INBOX_RETENTION: chrono::Duration = chrono::Duration::days(7);
+/// How long an idempotency key is known.
+const KEY_RETENTION: chrono::Duration = chrono::Duration::hours(24);
+const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
+const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
+/// Rows deleted in one statement: short locks, and no long transaction.
+const SLICE: i64 = 10_000;
+
+/// Prunes once a minute, and measures every few seconds, until the shutdown.
+///
+/// # Errors
+/// None; a failure is tried again. The signature is that of a task.
+pub async fn run(pool: PgPool, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let (mut pruning, mut measuring) = (interval(PRUNE_INTERVAL), interval(MEASURE_INTERVAL));
+    let housekeeping = async {
+        loop {
+            let kept = tokio::select! {
+                _ = pruning.tick() => prune(&pool, clock::now()).await.map(|_| ()),
+                _ = measuring.tick() => measure(&pool).await,
+            };
+            if let Err(error) = kept {
+                tracing::warn!(%error, "housekeeping is tried again");
+            }
+        }
+    };
+    // Cut off wherever it is: all of it is done again.
+    shutdown.run_until_cancelled(housekeeping).await;
+    Ok(())
+}
+
+async fn measure(pool: &PgPool) -> sqlx::Result<()> {
+    let backlog = sqlx::query_as!(
+        Backlog,
+        r#"select count(*) as "events!",
+                  coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as "oldest_seconds!",
+                  (select count(*) from messaging.jobs) as "jobs!"
+           from messaging.outbox"#
+    )
+    .fetch_one(pool)
+    .await?;
+    METRICS.backlog(&backlog);
+    Ok(())
+}
+
+/// Forgets what is past its retention at the given time, and says how many rows that were.
+///
+/// # Errors
+/// The database's.
+pub async fn prune(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<u64> {
+    let oldest = first_id_at(now - INBOX_RETENTION);
+    let mut pruned = 0;
+    loop {
+        let slice = sqlx::query!(
+            "delete from messaging.inbox where event_id = any(array(
+                 select event_id from messaging.inbox where event_id < $1 order by event_id limit $2
+             ))",
+            oldest,
+            SLICE
+        )
+        .execute(pool)
+        .await?;
+        pruned += slice.rows_affected();
+        if slice.rows_affected() == 0 {
+            break;
+        }
+    }
+    let keys =
+        sqlx::query!("delete from messaging.idempotency_keys where created_at < $1", now - KEY_RETENTION)
+            .execute(pool)
+            .await?;
+    Ok(pruned + keys.rows_affected())
+}
+
+/// The lowest `UUIDv7` of a moment: its first 48 bits are milliseconds since 1970 (RFC 9562, section 5.7).
+fn first_id_at(time: DateTime<Utc>) -> Uuid {
+    let seconds = u64::try_from(time.timestamp()).unwrap_or_default();
+    let drawn = Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, time.timestamp_subsec_nanos()));
+    Uuid::from_u128(drawn.as_u128() >> 80 << 80)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_drawn_before_sort_before() {
+        let now = clock::now();
+        assert!(first_id_at(now + chrono::Duration::seconds(1)) > clock::new_id());
+        assert!(first_id_at(now - chrono::Duration::seconds(1)) < clock::new_id());
+    }
+}

@@ -1,0 +1,188 @@
+//! The relay: publishes what the outbox holds, in its order, and deletes what the broker confirmed.
+//!
+//! One relay per database leads. It holds a session advisory lock on the very connection that it reads and deletes
+//! with, so that a leader whose connection is gone is none any more. There is no cursor: ids are drawn before
+//! the commit, and a row that becomes visible behind a cursor would be lost.
+
+use std::time::Duration;
+
+use lapin::types::FieldTable;
+use runtime::health::{Health, HealthItem};
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::broker::BrokerError;
+use crate::failure::with_sources;
+use crate::metrics::METRICS;
+use crate::outbox::Outbox;
+use crate::publisher::{Message, Publisher, publish_all};
+use crate::topology::EVENTS_EXCHANGE;
+
+/// Confirms outstanding at once.
+const WINDOW: i64 = 256;
+/// The net under the wake-up: events of another replica, or a wake-up that was lost.
+const POLL: Duration = Duration::from_millis(250);
+/// Under load the next look waits this long, so that one round trip carries the events of many commits.
+const LINGER: Duration = Duration::from_millis(3);
+const BACKOFF_BASE: Duration = Duration::from_millis(50);
+const BACKOFF_CAP: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Any number, the same in all replicas.
+const LEADER_LOCK: i64 = 0x6f75_7462_6f78;
+
+/// The session of a leader: a peer that is gone is noticed within 5 + 2 * 3 s, and a delete that is lost is only a
+/// duplicate, so it need not wait for the disk.
+const SESSION: [(&str, &str); 4] = [
+    ("tcp_keepalives_idle", "5"),
+    ("tcp_keepalives_interval", "2"),
+    ("tcp_keepalives_count", "3"),
+    ("synchronous_commit", "off"),
+];
+
+#[derive(Debug, thiserror::Error)]
+enum RelayError {
+    #[error("database: {}", with_sources(.0))]
+    Database(#[from] sqlx::Error),
+    #[error("database: no answer within {} s", ANSWER_TIMEOUT.as_secs())]
+    Silent,
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    #[error("{unconfirmed} of {published} events were not confirmed and will be published again")]
+    Unconfirmed { unconfirmed: usize, published: usize },
+}
+
+/// Relays until the shutdown. A replica that does not lead waits for its turn.
+///
+/// # Errors
+/// None; it goes on after every failure. The signature is that of a task.
+pub async fn run(
+    pool: PgPool,
+    publisher: Publisher,
+    outbox: Outbox,
+    health: Health,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let item = health.item("relay");
+    let relay = Relay { pool, publisher, outbox, item };
+    let mut attempt = 0;
+    loop {
+        let mut progressed = false;
+        let ended = tokio::select! {
+            ended = relay.follow_or_lead(&mut progressed) => ended,
+            () = shutdown.cancelled() => return Ok(()),
+        };
+        if progressed {
+            attempt = 0;
+        }
+        if let Err(error) = ended {
+            relay.item.down(error.to_string());
+        }
+        let wait = runtime::retry::backoff(attempt, BACKOFF_BASE, BACKOFF_CAP);
+        attempt += 1;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+    }
+}
+
+struct Relay {
+    pool: PgPool,
+    publisher: Publisher,
+    outbox: Outbox,
+    item: HealthItem,
+}
+
+struct Row {
+    id: i64,
+    event_id: Uuid,
+    routing_key: String,
+    body: String,
+}
+
+impl Relay {
+    async fn follow_or_lead(&self, progressed: &mut bool) -> Result<(), RelayError> {
+        let options = self.pool.connect_options().as_ref().clone().options(SESSION);
+        let mut conn = answer(PgConnection::connect_with(&options)).await?;
+        while !answer(try_to_lead(&mut conn)).await? {
+            self.item.up();
+            tokio::time::sleep(POLL).await;
+        }
+        tracing::info!("this relay leads");
+        self.lead(&mut conn, progressed).await
+    }
+
+    async fn lead(&self, conn: &mut PgConnection, progressed: &mut bool) -> Result<(), RelayError> {
+        let channel = self.publisher.channel().await?;
+        loop {
+            let rows = answer(waiting(conn)).await?;
+            if rows.is_empty() {
+                self.item.up();
+                // Either way the table is read again.
+                let _ = tokio::time::timeout(POLL, self.outbox.announced.notified()).await;
+                continue;
+            }
+            let messages: Vec<_> = rows.iter().map(Row::message).collect();
+            let confirmed = publish_all(&channel, &messages).await;
+            let done: Vec<i64> = rows
+                .iter()
+                .filter(|row| confirmed.contains(&row.event_id.to_string()))
+                .map(|row| row.id)
+                .collect();
+            answer(delete(conn, &done)).await?;
+            METRICS.sent(done.len());
+            *progressed |= !done.is_empty();
+            if done.len() < rows.len() {
+                return Err(RelayError::Unconfirmed {
+                    unconfirmed: rows.len() - done.len(),
+                    published: rows.len(),
+                });
+            }
+            self.item.up();
+            if rows.len() > 1 {
+                tokio::time::sleep(LINGER).await;
+            }
+        }
+    }
+}
+
+impl Row {
+    fn message(&self) -> Message<'_> {
+        Message {
+            id: self.event_id.to_string(),
+            exchange: EVENTS_EXCHANGE,
+            routing_key: &self.routing_key,
+            content_type: events::envelope::CONTENT_TYPE,
+            headers: FieldTable::default(),
+            body: self.body.as_bytes(),
+        }
+    }
+}
+
+/// The database's answer. A network that fell silent gives none, and no error for a quarter of an hour.
+async fn answer<T>(query: impl Future<Output = sqlx::Result<T>>) -> Result<T, RelayError> {
+    tokio::time::timeout(ANSWER_TIMEOUT, query)
+        .await
+        .map_err(|_| RelayError::Silent)?
+        .map_err(RelayError::from)
+}
+
+async fn try_to_lead(conn: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "leads!""#, LEADER_LOCK).fetch_one(conn).await
+}
+
+async fn waiting(conn: &mut PgConnection) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as!(
+        Row,
+        "select id, event_id, routing_key, body from messaging.outbox order by id limit $1",
+        WINDOW
+    )
+    .fetch_all(conn)
+    .await
+}
+
+async fn delete(conn: &mut PgConnection, ids: &[i64]) -> sqlx::Result<()> {
+    sqlx::query!("delete from messaging.outbox where id = any($1)", ids).execute(conn).await?;
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Putting a message aside: on a rung, where it waits for its next attempt, or among the dead letters.
+//!
+//! A message is published again with its body untouched, and only then acknowledged. The broker's own `x-death`
+//! headers are left behind: with them RabbitMQ 3.10 drops a message that comes round again.
+
+use lapin::{
+    message::Delivery,
+    types::{AMQPValue, FieldTable},
+};
+use runtime::clock;
+
+use crate::broker::{Broker, BrokerError};
+use crate::metrics::METRICS;
+use crate::publisher::{Message, Publisher, publish_all};
+use crate::topology;
+
+/// How often the message was tried and failed.
+pub const ATTEMPTS: &str = "x-attempts";
+/// Why it failed last.
+pub const REASON: &str = "x-reason";
+/// The queue in which it failed.
+pub const ORIGIN: &str = "x-origin";
+/// When it failed last, RFC 3339.
+pub const FAILED_AT: &str = "x-failed-at";
+
+/// Headers are for people: long reasons are cut.
+const REASON_MAX_CHARS: usize = 1000;
+
+/// Puts a message that failed on the next rung, or among the dead letters after the last.
+pub(crate) async fn put_aside(
+    broker: &Broker,
+    publisher: &Publisher,
+    message: &Delivery,
+    reason: &str,
+) -> Result<(), BrokerError> {
+    let attempts = attempts(message) + 1;
+    let queue = match broker.config().retry_delays.as_slice().get(attempts - 1) {
+        Some(delay) => topology::retry_queue(broker.service(), *delay),
+        None => topology::dead_letter_queue(broker.service()),
+    };
+    let aside = Aside { message, message_id: id(message), queue, attempts, reason };
+    let Aside { message_id, queue, .. } = &aside;
+    tracing::warn!(message_id, attempts, queue, reason, "a message failed and was put aside");
+    aside.send(broker, publisher).await
+}
+
+/// Puts poison among the dead letters: to try it again would not help.
+pub(crate) async fn bury(
+    broker: &Broker,
+    publisher: &Publisher,
+    message: &Delivery,
+    reason: &str,
+) -> Result<(), BrokerError> {
+    let queue = topology::dead_letter_queue(broker.service());
+    let aside = Aside { message, message_id: id(message), queue, attempts: attempts(message), reason };
+    let Aside { message_id, queue, .. } = &aside;
+    tracing::error!(message_id, queue, reason, "poison");
+    aside.send(broker, publisher).await
+}
+
+/// A message on its way out, and why.
+struct Aside<'a> {
+    message: &'a Delivery,
+    message_id: String,
+    queue: String,
+    attempts: usize,
+    reason: &'a str,
+}
+
+impl Aside<'_> {
+    async fn send(&self, broker: &Broker, publisher: &Publisher) -> Result<(), BrokerError> {
+        let content_type = self.message.properties.content_type().as_ref();
+        let published = Message {
+            id: self.message_id.clone(),
+            exchange: &topology::own_exchange(broker.service()),
+            routing_key: &self.queue,
+            content_type: content_type
+                .map_or("application/octet-stream", |content_type| content_type.as_str()),
+            headers: self.headers(broker),
+            body: &self.message.data,
+        };
+        let channel = publisher.channel().await?;
+        let confirmed = publish_all(&channel, &[published]).await;
+        // The answer to the close tells nothing that matters here.
+        let _ = channel.close(200, "done".into()).await;
+        if confirmed.contains(&self.message_id) {
+            METRICS.put_aside(&self.queue);
+            return Ok(());
+        }
+        Err(BrokerError::Away(format!("{} did not take a message that failed", self.queue)))
+    }
+
+    fn headers(&self, broker: &Broker) -> FieldTable {
+        let reason: String = self.reason.chars().take(REASON_MAX_CHARS).collect();
+        let mut headers = FieldTable::default();
+        let mut text = |name: &str, value: String| {
+            headers.insert(name.into(), AMQPValue::LongString(value.into()));
+        };
+        text(REASON, reason);
+        text(ORIGIN, topology::events_queue(broker.service()));
+        text(FAILED_AT, clock::now().to_rfc3339());
+        let attempts = i64::try_from(self.attempts).unwrap_or(i64::MAX);
+        headers.insert(ATTEMPTS.into(), AMQPValue::LongLongInt(attempts));
+        headers
+    }
+}
+
+fn attempts(message: &Delivery) -> usize {
+    let headers = message.properties.headers().as_ref();
+    match headers.and_then(|headers| headers.inner().get(ATTEMPTS)) {
+        Some(AMQPValue::LongLongInt(attempts)) => usize::try_from(*attempts).unwrap_or_default(),
+        _ => 0,
+    }
+}
+
+/// The message's id; one that came without gets one, so that its confirm can be told from others.
+fn id(message: &Delivery) -> String {
+    message.properties.message_id().as_ref().map_or_else(|| clock::new_id().to_string(), ToString::to_string)
+}

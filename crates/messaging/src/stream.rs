@@ -1,0 +1,282 @@
+//! The log of all events, read with an exactly-once effect: the offset to go on from is kept, with an inbox, in the
+//! transaction that applies the events.
+//!
+//! One reader at a time, by an advisory lock. What cannot be applied is kept in a table of dead letters in the
+//! same transaction, and the reader goes on behind it.
+
+use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
+
+use events::Envelope;
+use futures::{FutureExt, StreamExt};
+use lapin::{
+    Channel,
+    message::Delivery as Message,
+    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
+    types::{AMQPValue, FieldTable},
+};
+use runtime::health::{Health, HealthItem};
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::broker::{Broker, BrokerError, Session, supervise};
+use crate::consumer::Delivery;
+use crate::failure::{Failure, HandlerError, with_sources};
+use crate::metrics::METRICS;
+use crate::{inbox, topology};
+
+const CONSUMER_TAG: &str = "log";
+const POLL: Duration = Duration::from_millis(500);
+const CONTENTION_REPEATS: u32 = 10;
+const BACKOFF_BASE: Duration = Duration::from_millis(20);
+const BACKOFF_CAP: Duration = Duration::from_secs(2);
+/// Any number, the same in all replicas.
+const READER_LOCK: i64 = 0x0072_6561_6465_7200;
+
+/// What a service does with the log.
+pub trait StreamHandler: Send + Sync + 'static {
+    /// Applies fresh events, in the order of the log, in the given transaction.
+    fn handle(
+        &self,
+        conn: &mut PgConnection,
+        batch: &[Delivery],
+    ) -> impl Future<Output = Result<(), HandlerError>> + Send;
+}
+
+/// The reader of the log.
+pub struct StreamReader<H> {
+    /// The broker.
+    pub broker: Broker,
+    /// The service's database.
+    pub pool: PgPool,
+    /// Where readiness is told.
+    pub health: Health,
+    /// What to do with the events.
+    pub handler: H,
+}
+
+/// A message of the stream at its offset: an event, or why it is none.
+struct Entry<'a> {
+    offset: i64,
+    message: &'a Message,
+    event: Result<Delivery, String>,
+}
+
+impl<H: StreamHandler> StreamReader<H> {
+    /// Reads until the shutdown.
+    ///
+    /// # Errors
+    /// When the broker refuses the user at the first try.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let item = self.health.item("consuming");
+        supervise(&item, &shutdown, &self).await
+    }
+
+    async fn read(&self, item: &HealthItem) -> Result<(), BrokerError> {
+        // Before waiting for a turn: a replica that the broker refuses is not ready to take over.
+        let connection = self.broker.connect("reader").await?;
+        let (_lock, offset) = self.become_reader(item).await.map_err(|error| away(&error))?;
+        let channel = connection.create_channel().await?;
+        let batch = self.broker.config().batch;
+        channel.basic_qos(batch * 2, BasicQosOptions::default()).await?;
+        let consumer = channel
+            .basic_consume(
+                topology::LOG.into(),
+                CONSUMER_TAG.into(),
+                BasicConsumeOptions::default(),
+                starting_at(offset),
+            )
+            .await?;
+        let mut batches = consumer.ready_chunks(batch.into());
+        item.up();
+        while let Some(arrived) = batches.next().await {
+            let arrived: Vec<_> = arrived.into_iter().collect::<Result<_, _>>()?;
+            self.work_off(&channel, &arrived).await?;
+        }
+        Err(BrokerError::Away("the broker ended the reader of the log".to_owned()))
+    }
+
+    /// Waits until no other replica reads. The lock lives as long as the connection that is given back.
+    async fn become_reader(&self, item: &HealthItem) -> sqlx::Result<(PgConnection, i64)> {
+        let options = self.pool.connect_options();
+        let mut conn = PgConnection::connect_with(&options).await?;
+        while !sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "reads!""#, READER_LOCK)
+            .fetch_one(&mut conn)
+            .await?
+        {
+            // Another replica reads: this one is ready to take over.
+            item.up();
+            tokio::time::sleep(POLL).await;
+        }
+        let offset = next_offset(&mut conn).await?;
+        Ok((conn, offset))
+    }
+
+    async fn work_off(&self, channel: &Channel, arrived: &[Message]) -> Result<(), BrokerError> {
+        let Some(last) = arrived.last() else { return Ok(()) };
+        let entries: Vec<_> = arrived.iter().filter_map(Entry::of).collect();
+        if self.apply_patiently(&entries).await.is_err() {
+            for entry in entries {
+                let alone = std::slice::from_ref(&entry);
+                if let Err(reason) = self.apply_patiently(alone).await {
+                    let dead = Entry { event: Err(reason), ..entry };
+                    // An entry that is dead needs no handler, so only time can stand in its way.
+                    self.apply_patiently(&[dead]).await.map_err(BrokerError::Away)?;
+                }
+            }
+        }
+        channel.basic_ack(last.delivery_tag, BasicAckOptions { multiple: true }).await?;
+        Ok(())
+    }
+
+    async fn apply_patiently(&self, entries: &[Entry<'_>]) -> Result<(), String> {
+        let item = self.health.item("database");
+        let (mut attempt, mut contended) = (0, 0);
+        loop {
+            match self.apply(entries).await {
+                Ok(()) => {
+                    if attempt > 0 {
+                        item.up();
+                    }
+                    return Ok(());
+                }
+                Err(Failure::Message(reason)) => return Err(reason),
+                Err(Failure::Contention(reason)) if contended == CONTENTION_REPEATS => return Err(reason),
+                Err(Failure::Contention(_)) => contended += 1,
+                Err(Failure::Infrastructure(reason)) => item.down(reason),
+            }
+            tokio::time::sleep(runtime::retry::backoff(attempt, BACKOFF_BASE, BACKOFF_CAP)).await;
+            attempt += 1;
+        }
+    }
+
+    /// The transaction: offset, inbox, dead letters and the handler's tables together.
+    async fn apply(&self, entries: &[Entry<'_>]) -> Result<(), Failure> {
+        let Some(last) = entries.last() else { return Ok(()) };
+        let begun = Instant::now();
+        let mut tx = self.pool.begin().await.map_err(Failure::not_of_a_message)?;
+        let from = lock_offset(&mut tx).await.map_err(Failure::not_of_a_message)?;
+        let entries: Vec<_> = entries.iter().filter(|entry| entry.offset >= from).collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        keep_dead_letters(&mut tx, &entries).await?;
+        let sound: Vec<_> = entries.iter().filter_map(|entry| entry.event.as_ref().ok()).collect();
+        let ids: Vec<Uuid> = sound.iter().map(|delivery| delivery.envelope.id).collect();
+        let mut fresh = inbox::enter(&mut tx, &ids).await.map_err(Failure::not_of_a_message)?;
+        let batch: Vec<Delivery> =
+            sound.into_iter().filter(|delivery| fresh.remove(&delivery.envelope.id)).cloned().collect();
+        if !batch.is_empty() {
+            match AssertUnwindSafe(self.handler.handle(&mut tx, &batch)).catch_unwind().await {
+                Ok(handled) => handled?,
+                Err(panic) => return Err(Failure::from_panic(panic.as_ref())),
+            }
+        }
+        save_offset(&mut tx, last.offset + 1).await?;
+        tx.commit().await?;
+        METRICS.consumed(entries.len(), begun.elapsed());
+        Ok(())
+    }
+}
+
+impl<H: StreamHandler> Session for StreamReader<H> {
+    async fn session(&self, item: &HealthItem, shutdown: &CancellationToken) -> Result<(), BrokerError> {
+        tokio::select! {
+            ended = self.read(item) => ended,
+            // A transaction that is cut off here is applied again later: its offset was not saved.
+            () = shutdown.cancelled() => Ok(()),
+        }
+    }
+}
+
+impl<'a> Entry<'a> {
+    fn of(message: &'a Message) -> Option<Self> {
+        let headers = message.properties.headers().as_ref()?;
+        let Some(AMQPValue::LongLongInt(offset)) = headers.inner().get("x-stream-offset") else {
+            return None;
+        };
+        let event = match Envelope::from_json(&message.data) {
+            Ok(envelope) => Ok(Delivery::new(envelope, topology::LOG)),
+            Err(error) => Err(with_sources(&error)),
+        };
+        Some(Self { offset: *offset, message, event })
+    }
+}
+
+fn away(error: &sqlx::Error) -> BrokerError {
+    BrokerError::Away(format!("database: {}", with_sources(error)))
+}
+
+fn starting_at(offset: i64) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    let start = match offset {
+        0 => AMQPValue::LongString("first".into()),
+        offset => AMQPValue::LongLongInt(offset),
+    };
+    arguments.insert("x-stream-offset".into(), start);
+    arguments
+}
+
+async fn next_offset(conn: &mut PgConnection) -> sqlx::Result<i64> {
+    let kept = sqlx::query_scalar!(
+        "select next_offset from messaging.stream_offsets where stream = $1",
+        topology::LOG
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(kept.unwrap_or(0))
+}
+
+async fn lock_offset(conn: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        "insert into messaging.stream_offsets as kept (stream, next_offset) values ($1, 0)
+         on conflict (stream) do update set next_offset = kept.next_offset
+         returning next_offset",
+        topology::LOG
+    )
+    .fetch_one(conn)
+    .await
+}
+
+async fn save_offset(conn: &mut PgConnection, offset: i64) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update messaging.stream_offsets set next_offset = $2 where stream = $1",
+        topology::LOG,
+        offset
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn keep_dead_letters(conn: &mut PgConnection, entries: &[&Entry<'_>]) -> sqlx::Result<()> {
+    let (mut offsets, mut reasons, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+    for entry in entries {
+        if let Err(reason) = &entry.event {
+            tracing::error!(
+                offset = entry.offset,
+                reason,
+                "an event could not be applied and is a dead letter"
+            );
+            offsets.push(entry.offset);
+            reasons.push(reason.clone());
+            bodies.push(entry.message.data.clone());
+        }
+    }
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "insert into messaging.stream_dead_letters (stream, stream_offset, reason, body)
+         select $1, * from unnest($2::bigint[], $3::text[], $4::bytea[])
+         on conflict do nothing",
+        topology::LOG,
+        &offsets,
+        &reasons,
+        &bodies,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

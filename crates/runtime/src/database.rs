@@ -1,0 +1,266 @@
+//! The service's Postgres: a pool, and patience while the server is away.
+
+use std::{str::FromStr, time::Duration};
+
+use anyhow::{Context, anyhow};
+use problem::Problem;
+use secrecy::ExposeSecret;
+use sqlx::{
+    Connection, PgConnection, PgPool,
+    migrate::{MigrateError, Migrator},
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::{config::DatabaseConfig, health::HealthItem, retry::backoff};
+
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+const RETRY_BASE: Duration = Duration::from_millis(100);
+const RETRY_CAP: Duration = Duration::from_secs(2);
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A connection that was used this lately is not asked first whether it still lives.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// What holds for every session. A handler's transaction lives far shorter than its limits; they catch the stuck one
+/// before it holds up the others. Every statement goes by an index; a table that is young has no statistics yet,
+/// and a plan made for it then would read the whole of it, long after it has grown. Where there is no index, that
+/// makes a plan look costly enough to be compiled, which takes longer than any statement here: hence no JIT.
+const SESSION: [(&str, &str); 5] = [
+    ("statement_timeout", "10s"),
+    ("lock_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "15s"),
+    ("enable_seqscan", "off"),
+    ("jit", "off"),
+];
+
+/// How [`wait_until_usable`] ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Wait {
+    /// The database takes connections.
+    Usable,
+    /// The service was told to stop first.
+    Cancelled,
+}
+
+/// A pool that connects when it is first used. `service` is the sessions' `application_name`.
+///
+/// # Errors
+/// When the URL cannot be read.
+pub fn pool(config: &DatabaseConfig, service: &str) -> anyhow::Result<PgPool> {
+    let options = PgConnectOptions::from_str(config.url.expose_secret())
+        .context("DATABASE_URL")?
+        .application_name(service)
+        .options(SESSION);
+    Ok(PgPoolOptions::new()
+        .max_connections(config.max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, used| {
+            Box::pin(async move {
+                if used.idle_for > FRESH {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options))
+}
+
+/// Waits, with jitter, while the server cannot be reached, is starting, or is full. Marks `item` up at last.
+///
+/// # Errors
+/// One sentence, when waiting cannot help: a wrong password or role, or a database that does not exist.
+pub async fn wait_until_usable(
+    pool: &PgPool,
+    item: &HealthItem,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Wait> {
+    let mut attempt = 0;
+    loop {
+        match probe(&pool.connect_options()).await {
+            Ok(()) => {
+                item.up();
+                return Ok(Wait::Usable);
+            }
+            Err(error) => match verdict(&error) {
+                Verdict::Fatal(reason) => anyhow::bail!("the database refuses this service: {reason}"),
+                Verdict::Wait(reason) => item.down(reason),
+            },
+        }
+        let pause = backoff(attempt, RETRY_BASE, RETRY_CAP);
+        attempt += 1;
+        if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return Ok(Wait::Cancelled);
+        }
+    }
+}
+
+/// Keeps `item` true to the database until the shutdown: asks it something every 2 s.
+///
+/// # Errors
+/// Never: a database that went away is a matter of readiness. The signature is that of a task.
+pub async fn watch(pool: PgPool, item: HealthItem, shutdown: CancellationToken) -> anyhow::Result<()> {
+    while shutdown.run_until_cancelled(tokio::time::sleep(WATCH_INTERVAL)).await.is_some() {
+        let seen = match sqlx::raw_sql("select 1").execute(&pool).await {
+            // Either this service is busy or its database is away: the pool does not say which.
+            Err(sqlx::Error::PoolTimedOut) => probe(&pool.connect_options()).await,
+            seen => seen.map(drop),
+        };
+        match seen {
+            Ok(()) => item.up(),
+            Err(error) => item.down(verdict(&error).reason()),
+        }
+    }
+    Ok(())
+}
+
+/// Brings the database up to date. Replicas that start at once wait for each other.
+///
+/// # Errors
+/// One sentence, when the database was migrated by a newer build, or by a build that differs; or the database's.
+pub async fn migrate(pool: &PgPool, migrations: &Migrator) -> anyhow::Result<()> {
+    migrations.run(pool).await.map_err(|error| match error {
+        MigrateError::VersionMissing(version) => {
+            anyhow!(
+                "the database holds migration {version}, which this build does not know: start a newer build"
+            )
+        }
+        MigrateError::VersionMismatch(version) => {
+            anyhow!("migration {version} of this build differs from the one that the database holds")
+        }
+        error => anyhow::Error::new(error).context("migrating the database"),
+    })
+}
+
+/// Whether time heals what [`migrate`] failed of: the database went away meanwhile, or another replica took long.
+#[must_use]
+pub fn heals(error: &anyhow::Error) -> bool {
+    let database = error.chain().find_map(|cause| cause.downcast_ref::<sqlx::Error>());
+    database.is_some_and(|error| trouble(error) != Trouble::Refused)
+}
+
+/// What a database error asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The server is away, full, or failing over: wait until it is back.
+    Away,
+    /// Transactions were in each other's way, or one took too long: the same again may well succeed.
+    Busy,
+    /// The statement is refused as it is: the same again would be, too.
+    Refused,
+}
+
+/// Sorts an error by what it asks for.
+#[must_use]
+pub fn trouble(error: &sqlx::Error) -> Trouble {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => Trouble::Away,
+        sqlx::Error::Database(error) => trouble_of_state(error.code().as_deref().unwrap_or_default()),
+        _ => Trouble::Refused,
+    }
+}
+
+/// By SQLSTATE (PostgreSQL, appendix A).
+fn trouble_of_state(code: &str) -> Trouble {
+    match code {
+        // deadlock_detected, serialization_failure, lock_not_available, query_canceled (a timeout)
+        "40P01" | "40001" | "55P03" | "57014" => Trouble::Busy,
+        // read_only_sql_transaction (a failover is under way), idle_in_transaction_session_timeout
+        "25006" | "25P03" => Trouble::Away,
+        // connection exception, invalid authorization, insufficient resources, operator intervention, system error
+        _ if ["08", "28", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => Trouble::Away,
+        _ => Trouble::Refused,
+    }
+}
+
+/// The answer to a request that the database could not serve: 503 when time helps, otherwise 500.
+#[must_use]
+pub fn problem(error: &sqlx::Error) -> Problem {
+    match trouble(error) {
+        Trouble::Away => Problem::unavailable(RETRY_AFTER).detail("the database does not answer"),
+        Trouble::Busy => Problem::unavailable(RETRY_AFTER).detail("the database is busy"),
+        Trouble::Refused => Problem::internal(error),
+    }
+}
+
+/// Connects outside the pool, whose own error would only say that it timed out.
+async fn probe(options: &PgConnectOptions) -> sqlx::Result<()> {
+    let connection = timeout(PROBE_TIMEOUT, PgConnection::connect_with(options)).await;
+    connection.unwrap_or(Err(sqlx::Error::PoolTimedOut))?.close().await
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Wait(String),
+    Fatal(String),
+}
+
+impl Verdict {
+    fn reason(self) -> String {
+        match self {
+            Self::Wait(reason) | Self::Fatal(reason) => reason,
+        }
+    }
+}
+
+fn verdict(error: &sqlx::Error) -> Verdict {
+    match error {
+        sqlx::Error::PoolTimedOut => Verdict::Wait("no connection in time".to_owned()),
+        sqlx::Error::Io(error) => Verdict::Wait(format!("cannot be reached: {error}")),
+        sqlx::Error::Database(error) => {
+            verdict_of_server(error.code().unwrap_or_default().as_ref(), error.message())
+        }
+        other => Verdict::Wait(other.to_string()),
+    }
+}
+
+/// By SQLSTATE (PostgreSQL, appendix A).
+fn verdict_of_server(code: &str, message: &str) -> Verdict {
+    match code {
+        "28P01" | "28000" => Verdict::Fatal(format!("{message} (check user and password in DATABASE_URL)")),
+        "3D000" => Verdict::Fatal(format!("{message} (create it, or check DATABASE_URL)")),
+        "57P03" => Verdict::Wait(format!("starting: {message}")),
+        "53300" => Verdict::Wait(format!("full: {message}")),
+        _ => Verdict::Wait(message.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_migration_that_something_stood_in_the_way_of_is_not_the_end() {
+        let heals = |error: MigrateError| heals(&anyhow::Error::new(error).context("migrating the database"));
+        assert!(heals(MigrateError::Execute(sqlx::Error::PoolTimedOut)));
+        assert!(heals(MigrateError::ExecuteMigration(sqlx::Error::PoolTimedOut, 1)));
+        assert!(!heals(MigrateError::Execute(sqlx::Error::RowNotFound)));
+        assert!(!heals(MigrateError::VersionMissing(2)));
+    }
+
+    #[test]
+    fn sqlstates_ask_for_what_helps() {
+        for (trouble, codes) in [
+            (Trouble::Busy, &["40P01", "40001", "55P03", "57014"][..]),
+            (
+                Trouble::Away,
+                &["08006", "28P01", "53300", "57P01", "57P02", "57P03", "58030", "25006", "25P03"],
+            ),
+            (Trouble::Refused, &["23505", "23514", "22003", "42P01", "XX000", ""]),
+        ] {
+            for code in codes {
+                assert_eq!(trouble_of_state(code), trouble, "{code}");
+            }
+        }
+    }
+}

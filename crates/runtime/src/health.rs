@@ -1,0 +1,133 @@
+//! Readiness: which parts a service needs, and which of them are missing.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use axum::http::StatusCode;
+use problem::Problem;
+use serde_json::Value;
+
+/// The parts that a service needs to be ready. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    missing: Arc<Mutex<BTreeMap<&'static str, Option<String>>>>,
+}
+
+/// One part. Whoever looks after it says [`up`](Self::up) or [`down`](Self::down).
+#[derive(Debug, Clone)]
+pub struct HealthItem {
+    health: Health,
+    name: &'static str,
+}
+
+impl Health {
+    /// No parts yet: ready.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The part of that name. A new one is down: "starting".
+    pub fn item(&self, name: &'static str) -> HealthItem {
+        self.lock().entry(name).or_insert_with(|| Some("starting".to_owned()));
+        HealthItem { health: self.clone(), name }
+    }
+
+    /// Whether no part is missing.
+    pub fn is_ready(&self) -> bool {
+        self.lock().values().all(Option::is_none)
+    }
+
+    /// What is missing, with the reason of each, by name.
+    pub fn missing(&self) -> BTreeMap<&'static str, String> {
+        let items = self.lock();
+        items.iter().filter_map(|(name, reason)| Some((*name, reason.clone()?))).collect()
+    }
+
+    /// 503 naming every missing part and its reason, or nothing when ready.
+    pub fn problem(&self) -> Option<Problem> {
+        let missing = self.missing();
+        if missing.is_empty() {
+            return None;
+        }
+        let detail: Vec<_> = missing.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
+        let members: Vec<Value> = missing
+            .into_iter()
+            .map(|(name, reason)| serde_json::json!({ "name": name, "reason": reason }))
+            .collect();
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "The service is not ready");
+        Some(problem.detail(detail.join("; ")).with("missing", members))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Option<String>>> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HealthItem {
+    /// The part is there.
+    pub fn up(&self) {
+        if self.set(None).is_some() {
+            tracing::info!(part = self.name, "up");
+        }
+    }
+
+    /// Whether the part is there.
+    pub fn is_up(&self) -> bool {
+        matches!(self.health.lock().get(self.name), Some(None))
+    }
+
+    /// The part is missing, and why. Logged when it was there before, or when the reason is new.
+    pub fn down(&self, reason: impl Into<String>) {
+        let reason = reason.into();
+        if self.set(Some(reason.clone())).as_ref() != Some(&reason) {
+            tracing::warn!(part = self.name, reason, "down");
+        }
+    }
+
+    fn set(&self, reason: Option<String>) -> Option<String> {
+        self.health.lock().insert(self.name, reason).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_without_parts_is_ready() {
+        assert!(Health::new().is_ready());
+    }
+
+    #[test]
+    fn a_part_is_missing_until_it_says_up() {
+        let health = Health::new();
+        let database = health.item("database");
+        assert_eq!(health.missing(), BTreeMap::from([("database", "starting".to_owned())]));
+        database.up();
+        assert!(health.is_ready());
+        database.down("connection refused");
+        assert_eq!(health.missing()["database"], "connection refused");
+    }
+
+    #[test]
+    fn a_part_named_twice_is_the_same() {
+        let health = Health::new();
+        health.item("broker").up();
+        health.item("broker");
+        assert!(health.is_ready());
+    }
+
+    #[test]
+    fn the_problem_names_every_missing_part() {
+        let health = Health::new();
+        health.item("database");
+        health.item("broker").down("access refused");
+        health.item("mail").up();
+        let json = serde_json::to_value(health.problem()).unwrap();
+        assert_eq!(json["status"], 503);
+        assert_eq!(json["detail"], "broker: access refused; database: starting");
+        assert_eq!(json["missing"][0]["name"], "broker");
+    }
+}

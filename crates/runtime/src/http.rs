@@ -1,0 +1,127 @@
+//! The HTTP server around a service's routes: what every answer of the system has in common.
+
+mod observe;
+
+use std::{any::Any, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{Method, StatusCode, Uri, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use problem::{Json, Problem};
+use prometheus::TextEncoder;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::{config::HttpConfig, health::Health};
+
+/// The largest body that a request may have.
+pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
+
+/// How long clients have to take the answer to a request that was cut off.
+const CUT_OFF_ANSWER: Duration = Duration::from_millis(500);
+
+/// Serves `router` until the shutdown, then finishes the requests in flight.
+///
+/// Adds `/health/live`, `/health/ready` and `/metrics`; a time limit (504), a size limit (413), 404, 405 and
+/// panics (500) as problems; a span and metrics for each request.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    health: Health,
+    config: &HttpConfig,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let limits = Limits { request: config.request_timeout, cut_off: CancellationToken::new() };
+    let app = with_common_behaviour(router, limits.clone()).merge(operations(health));
+    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(config.drain_timeout).await;
+        limits.cut_off.cancel();
+        tokio::time::sleep(CUT_OFF_ANSWER).await;
+    };
+    tokio::select! {
+        result = server => Ok(result?),
+        () = overdue => {
+            tracing::warn!("connections that did not take their answer were dropped");
+            Ok(())
+        }
+    }
+}
+
+/// When a request is answered without its handler.
+#[derive(Clone)]
+struct Limits {
+    request: Duration,
+    cut_off: CancellationToken,
+}
+
+fn with_common_behaviour(router: Router, limits: Limits) -> Router {
+    router
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(limits, limit_time))
+        .layer(middleware::from_fn_with_state(observe::Metrics::new(), observe::observe))
+}
+
+/// The routes for whoever operates the service. They are neither traced nor counted.
+fn operations(health: Health) -> Router {
+    Router::new()
+        .route("/health/live", get(async || Json(serde_json::json!({ "status": "live" }))))
+        .route("/health/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(health)
+}
+
+async fn ready(State(health): State<Health>) -> Response {
+    match health.problem() {
+        None => Json(serde_json::json!({ "status": "ready" })).into_response(),
+        Some(problem) => problem.into_response(),
+    }
+}
+
+async fn metrics() -> Result<Response, Problem> {
+    let families = prometheus::default_registry().gather();
+    let text = TextEncoder::new().encode_to_string(&families).map_err(Problem::internal)?;
+    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
+}
+
+async fn no_such_path(uri: Uri) -> Problem {
+    Problem::not_found(format_args!("there is nothing at {}", uri.path()))
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
+        .detail(format_args!("{} does not take {method}", uri.path()))
+}
+
+/// Drops the handler when its time is over, or when the service cannot wait for it any longer.
+async fn limit_time(State(limits): State<Limits>, request: Request, next: Next) -> Result<Response, Problem> {
+    const ADVICE: &str = "it may have taken effect or not: repeat it with the same Idempotency-Key";
+    tokio::select! {
+        response = next.run(request) => Ok(response),
+        () = tokio::time::sleep(limits.request) => {
+            let title = "The request took too long";
+            Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", title).detail(ADVICE))
+        }
+        () = limits.cut_off.cancelled() => Err(Problem::unavailable(Duration::from_secs(1)).detail(ADVICE)),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature is CatchPanicLayer's")]
+fn panicked(payload: Box<dyn Any + Send>) -> Response {
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    Problem::internal(format_args!("panicked: {}", text.unwrap_or("without a message"))).into_response()
+}

@@ -1,0 +1,64 @@
+//! What every binary of the system needs, and nothing more: configuration from the environment, logs,
+//! traces and metrics, health, a database pool, an HTTP server, structured tasks, and an orderly end.
+//!
+//! A service's `main` is [`main`]; its `run(config, listener, shutdown)` is made of the other parts, so
+//! that a test can run the same service on a port of its own and stop it.
+
+pub mod clock;
+pub mod config;
+pub mod database;
+pub mod health;
+pub mod http;
+pub mod retry;
+pub mod shutdown;
+pub mod tasks;
+pub mod telemetry;
+
+use std::{net::SocketAddr, process::ExitCode};
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::TelemetryConfig;
+
+/// The life of a service's process: starts telemetry, binds `listen`, runs `run` until it returns, logs a
+/// failure once as one line, flushes.
+///
+/// `run` gets a token that SIGTERM and SIGINT cancel. It is expected to return within 10 s of that.
+pub async fn main<F, Fut>(
+    service: &'static str,
+    telemetry: TelemetryConfig,
+    listen: SocketAddr,
+    run: F,
+) -> ExitCode
+where
+    F: FnOnce(TcpListener, CancellationToken) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let telemetry = match telemetry::init(service, &telemetry) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return config::fail(&format!("telemetry cannot start: {error:#}")),
+    };
+    let outcome = bind_and_run(service, listen, run).await;
+    if let Err(error) = &outcome {
+        tracing::error!(error = format!("{error:#}"), "{service} failed");
+    }
+    telemetry.flush().await;
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn bind_and_run<F, Fut>(service: &'static str, listen: SocketAddr, run: F) -> anyhow::Result<()>
+where
+    F: FnOnce(TcpListener, CancellationToken) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {listen}: free the port, or set HTTP_LISTEN to another")
+    })?;
+    tracing::info!(address = %listener.local_addr()?, "{service} started");
+    Box::pin(run(listener, shutdown)).await?;
+    tracing::info!("{service} stopped");
+    Ok(())
+}

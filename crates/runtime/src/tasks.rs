@@ -1,0 +1,138 @@
+//! Structured concurrency: the parts of a service run together, and end together.
+
+use std::{collections::HashMap, future::Future, time::Duration};
+
+use anyhow::{Context, anyhow};
+use tokio::{
+    task::{Id, JoinError, JoinSet},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long tasks may go on once they are told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The tasks of one service. The first that fails or panics stops all the others.
+///
+/// A task that returns `Ok` has just finished; it stops nothing. Dropping `Tasks` aborts what still runs.
+#[derive(Debug)]
+pub struct Tasks {
+    set: JoinSet<anyhow::Result<()>>,
+    names: HashMap<Id, &'static str>,
+    shutdown: CancellationToken,
+}
+
+impl Tasks {
+    /// No tasks yet. `shutdown` is the token that the tasks watch, and that a failure cancels.
+    pub fn new(shutdown: CancellationToken) -> Self {
+        Self { set: JoinSet::new(), names: HashMap::new(), shutdown }
+    }
+
+    /// Starts a task. Its `name` goes in front of its error.
+    pub fn spawn<F>(&mut self, name: &'static str, task: F)
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let handle = self.set.spawn(task);
+        self.names.insert(handle.id(), name);
+    }
+
+    /// Waits for all tasks and returns the first error, named.
+    ///
+    /// # Errors
+    /// The first task's error or panic; or, after a shutdown, the names of the tasks that had not stopped
+    /// 10 s later. These are aborted.
+    pub async fn join(mut self) -> anyhow::Result<()> {
+        let mut first_error = None;
+        let deadline = deadline_after(self.shutdown.clone());
+        tokio::pin!(deadline);
+        loop {
+            let ended = tokio::select! {
+                ended = self.set.join_next_with_id() => ended,
+                () = &mut deadline => return Err(first_error.unwrap_or_else(|| self.overdue())),
+            };
+            let Some(ended) = ended else {
+                return first_error.map_or(Ok(()), Err);
+            };
+            if let Err(error) = self.outcome(ended) {
+                self.shutdown.cancel();
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+
+    fn outcome(&mut self, ended: Result<(Id, anyhow::Result<()>), JoinError>) -> anyhow::Result<()> {
+        let (id, result) = match ended {
+            Ok(ended) => ended,
+            Err(error) => (error.id(), Err(anyhow!(panic_message(error)))),
+        };
+        let name = self.names.remove(&id).unwrap_or("task");
+        result.context(name)
+    }
+
+    fn overdue(&self) -> anyhow::Error {
+        let mut names: Vec<_> = self.names.values().copied().collect();
+        names.sort_unstable();
+        anyhow!("did not stop within {} s: {}", GRACE.as_secs(), names.join(", "))
+    }
+}
+
+async fn deadline_after(shutdown: CancellationToken) {
+    shutdown.cancelled().await;
+    sleep_until(Instant::now() + GRACE).await;
+}
+
+fn panic_message(error: JoinError) -> String {
+    let Ok(payload) = error.try_into_panic() else {
+        return "was aborted".to_owned();
+    };
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", text.unwrap_or("without a message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_error_stops_the_others_and_is_named() {
+        let shutdown = CancellationToken::new();
+        let mut tasks = Tasks::new(shutdown.clone());
+        let stopped = shutdown.clone();
+        tasks.spawn("patient", async move {
+            stopped.cancelled().await;
+            Err(anyhow!("late"))
+        });
+        tasks.spawn("failing", async { Err(anyhow!("broken")) });
+        assert_eq!(format!("{:#}", tasks.join().await.unwrap_err()), "failing: broken");
+        assert!(shutdown.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_with_its_message() {
+        let mut tasks = Tasks::new(CancellationToken::new());
+        tasks.spawn("clumsy", async { panic!("dropped {}", "it") });
+        assert_eq!(format!("{:#}", tasks.join().await.unwrap_err()), "clumsy: panicked: dropped it");
+    }
+
+    #[tokio::test]
+    async fn a_task_that_finishes_stops_nothing() {
+        let shutdown = CancellationToken::new();
+        let mut tasks = Tasks::new(shutdown.clone());
+        tasks.spawn("short", async { Ok(()) });
+        tasks.join().await.unwrap();
+        assert!(!shutdown.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tasks_that_ignore_a_shutdown_are_named_after_the_grace() {
+        let shutdown = CancellationToken::new();
+        let mut tasks = Tasks::new(shutdown.clone());
+        tasks.spawn("deaf", std::future::pending());
+        tasks.spawn("stubborn", std::future::pending());
+        shutdown.cancel();
+        let error = tasks.join().await.unwrap_err();
+        assert_eq!(error.to_string(), "did not stop within 10 s: deaf, stubborn");
+    }
+}

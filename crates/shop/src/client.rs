@@ -1,0 +1,50 @@
+//! The services as a client sees them: over HTTP.
+
+use anyhow::{Context, Result, bail};
+use reqwest::{RequestBuilder, Response};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// Where the services are.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Urls {
+    /// The order service
+    #[arg(long, env = "ORDER_URL", default_value = "http://127.0.0.1:8081")]
+    pub(crate) order_url: String,
+    /// The inventory service
+    #[arg(long, env = "INVENTORY_URL", default_value = "http://127.0.0.1:8083")]
+    pub(crate) inventory_url: String,
+}
+
+/// A line of an order: a SKU and how many of it.
+pub(crate) type Line = (String, u32);
+
+/// The body of a request to place an order.
+pub(crate) fn order(customer: &str, email: &str, lines: &[Line], payment_method: &str) -> Value {
+    let lines: Vec<_> =
+        lines.iter().map(|(sku, quantity)| json!({"sku": sku, "quantity": quantity})).collect();
+    json!({"customer": {"id": customer, "email": email}, "lines": lines, "payment_method": payment_method})
+}
+
+/// Sends a request and reads a 2xx answer.
+///
+/// # Errors
+/// When nobody answers, or the answer is a problem: then its title and detail.
+pub(crate) async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T> {
+    let response = send(request).await?;
+    let status = response.status();
+    if !status.is_success() {
+        let problem: Value = response.json().await.unwrap_or_default();
+        let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
+        bail!("{status}: {} {}", text("title"), text("detail"));
+    }
+    response.json().await.context("the answer is not of the shape that was expected")
+}
+
+/// Sends a request.
+///
+/// # Errors
+/// When nobody answers; says what to do.
+pub(crate) async fn send(request: RequestBuilder) -> Result<Response> {
+    request.send().await.context("the service does not answer: is the system up? start it with scripts/up")
+}

@@ -1,0 +1,24 @@
+//! Runs the whole system on one machine: a private Postgres, a private RabbitMQ, a mail sink and
+//! the services, each a child process with its data and log in one folder, none left behind.
+
+mod folder;
+mod ports;
+mod postgres;
+mod process;
+mod programs;
+mod rabbitmq;
+mod services;
+mod signals;
+mod smtp;
+mod system;
+mod wait;
+
+pub use folder::{default_folder, temporary_folder};
+pub use ports::{free as free_ports, local as local_address, require_free as require_free_port};
+pub use postgres::{Postgres, Shutdown, Storage};
+pub use process::Process;
+pub use rabbitmq::{RabbitMq, RabbitMqPorts};
+pub use services::{Service, Services};
+pub use signals::Signals;
+pub use smtp::SmtpSink;
+pub use system::{System, SystemOptions, SystemPorts};

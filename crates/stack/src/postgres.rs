@@ -1,0 +1,296 @@
+//! A private Postgres: its own cluster, its own port, the roles and databases of the services.
+
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Signal, geteuid};
+
+use crate::process::Process;
+use crate::{programs, wait};
+
+const ROLES_AND_DATABASES: &str = include_str!("../../../deploy/postgres/init.sql");
+const SUPERUSER: &str = "postgres";
+const START_LIMIT: Duration = Duration::from_secs(30);
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+
+/// Whether the data must survive a crash of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// Everything as in production.
+    Kept,
+    /// For tests: no fsync (a crash of the server alone loses nothing), statements counted.
+    Throwaway,
+}
+
+/// How a stop treats the sessions that are open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Cuts them, rolls back, writes a checkpoint.
+    Fast,
+    /// Cuts them and recovers at the next start, as after a crash.
+    Immediate,
+}
+
+/// A running Postgres, stopped when dropped.
+#[derive(Debug)]
+pub struct Postgres {
+    dir: PathBuf,
+    port: u16,
+    storage: Storage,
+    process: Process,
+}
+
+impl Postgres {
+    /// Starts the cluster in `dir` on 127.0.0.1:`port`, creating it with the services' roles and
+    /// databases when it is not there yet.
+    ///
+    /// # Errors
+    /// When Postgres is not installed, or does not come up within 30 s.
+    pub async fn start(dir: &Path, port: u16, storage: Storage) -> Result<Self> {
+        let fresh = create_cluster(dir)?;
+        let process = launch(dir, port, storage).await?;
+        let postgres = Self { dir: dir.to_owned(), port, storage, process };
+        if fresh {
+            postgres.create_roles_and_databases()?;
+        }
+        Ok(postgres)
+    }
+
+    /// URL of the superuser, with no database named.
+    #[must_use]
+    pub fn superuser_url(&self) -> String {
+        format!("postgres://{SUPERUSER}:{SUPERUSER}@127.0.0.1:{}", self.port)
+    }
+
+    /// URL with which `service` opens its own database.
+    #[must_use]
+    pub fn service_url(&self, service: &str) -> String {
+        format!("postgres://{service}:{service}@127.0.0.1:{}/{service}", self.port)
+    }
+
+    /// The port it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Process id of the server.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.process.pid()
+    }
+
+    /// The exit status when the server has ended by itself.
+    ///
+    /// # Errors
+    /// When the operating system cannot be asked.
+    pub fn exited(&mut self) -> Result<Option<std::process::ExitStatus>> {
+        self.process.exited()
+    }
+
+    /// Stops the server; [`Postgres::resume`] starts it again.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub async fn stop(&mut self, shutdown: Shutdown) -> Result<()> {
+        let signal = match shutdown {
+            Shutdown::Fast => Signal::INT,
+            Shutdown::Immediate => Signal::QUIT,
+        };
+        self.process.stop_with(signal, STOP_LIMIT).await?;
+        Ok(())
+    }
+
+    /// Kills the server, as the kernel would when memory runs out.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()?;
+        Ok(())
+    }
+
+    /// Starts the server again after a stop or a kill, with the same data on the same port.
+    ///
+    /// # Errors
+    /// As for [`Postgres::start`].
+    pub async fn resume(&mut self) -> Result<()> {
+        self.process = launch(&self.dir, self.port, self.storage).await?;
+        Ok(())
+    }
+
+    /// Stops and starts it.
+    ///
+    /// # Errors
+    /// As for [`Postgres::start`].
+    pub async fn restart(&mut self, shutdown: Shutdown) -> Result<()> {
+        self.stop(shutdown).await?;
+        self.resume().await
+    }
+
+    fn create_roles_and_databases(&self) -> Result<()> {
+        let mut psql = Command::new(program("psql")?)
+            .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"])
+            .arg(format!("{}/postgres", self.superuser_url()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(mut input) = psql.stdin.take() {
+            input.write_all(ROLES_AND_DATABASES.as_bytes())?;
+        }
+        succeeded("psql", &psql.wait_with_output()?)?;
+        Ok(fs::write(complete_marker(&self.dir), "")?)
+    }
+}
+
+/// Exists once the cluster has its roles and databases; one without it was cut short.
+fn complete_marker(dir: &Path) -> PathBuf {
+    dir.join("complete")
+}
+
+/// Starts the server. After a kill its old children may hold the shared memory for a moment, and
+/// it refuses to start: hence the second and third try.
+async fn launch(dir: &Path, port: u16, storage: Storage) -> Result<Process> {
+    const TRIES: u32 = 3;
+    let mut tried = 1;
+    loop {
+        match try_launch(dir, port, storage).await {
+            Err(_) if tried < TRIES => tried += 1,
+            result => return result,
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
+async fn try_launch(dir: &Path, port: u16, storage: Storage) -> Result<Process> {
+    let mut command = server_command("postgres")?;
+    command.current_dir(dir).arg("-D").arg(dir.join("data"));
+    for setting in settings(port, storage) {
+        command.args(["-c", &setting]);
+    }
+    let mut process = Process::start("postgres", command, &dir.join("postgres.log"), Signal::INT)?;
+    let pid = process.pid().to_string();
+    let pid_file = dir.join("data/postmaster.pid");
+    wait::until_ready(&mut process, START_LIMIT, async || says_ready(&pid_file, &pid)).await?;
+    Ok(process)
+}
+
+fn settings(port: u16, storage: Storage) -> Vec<String> {
+    let mut settings = vec![
+        format!("port={port}"),
+        "listen_addresses=127.0.0.1".to_owned(),
+        // A socket's path may have 107 bytes at most, and a temporary folder's may be longer.
+        "unix_socket_directories=".to_owned(),
+        "max_connections=300".to_owned(),
+    ];
+    if storage == Storage::Throwaway {
+        settings.push("fsync=off".to_owned());
+        settings.push("shared_preload_libraries=pg_stat_statements".to_owned());
+        // Room for the statements of many databases: what is rare would be forgotten while it is counted.
+        settings.push("pg_stat_statements.max=50000".to_owned());
+    }
+    settings
+}
+
+/// The server writes its state into the eighth line of this file, its process id into the first.
+fn says_ready(pid_file: &Path, pid: &str) -> bool {
+    let text = fs::read_to_string(pid_file).unwrap_or_default();
+    let mut lines = text.lines();
+    lines.next() == Some(pid) && lines.nth(6).is_some_and(|state| state.trim() == "ready")
+}
+
+/// Creates the cluster unless it is there; tells whether it did.
+fn create_cluster(dir: &Path) -> Result<bool> {
+    let data = dir.join("data");
+    if complete_marker(dir).exists() {
+        return Ok(false);
+    }
+    if data.exists() {
+        fs::remove_dir_all(&data)?;
+    }
+    fs::create_dir_all(&data).with_context(|| format!("cannot create {}", data.display()))?;
+    let password = dir.join("password");
+    fs::write(&password, SUPERUSER)?;
+    hand_over(dir, &data)?;
+    let output = server_command("initdb")?
+        .current_dir(dir)
+        .args(["--username", SUPERUSER, "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"])
+        .args(["--auth-local=reject", "--auth-host=scram-sha-256", "--pwfile"])
+        .arg(&password)
+        .arg("-D")
+        .arg(&data)
+        .output()?;
+    succeeded("initdb", &output)?;
+    Ok(true)
+}
+
+/// Postgres refuses to run as root. For root the data belong to the system's `postgres` user, who
+/// must also be able to enter the folder.
+fn hand_over(dir: &Path, data: &Path) -> Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
+    let id = |flag: &str| -> Result<u32> {
+        let output = Command::new("id").args([flag, SUPERUSER]).output()?;
+        ensure!(
+            output.status.success(),
+            "root cannot run Postgres, and there is no user {SUPERUSER} to run it as"
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
+    };
+    let (user, group) = (id("-u")?, id("-g")?);
+    chown(data, Some(user), Some(group))?;
+    for parent in dir.ancestors() {
+        let mode = parent.metadata()?.mode();
+        ensure!(
+            mode & 0o001 != 0,
+            "{}: the user {SUPERUSER} cannot enter it: `chmod o+x` it, or use a folder under /var/tmp",
+            parent.display()
+        );
+    }
+    Ok(())
+}
+
+/// A program of the server, run as `postgres` when this is root.
+fn server_command(name: &str) -> Result<Command> {
+    let program = program(name)?;
+    if !geteuid().is_root() {
+        return Ok(Command::new(program));
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", SUPERUSER, "--regid", SUPERUSER, "--init-groups", "--"]).arg(program);
+    Ok(command)
+}
+
+/// Debian keeps the server's programs out of PATH, in one folder per version: the newest wins.
+fn program(name: &str) -> Result<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = versions
+        .filter_map(|entry| {
+            Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin").join(name)))
+        })
+        .filter(|(_, path)| path.exists())
+        .max();
+    if let Some((_, path)) = newest {
+        return Ok(path);
+    }
+    let on_path = programs::find(name, &env::var_os("PATH").unwrap_or_default());
+    on_path.with_context(|| {
+        format!("{name} not found: install PostgreSQL 15 or newer (Debian: apt-get install postgresql)")
+    })
+}
+
+fn succeeded(name: &str, output: &Output) -> Result<()> {
+    if !output.status.success() {
+        bail!("{name} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}

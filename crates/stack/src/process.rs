@@ -1,0 +1,166 @@
+//! One child process: started with its output in a log file, told to stop, and never left behind.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::wait;
+
+/// How long a dropped process gets between its stop signal and SIGKILL.
+const DROP_GRACE: Duration = Duration::from_secs(3);
+
+/// A child process in a process group of its own, so that Ctrl-C at a terminal reaches only the
+/// program that started it, which then stops its children in order.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    pid: Pid,
+    stop_signal: Signal,
+    log: PathBuf,
+    leash: Child,
+}
+
+impl Process {
+    /// Starts `command`; what it prints is appended to `log`. `stop_signal` is what asks it to end.
+    ///
+    /// # Errors
+    /// When the log cannot be opened or the program cannot be run.
+    pub fn start(name: &str, mut command: Command, log: &Path, stop_signal: Signal) -> Result<Self> {
+        let output = append(log)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+        let pid = Pid::from_child(&child);
+        Ok(Self {
+            name: name.to_owned(),
+            leash: leash(pid, stop_signal)?,
+            child,
+            pid,
+            stop_signal,
+            log: log.to_owned(),
+        })
+    }
+
+    /// The operating system's id of the process.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
+    /// What the process was started as, for messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where its output goes.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// The exit status when the process has ended, by itself or not.
+    ///
+    /// # Errors
+    /// When the operating system cannot be asked.
+    pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Sends `signal`; a process that has ended already is not an error.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        if self.exited()?.is_none() {
+            kill_process(self.pid, signal).with_context(|| format!("cannot signal {}", self.name))?;
+        }
+        Ok(())
+    }
+
+    /// Asks the process to end, and kills it when it has not ended within `grace`.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub async fn stop(&mut self, grace: Duration) -> Result<ExitStatus> {
+        self.stop_with(self.stop_signal, grace).await
+    }
+
+    /// Like [`Process::stop`], with another signal.
+    pub(crate) async fn stop_with(&mut self, signal: Signal, grace: Duration) -> Result<ExitStatus> {
+        self.signal(signal)?;
+        let deadline = Instant::now() + grace;
+        while Instant::now() < deadline {
+            if let Some(status) = self.exited()? {
+                return Ok(status);
+            }
+            tokio::time::sleep(wait::PAUSE).await;
+        }
+        self.kill()
+    }
+
+    /// Kills the process and its group at once, as a crash would.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn kill(&mut self) -> Result<ExitStatus> {
+        self.kill_group();
+        Ok(self.child.wait()?)
+    }
+
+    fn kill_group(&mut self) {
+        // Only while the child is not reaped: afterwards its id may belong to somebody else.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = kill_process_group(self.pid, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.signal(self.stop_signal);
+        let deadline = Instant::now() + DROP_GRACE;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            thread::sleep(wait::PAUSE);
+        }
+        self.kill_group();
+        let _ = self.child.wait();
+        let _ = self.leash.kill();
+        let _ = self.leash.wait();
+    }
+}
+
+/// A tiny shell that waits for the end of its input, which comes when this program dies, however it
+/// dies, and then ends the process. Without it a SIGKILL here would leave servers running for ever.
+fn leash(pid: Pid, stop_signal: Signal) -> Result<Child> {
+    const SCRIPT: &str = r#"read -r _; kill -s "$1" "$2"; sleep 5; kill -s KILL -- "-$2""#;
+    let pid = pid.as_raw_nonzero().to_string();
+    let signal = stop_signal.as_raw().to_string();
+    Command::new("sh")
+        .args(["-c", SCRIPT, "leash", &signal, &pid])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .context("cannot run sh")
+}
+
+fn append(log: &Path) -> Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)
+        .with_context(|| format!("cannot write {}", log.display()))
+}

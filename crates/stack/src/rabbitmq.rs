@@ -1,0 +1,286 @@
+//! A private RabbitMQ: its own node name, cookie, ports and data, beside any other on the machine.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use crate::process::Process;
+use crate::{ports, programs, wait};
+
+const CONFIGURATION: &str = include_str!("../../../deploy/rabbitmq/rabbitmq.conf");
+const DEFINITIONS: &str = include_str!("../../../deploy/rabbitmq/definitions.json");
+const ADMIN: &str = "admin";
+const START_LIMIT: Duration = Duration::from_secs(90);
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// The ports of one node.
+#[derive(Debug, Clone, Copy)]
+pub struct RabbitMqPorts {
+    /// AMQP 0-9-1.
+    pub amqp: u16,
+    /// Management API and page.
+    pub management: u16,
+    /// Erlang distribution, between a node and its command line tools.
+    pub distribution: u16,
+    /// Erlang's port mapper. One per node: a shared one would outlive them all.
+    pub epmd: u16,
+}
+
+impl RabbitMqPorts {
+    /// Four ports that nobody listens on.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub fn free() -> Result<Self> {
+        let [amqp, management, distribution, epmd] = ports::free()?;
+        Ok(Self { amqp, management, distribution, epmd })
+    }
+}
+
+/// A running RabbitMQ node, stopped when dropped.
+#[derive(Debug)]
+pub struct RabbitMq {
+    dir: PathBuf,
+    ports: RabbitMqPorts,
+    // Before the port mapper, because fields are dropped in this order.
+    node: Process,
+    _epmd: Process,
+}
+
+impl RabbitMq {
+    /// Starts a node with its data in `dir`. It loads the system's users, rights and exchanges; the
+    /// user `admin` may do everything. Beware: the data belong to `ports.amqp`, which names the node.
+    ///
+    /// # Errors
+    /// When RabbitMQ is not installed, or does not come up within 90 s.
+    pub async fn start(dir: &Path, ports: RabbitMqPorts) -> Result<Self> {
+        prepare(dir, ports)?;
+        let epmd = start_epmd(dir, ports.epmd).await?;
+        let node = launch(dir, ports).await?;
+        Ok(Self { dir: dir.to_owned(), ports, node, _epmd: epmd })
+    }
+
+    /// Runs `rabbitmqctl` on this node.
+    ///
+    /// # Errors
+    /// When it fails, with what it says.
+    pub async fn control(&self, arguments: &[&str]) -> Result<()> {
+        let ports = self.ports;
+        let mut command = tokio::process::Command::new(program("rabbitmqctl")?);
+        command
+            .current_dir(&self.dir)
+            .env_clear()
+            .env("PATH", search_path())
+            .env("HOME", self.dir.join("home"))
+            .env("LANG", "C.UTF-8")
+            .env("ERL_EPMD_PORT", ports.epmd.to_string())
+            .env("RABBITMQ_NODENAME", node_name(ports))
+            .env("RABBITMQ_CONF_ENV_FILE", self.dir.join("none"))
+            .args(arguments);
+        let output = command.output().await.context("rabbitmqctl")?;
+        anyhow::ensure!(
+            output.status.success(),
+            "rabbitmqctl {arguments:?}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    }
+
+    /// URL of the user with every right, with no virtual host named.
+    #[must_use]
+    pub fn admin_url(&self) -> String {
+        format!("amqp://{ADMIN}:{ADMIN}@127.0.0.1:{}", self.ports.amqp)
+    }
+
+    /// URL with which `user` opens `vhost`.
+    #[must_use]
+    pub fn user_url(&self, user: &str, vhost: &str) -> String {
+        format!("amqp://{user}:{user}@127.0.0.1:{}/{vhost}", self.ports.amqp)
+    }
+
+    /// URL of the management API for `user`.
+    #[must_use]
+    pub fn management_url(&self, user: &str) -> String {
+        format!("http://{user}:{user}@127.0.0.1:{}", self.ports.management)
+    }
+
+    /// URL of the management API for the user with every right.
+    #[must_use]
+    pub fn admin_management_url(&self) -> String {
+        self.management_url(ADMIN)
+    }
+
+    /// The ports it listens on.
+    #[must_use]
+    pub fn ports(&self) -> RabbitMqPorts {
+        self.ports
+    }
+
+    /// Process id of the node.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.node.pid()
+    }
+
+    /// The exit status when the node has ended by itself.
+    ///
+    /// # Errors
+    /// When the operating system cannot be asked.
+    pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
+        self.node.exited()
+    }
+
+    /// Stops the node; [`RabbitMq::resume`] starts it again.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub async fn stop(&mut self) -> Result<()> {
+        self.node.stop(STOP_LIMIT).await?;
+        Ok(())
+    }
+
+    /// Kills the node, as the kernel would when memory runs out.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub fn kill(&mut self) -> Result<()> {
+        self.node.kill()?;
+        Ok(())
+    }
+
+    /// Starts the node again after a stop or a kill, with the same data on the same ports.
+    ///
+    /// # Errors
+    /// As for [`RabbitMq::start`].
+    pub async fn resume(&mut self) -> Result<()> {
+        self.node = launch(&self.dir, self.ports).await?;
+        Ok(())
+    }
+
+    /// Stops and starts it.
+    ///
+    /// # Errors
+    /// As for [`RabbitMq::start`].
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop().await?;
+        self.resume().await
+    }
+}
+
+/// Writes what the node reads at its start.
+fn prepare(dir: &Path, ports: RabbitMqPorts) -> Result<()> {
+    for folder in ["home", "conf.d", "data", "log"] {
+        let path = dir.join(folder);
+        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    }
+    let definitions = dir.join("definitions.json");
+    fs::write(&definitions, serde_json::to_vec_pretty(&definitions_with_default_vhost()?)?)?;
+    fs::write(dir.join("enabled_plugins"), "[rabbitmq_management].\n")?;
+    fs::write(dir.join("conf.d/10-shared.conf"), CONFIGURATION)?;
+    let RabbitMqPorts { amqp, management, .. } = ports;
+    let private = format!(
+        "listeners.tcp.1 = 127.0.0.1:{amqp}\n\
+         management.tcp.ip = 127.0.0.1\n\
+         management.tcp.port = {management}\n\
+         definitions.local.path = {}\n",
+        definitions.display()
+    );
+    Ok(fs::write(dir.join("conf.d/20-private.conf"), private)?)
+}
+
+/// The system's definitions and the default virtual host, which a node does not create once it loads any.
+fn definitions_with_default_vhost() -> Result<Value> {
+    let mut definitions = serde_json::from_str(DEFINITIONS).context("deploy/rabbitmq/definitions.json")?;
+    let all = json!({"user": ADMIN, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"});
+    append(&mut definitions, "vhosts", json!({"name": "/"}));
+    append(&mut definitions, "permissions", all);
+    Ok(definitions)
+}
+
+fn append(definitions: &mut Value, list: &str, entry: Value) {
+    match definitions[list].as_array_mut() {
+        Some(entries) => entries.push(entry),
+        None => definitions[list] = json!([entry]),
+    }
+}
+
+async fn launch(dir: &Path, ports: RabbitMqPorts) -> Result<Process> {
+    let mut node =
+        Process::start("rabbitmq", node_command(dir, ports)?, &dir.join("rabbitmq.log"), Signal::TERM)?;
+    // The AMQP listener is opened at the very end of the start.
+    wait::until_ready(&mut node, START_LIMIT, async || accepts(ports.amqp).await).await?;
+    Ok(node)
+}
+
+fn node_command(dir: &Path, ports: RabbitMqPorts) -> Result<Command> {
+    let none = dir.join("none");
+    let mut command = Command::new(program("rabbitmq-server")?);
+    command
+        .current_dir(dir)
+        // Only what is named here: a RABBITMQ_* variable of the caller must not reach this node.
+        .env_clear()
+        .env("PATH", search_path())
+        .env("HOME", dir.join("home"))
+        .env("LANG", "C.UTF-8")
+        .env("ERL_EPMD_PORT", ports.epmd.to_string())
+        .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+        .env("RABBITMQ_NODENAME", node_name(ports))
+        .env("RABBITMQ_DIST_PORT", ports.distribution.to_string())
+        .env("RABBITMQ_MNESIA_BASE", dir.join("data"))
+        .env("RABBITMQ_LOG_BASE", dir.join("log"))
+        .env("RABBITMQ_ENABLED_PLUGINS_FILE", dir.join("enabled_plugins"))
+        .env("RABBITMQ_CONFIG_FILES", dir.join("conf.d"))
+        // Named so that the files under /etc/rabbitmq are not read.
+        .env("RABBITMQ_CONFIG_FILE", &none)
+        .env("RABBITMQ_ADVANCED_CONFIG_FILE", &none)
+        .env("RABBITMQ_CONF_ENV_FILE", &none)
+        // Makes the start script become the node instead of its parent, so that a kill hits the node.
+        .env("RABBITMQ_ALLOW_INPUT", "1")
+        // The node shares the machine: its threads are not bound to cores and do not spin when idle.
+        .env("RABBITMQ_SCHEDULER_BIND_TYPE", "u")
+        .env(
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+            "-noinput +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}",
+        );
+    Ok(command)
+}
+
+fn node_name(ports: RabbitMqPorts) -> String {
+    format!("shop-{}@localhost", ports.amqp)
+}
+
+/// Started here and in the foreground, because the one that a node starts for itself never ends.
+async fn start_epmd(dir: &Path, port: u16) -> Result<Process> {
+    let mut command = Command::new(program("epmd")?);
+    command.current_dir(dir).args(["-address", "127.0.0.1", "-port", &port.to_string()]);
+    let mut epmd = Process::start("epmd", command, &dir.join("epmd.log"), Signal::TERM)?;
+    wait::until_ready(&mut epmd, START_LIMIT, async || accepts(port).await).await?;
+    Ok(epmd)
+}
+
+async fn accepts(port: u16) -> bool {
+    TcpStream::connect(ports::local(port)).await.is_ok()
+}
+
+fn program(name: &str) -> Result<PathBuf> {
+    programs::find(name, search_path().as_os_str()).with_context(|| {
+        format!("{name} not found: install RabbitMQ 3.10 or newer (Debian: apt-get install rabbitmq-server)")
+    })
+}
+
+/// Debian's `/usr/sbin/rabbitmq-server` changes to the user `rabbitmq` and its home: the script
+/// behind it, which runs as anybody, comes first.
+fn search_path() -> OsString {
+    let mut path = OsString::from("/usr/lib/rabbitmq/bin:/usr/lib/erlang/bin:");
+    path.push(env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()));
+    path
+}

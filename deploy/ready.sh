@@ -1,0 +1,7 @@
+#!/bin/bash
+# The health check of a service's container: succeeds when the service in it says that it is ready.
+# In bash, because a slim image has no curl.
+exec 3<>"/dev/tcp/127.0.0.1/${HTTP_LISTEN##*:}" || exit 1
+printf 'GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' >&3
+read -r _ status _ <&3
+[[ $status == 200 ]]

@@ -1,0 +1,69 @@
+-- What the messaging crate keeps in the database of every service, next to the service's own tables.
+
+create schema if not exists messaging;
+
+-- Events that are committed and not yet confirmed by the broker. Short-lived rows: a relay deletes them.
+create table messaging.outbox (
+    id bigint generated always as identity primary key,
+    event_id uuid not null,
+    routing_key text not null,
+    body text not null,
+    created_at timestamptz not null default now()
+) with (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 5000
+);
+
+-- The ids of messages in effect. A UUIDv7 tells its own time, so rows are pruned by a range of ids.
+create table messaging.inbox (
+    event_id uuid primary key
+) with (autovacuum_vacuum_insert_scale_factor = 0.05);
+
+-- Work that talks to the outside. Claiming a job moves run_at past the lease: a worker that dies gives it back.
+create table messaging.jobs (
+    id uuid primary key,
+    queue text not null,
+    key uuid not null,
+    payload jsonb not null,
+    cause uuid,
+    traceparent text,
+    tracestate text,
+    attempts integer not null default 0 constraint attempts_not_negative check (attempts >= 0),
+    run_at timestamptz not null default now(),
+    last_error text,
+    created_at timestamptz not null default now()
+) with (
+    fillfactor = 70,
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 5000
+);
+
+create index jobs_due on messaging.jobs (queue, run_at);
+
+-- The first 2xx answer given under each Idempotency-Key.
+create table messaging.idempotency_keys (
+    key text primary key,
+    fingerprint bytea not null,
+    status smallint,
+    location text,
+    body bytea,
+    created_at timestamptz not null default now()
+);
+
+create index idempotency_keys_age on messaging.idempotency_keys (created_at);
+
+-- Where the reader of a stream goes on.
+create table messaging.stream_offsets (
+    stream text primary key,
+    next_offset bigint not null constraint next_offset_not_negative check (next_offset >= 0)
+);
+
+-- Messages of a stream that could not be applied; the reader went on behind them.
+create table messaging.stream_dead_letters (
+    stream text not null,
+    stream_offset bigint not null,
+    reason text not null,
+    body bytea not null,
+    failed_at timestamptz not null default now(),
+    primary key (stream, stream_offset)
+);

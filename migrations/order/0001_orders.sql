@@ -1,0 +1,78 @@
+-- The order service's own tables: the price list, the orders, and the log that the orders are folded from.
+
+create table prices (
+    sku          text   primary key,
+    name         text   not null,
+    amount_minor bigint not null,
+    currency     text   not null,
+    -- The version of the product that says so: an older one never overwrites a newer one.
+    sequence     bigint not null,
+    constraint price_is_not_negative check (amount_minor >= 0),
+    constraint currency_has_three_letters check (currency ~ '^[A-Z]{3}$')
+);
+
+-- A projection of order_events: folding the log again gives the same row.
+create table orders (
+    id             uuid        primary key,
+    customer_id    text        not null,
+    customer_email text        not null,
+    lines          jsonb       not null,
+    total_minor    bigint      not null,
+    currency       text        not null,
+    payment_method text        not null,
+    placed_at      timestamptz not null,
+    deadline_at    timestamptz not null,
+    status         text        not null,
+    reason         text,
+    stock          text        not null,
+    payment        text        not null,
+    -- The types of the events heard, so that a repeat is told from a late answer.
+    heard          jsonb       not null,
+    version        bigint      not null,
+    constraint total_is_not_negative check (total_minor >= 0),
+    constraint deadline_is_after_placing check (deadline_at > placed_at),
+    constraint status_is_known check (status in ('pending', 'confirmed', 'completed', 'cancelled')),
+    constraint reason_is_known check (reason in
+        ('out_of_stock', 'payment_declined', 'timed_out', 'customer_request', 'payment_failed')),
+    constraint stock_is_known check (stock in ('open', 'reserved', 'rejected', 'released')),
+    constraint payment_is_known check (payment in
+        ('open', 'authorized', 'captured', 'capture_failed', 'declined', 'voided', 'refunded')),
+    constraint a_cancelled_order_and_no_other_has_a_reason check ((status = 'cancelled') = (reason is not null)),
+    constraint a_confirmed_order_has_stock_and_money
+        check (status <> 'confirmed' or (stock = 'reserved' and payment = 'authorized')),
+    constraint a_completed_order_has_stock_and_is_paid
+        check (status <> 'completed' or (stock = 'reserved' and payment = 'captured')),
+    constraint version_counts_from_one check (version >= 1)
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
+
+-- What the deadline watcher claims, and what counts as pending at the door.
+create index orders_pending_deadline on orders (deadline_at, id) where status = 'pending';
+-- The three ways to list, newest first.
+create index orders_newest on orders (placed_at desc, id desc);
+create index orders_newest_by_status on orders (status, placed_at desc, id desc);
+create index orders_newest_by_customer on orders (customer_id, placed_at desc, id desc);
+
+-- Every fact that was announced or heard about an order, in the order in which it was recorded.
+create table order_events (
+    order_id    uuid        not null references orders (id),
+    version     bigint      not null,
+    direction   text        not null,
+    -- The envelope's id. What we announce is told by its sequence, which is this version.
+    event_id    uuid,
+    type        text        not null,
+    data        jsonb       not null,
+    occurred_at timestamptz not null,
+    recorded_at timestamptz not null,
+    primary key (order_id, version),
+    constraint direction_is_announced_or_heard check (direction in ('announced', 'heard')),
+    constraint what_was_heard_has_an_event_id check ((direction = 'heard') = (event_id is not null))
+) with (autovacuum_vacuum_insert_scale_factor = 0.05);
+
+create function refuse_to_change_the_log() returns trigger language plpgsql as $$
+begin
+    raise exception 'order_events is append-only: % refused', lower(tg_op);
+end
+$$;
+
+create trigger order_events_is_append_only before update or delete or truncate on order_events
+    for each statement execute function refuse_to_change_the_log();

@@ -1,0 +1,222 @@
+//! What is counted, and how: the facts of each order, the counts that follow from them. Pure.
+//!
+//! Events come in any order. So an order is what is known of it, its status is a function of that, and what an
+//! event changes in the counts is the difference between before and after. The counts therefore come out the same
+//! whatever the order of the events was, as long as each is taken once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{DateTime, Utc};
+use events::{CancelReason, Currency, Event, Money, OrderId};
+
+/// How an order stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// Placed, and neither confirmed nor cancelled yet.
+    Pending,
+    /// Stock and money are there.
+    Confirmed,
+    /// The money was taken.
+    Completed,
+    /// Off.
+    Cancelled(CancelReason),
+}
+
+impl Status {
+    /// The word in the database and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Confirmed => "confirmed",
+            Self::Completed => "completed",
+            Self::Cancelled(_) => "cancelled",
+        }
+    }
+
+    /// Why the order was cancelled, if it was.
+    #[must_use]
+    pub fn reason(self) -> Option<CancelReason> {
+        match self {
+            Self::Cancelled(reason) => Some(reason),
+            Self::Pending | Self::Confirmed | Self::Completed => None,
+        }
+    }
+
+    /// The status of these two words.
+    #[must_use]
+    pub fn from_words(status: &str, reason: Option<&str>) -> Option<Self> {
+        match (status, reason) {
+            ("pending", None) => Some(Self::Pending),
+            ("confirmed", None) => Some(Self::Confirmed),
+            ("completed", None) => Some(Self::Completed),
+            ("cancelled", Some(reason)) => reason.parse().ok().map(Self::Cancelled),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of one order. A fact that is known does not change: the first word counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OrderFacts {
+    /// When it was placed.
+    pub placed_at: Option<DateTime<Utc>>,
+    /// When it was confirmed.
+    pub confirmed_at: Option<DateTime<Utc>>,
+    /// When it was completed.
+    pub completed_at: Option<DateTime<Utc>>,
+    /// When and why it was cancelled.
+    pub cancelled: Option<(DateTime<Utc>, CancelReason)>,
+    /// The money taken.
+    pub captured: Option<Money>,
+    /// The money given back.
+    pub refunded: Option<Money>,
+}
+
+impl OrderFacts {
+    /// How the order stands, by what is known. An order is completed or cancelled and never both; were both heard,
+    /// the cancel would count, since it is what sets everything else back. Whatever is heard of an order says at
+    /// least that it was placed, even when `order.placed` itself is still to come.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match self {
+            Self { cancelled: Some((_, reason)), .. } => Status::Cancelled(*reason),
+            Self { completed_at: Some(_), .. } => Status::Completed,
+            Self { confirmed_at: Some(_), .. } => Status::Confirmed,
+            _ => Status::Pending,
+        }
+    }
+
+    fn learn(&mut self, time: DateTime<Utc>, event: &Event) {
+        match event {
+            Event::OrderPlaced(_) => keep_first(&mut self.placed_at, time),
+            Event::OrderConfirmed(_) => keep_first(&mut self.confirmed_at, time),
+            Event::OrderCompleted(_) => keep_first(&mut self.completed_at, time),
+            Event::OrderCancelled(data) => keep_first(&mut self.cancelled, (time, data.reason)),
+            Event::PaymentCaptured(data) => keep_first(&mut self.captured, data.amount.clone()),
+            Event::PaymentRefunded(data) => keep_first(&mut self.refunded, data.amount.clone()),
+            _ => {}
+        }
+    }
+}
+
+fn keep_first<T>(known: &mut Option<T>, fact: T) {
+    known.get_or_insert(fact);
+}
+
+/// Everything counted; also the difference between two counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Orders in each status.
+    pub orders: BTreeMap<Status, i64>,
+    /// Money by currency.
+    pub revenue: BTreeMap<Currency, Revenue>,
+    /// Mails that were sent.
+    pub mails_sent: i64,
+    /// Mails that the mail server refused.
+    pub mails_failed: i64,
+    /// Events taken in.
+    pub events: i64,
+    /// The time of the newest of them.
+    pub newest_event_at: Option<DateTime<Utc>>,
+}
+
+/// The money of one currency, in minor units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Revenue {
+    /// Taken.
+    pub captured_minor: i64,
+    /// Given back.
+    pub refunded_minor: i64,
+}
+
+impl Revenue {
+    /// What is left.
+    #[must_use]
+    pub fn net_minor(self) -> i64 {
+        self.captured_minor.saturating_sub(self.refunded_minor)
+    }
+}
+
+impl Counts {
+    /// Orders ever placed.
+    #[must_use]
+    pub fn placed(&self) -> i64 {
+        self.orders.values().sum()
+    }
+
+    /// The part of the orders placed that were completed, 0 to 1; none while there is no order.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a ratio; exact up to 2^53 orders")]
+    pub fn conversion(&self) -> Option<f64> {
+        let completed = self.orders.get(&Status::Completed).copied().unwrap_or_default();
+        (self.placed() > 0).then(|| completed as f64 / self.placed() as f64)
+    }
+
+    /// Adds what an order contributes, or with `by` -1 takes it away.
+    fn add(&mut self, order: &OrderFacts, by: i64) {
+        *self.orders.entry(order.status()).or_default() += by;
+        if let Some(Money { amount_minor, currency }) = &order.captured {
+            let captured = &mut self.revenue.entry(currency.clone()).or_default().captured_minor;
+            *captured = captured.saturating_add(by * amount_minor);
+        }
+        if let Some(Money { amount_minor, currency }) = &order.refunded {
+            let refunded = &mut self.revenue.entry(currency.clone()).or_default().refunded_minor;
+            *refunded = refunded.saturating_add(by * amount_minor);
+        }
+    }
+}
+
+/// The orders that a batch is about, and what the batch changes.
+#[derive(Debug, Default)]
+pub struct Projection {
+    orders: HashMap<OrderId, OrderFacts>,
+    changed: BTreeSet<OrderId>,
+    delta: Counts,
+}
+
+impl Projection {
+    /// Begins with what is known of the orders of a batch; an order that nothing is known of is missing.
+    #[must_use]
+    pub fn of(orders: HashMap<OrderId, OrderFacts>) -> Self {
+        Self { orders, ..Self::default() }
+    }
+
+    /// Takes in an event, each once.
+    pub fn hear(&mut self, time: DateTime<Utc>, event: &Event) {
+        self.delta.events += 1;
+        self.delta.newest_event_at = self.delta.newest_event_at.max(Some(time));
+        match event {
+            Event::NotificationSent(_) => self.delta.mails_sent += 1,
+            Event::NotificationFailed(_) => self.delta.mails_failed += 1,
+            _ => {}
+        }
+        let Some(order_id) = event.order_id() else { return };
+        let known = self.orders.get(&order_id);
+        let mut order = known.cloned().unwrap_or_default();
+        order.learn(time, event);
+        if known == Some(&order) {
+            return;
+        }
+        if let Some(before) = known {
+            self.delta.add(before, -1);
+        }
+        self.delta.add(&order, 1);
+        self.orders.insert(order_id, order);
+        self.changed.insert(order_id);
+    }
+
+    /// The orders of which something new is known.
+    pub fn changed(&self) -> impl Iterator<Item = (OrderId, &OrderFacts)> {
+        self.changed.iter().filter_map(|order_id| Some((*order_id, self.orders.get(order_id)?)))
+    }
+
+    /// What is to be added to the counts.
+    #[must_use]
+    pub fn delta(&self) -> &Counts {
+        &self.delta
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! The analytics service: what the shop has done so far, in numbers.
+//!
+//! - Owns the facts of each order as far as the numbers need them, and the counts that follow from them.
+//! - Hears every event, from the stream `domain-events.log`. The offset to go on from, the inbox and the counts
+//!   change in one transaction, so that each event counts exactly once.
+//! - Says nothing.
+//!
+//! [`domain`] holds what is counted, and how.
+
+pub mod domain;
+
+mod config;
+mod http;
+mod reactions;
+mod store;
+
+pub use config::Config;
+
+use events::Service;
+use messaging::Node;
+use runtime::{database::Wait, tasks::Tasks};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::reactions::Reactions;
+
+/// Runs the service until the shutdown, or until what it cannot go on without.
+///
+/// # Errors
+/// What no time will heal, in one line.
+pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let node = Node::new(Service::Analytics, &[], &config.database, &config.broker, shutdown.clone())?;
+    let mut tasks = Tasks::new(shutdown.clone());
+
+    let (router, health) = (http::router(node.pool.clone()), node.health.clone());
+    tasks.spawn("http", async move {
+        runtime::http::serve(listener, router, health, &config.http, shutdown).await
+    });
+    if node.open(&store::MIGRATIONS).await? == Wait::Usable {
+        node.start_reader(&mut tasks, Reactions);
+    }
+    tasks.join().await
+}

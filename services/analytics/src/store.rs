@@ -1,0 +1,214 @@
+//! All SQL of the service. The number of statements does not grow with the batch, and what the summary reads does
+//! not grow with history.
+//!
+//! There is one writer at a time, the reader of the stream, so that upserts and merges race with nobody.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use events::{CancelReason, Currency, Money, OrderId};
+use sqlx::{PgConnection, PgPool, migrate::Migrator};
+use uuid::Uuid;
+
+use crate::domain::{Counts, OrderFacts, Projection, Revenue, Status};
+
+/// The migrations of the service's own tables.
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/analytics");
+
+/// What is known of these orders; an order that nothing is known of is missing.
+pub(crate) async fn load(
+    conn: &mut PgConnection,
+    orders: &[Uuid],
+) -> sqlx::Result<HashMap<OrderId, OrderFacts>> {
+    let rows = sqlx::query!(
+        "select order_id, placed_at, confirmed_at, completed_at, cancelled_at, cancel_reason,
+                captured_minor, captured_currency, refunded_minor, refunded_currency
+         from orders where order_id = any($1)",
+        orders,
+    )
+    .fetch_all(conn)
+    .await?;
+    let facts = rows.into_iter().map(|row| {
+        let reason = row.cancel_reason.as_deref().map(parse::<CancelReason>).transpose()?;
+        let facts = OrderFacts {
+            placed_at: row.placed_at,
+            confirmed_at: row.confirmed_at,
+            completed_at: row.completed_at,
+            cancelled: row.cancelled_at.zip(reason),
+            captured: money(row.captured_minor, row.captured_currency.as_deref())?,
+            refunded: money(row.refunded_minor, row.refunded_currency.as_deref())?,
+        };
+        Ok((OrderId(row.order_id), facts))
+    });
+    facts.collect()
+}
+
+/// Saves what a batch taught, and adds to the counts what that changes.
+pub(crate) async fn save(conn: &mut PgConnection, projection: &Projection) -> sqlx::Result<()> {
+    save_orders(conn, projection).await?;
+    let delta = projection.delta();
+    add_orders(conn, delta).await?;
+    add_revenue(conn, delta).await?;
+    add_totals(conn, delta).await
+}
+
+#[derive(Default)]
+struct OrderColumns<'a> {
+    ids: Vec<Uuid>,
+    placed: Vec<Option<DateTime<Utc>>>,
+    confirmed: Vec<Option<DateTime<Utc>>>,
+    completed: Vec<Option<DateTime<Utc>>>,
+    cancelled: Vec<Option<DateTime<Utc>>>,
+    reasons: Vec<Option<&'a str>>,
+    captured: Vec<Option<i64>>,
+    captured_currencies: Vec<Option<&'a str>>,
+    refunded: Vec<Option<i64>>,
+    refunded_currencies: Vec<Option<&'a str>>,
+}
+
+impl<'a> OrderColumns<'a> {
+    fn push(&mut self, order_id: OrderId, order: &'a OrderFacts) {
+        let (captured, refunded) = (order.captured.as_ref(), order.refunded.as_ref());
+        self.ids.push(order_id.0);
+        self.placed.push(order.placed_at);
+        self.confirmed.push(order.confirmed_at);
+        self.completed.push(order.completed_at);
+        self.cancelled.push(order.cancelled.map(|(time, _)| time));
+        self.reasons.push(order.cancelled.map(|(_, reason)| reason.as_str()));
+        self.captured.push(captured.map(|money| money.amount_minor));
+        self.captured_currencies.push(captured.map(|money| money.currency.as_str()));
+        self.refunded.push(refunded.map(|money| money.amount_minor));
+        self.refunded_currencies.push(refunded.map(|money| money.currency.as_str()));
+    }
+}
+
+async fn save_orders(conn: &mut PgConnection, projection: &Projection) -> sqlx::Result<()> {
+    let mut columns = OrderColumns::default();
+    projection.changed().for_each(|(order_id, order)| columns.push(order_id, order));
+    sqlx::query!(
+        "insert into orders (
+             order_id, placed_at, confirmed_at, completed_at, cancelled_at, cancel_reason,
+             captured_minor, captured_currency, refunded_minor, refunded_currency)
+         select * from unnest(
+             $1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::text[],
+             $7::bigint[], $8::text[], $9::bigint[], $10::text[])
+         on conflict (order_id) do update set
+             placed_at = excluded.placed_at, confirmed_at = excluded.confirmed_at,
+             completed_at = excluded.completed_at, cancelled_at = excluded.cancelled_at,
+             cancel_reason = excluded.cancel_reason,
+             captured_minor = excluded.captured_minor, captured_currency = excluded.captured_currency,
+             refunded_minor = excluded.refunded_minor, refunded_currency = excluded.refunded_currency",
+        &columns.ids,
+        &columns.placed as &[Option<DateTime<Utc>>],
+        &columns.confirmed as &[Option<DateTime<Utc>>],
+        &columns.completed as &[Option<DateTime<Utc>>],
+        &columns.cancelled as &[Option<DateTime<Utc>>],
+        &columns.reasons as &[Option<&str>],
+        &columns.captured as &[Option<i64>],
+        &columns.captured_currencies as &[Option<&str>],
+        &columns.refunded as &[Option<i64>],
+        &columns.refunded_currencies as &[Option<&str>],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A merge and no upsert: a delta may be below zero, which an insert's check would refuse before the conflict shows.
+async fn add_orders(conn: &mut PgConnection, delta: &Counts) -> sqlx::Result<()> {
+    let statuses: Vec<&str> = delta.orders.keys().map(|status| status.as_str()).collect();
+    let reasons: Vec<Option<&str>> =
+        delta.orders.keys().map(|status| status.reason().map(CancelReason::as_str)).collect();
+    let orders: Vec<i64> = delta.orders.values().copied().collect();
+    sqlx::query!(
+        "merge into order_counts as it
+         using unnest($1::text[], $2::text[], $3::bigint[]) as delta (status, cancel_reason, orders)
+         on it.status = delta.status and it.cancel_reason is not distinct from delta.cancel_reason
+         when matched then update set orders = it.orders + delta.orders
+         when not matched then insert values (delta.status, delta.cancel_reason, delta.orders)",
+        &statuses as &[&str],
+        &reasons as &[Option<&str>],
+        &orders,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn add_revenue(conn: &mut PgConnection, delta: &Counts) -> sqlx::Result<()> {
+    let currencies: Vec<&str> = delta.revenue.keys().map(Currency::as_str).collect();
+    let captured: Vec<i64> = delta.revenue.values().map(|revenue| revenue.captured_minor).collect();
+    let refunded: Vec<i64> = delta.revenue.values().map(|revenue| revenue.refunded_minor).collect();
+    sqlx::query!(
+        "merge into revenue as it
+         using unnest($1::text[], $2::bigint[], $3::bigint[]) as delta (currency, captured_minor, refunded_minor)
+         on it.currency = delta.currency
+         when matched then update set
+             captured_minor = it.captured_minor + delta.captured_minor,
+             refunded_minor = it.refunded_minor + delta.refunded_minor
+         when not matched then insert values (delta.currency, delta.captured_minor, delta.refunded_minor)",
+        &currencies as &[&str],
+        &captured,
+        &refunded,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn add_totals(conn: &mut PgConnection, delta: &Counts) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update totals set
+             mails_sent = mails_sent + $1, mails_failed = mails_failed + $2, events = events + $3,
+             newest_event_at = greatest(newest_event_at, $4)",
+        delta.mails_sent,
+        delta.mails_failed,
+        delta.events,
+        delta.newest_event_at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// All counts, as of one moment.
+pub(crate) async fn counts(pool: &PgPool) -> sqlx::Result<Counts> {
+    let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
+    let totals = sqlx::query!("select mails_sent, mails_failed, events, newest_event_at from totals")
+        .fetch_one(&mut *tx)
+        .await?;
+    let mut counts = Counts {
+        mails_sent: totals.mails_sent,
+        mails_failed: totals.mails_failed,
+        events: totals.events,
+        newest_event_at: totals.newest_event_at,
+        ..Counts::default()
+    };
+    let rows =
+        sqlx::query!("select status, cancel_reason, orders from order_counts").fetch_all(&mut *tx).await?;
+    for row in rows {
+        let status = Status::from_words(&row.status, row.cancel_reason.as_deref()).ok_or_else(|| {
+            sqlx::Error::Decode(format!("{:?} is not an order's status", row.status).into())
+        })?;
+        counts.orders.insert(status, row.orders);
+    }
+    let rows = sqlx::query!("select currency, captured_minor, refunded_minor from revenue")
+        .fetch_all(&mut *tx)
+        .await?;
+    for row in rows {
+        let revenue = Revenue { captured_minor: row.captured_minor, refunded_minor: row.refunded_minor };
+        counts.revenue.insert(parse(&row.currency)?, revenue);
+    }
+    tx.commit().await?;
+    Ok(counts)
+}
+
+fn money(amount_minor: Option<i64>, currency: Option<&str>) -> sqlx::Result<Option<Money>> {
+    let currency = currency.map(parse::<Currency>).transpose()?;
+    Ok(amount_minor.zip(currency).map(|(amount_minor, currency)| Money { amount_minor, currency }))
+}
+
+/// Reads what this service wrote: a failure is a row of a newer build.
+fn parse<T: std::str::FromStr<Err: ToString>>(text: &str) -> sqlx::Result<T> {
+    text.parse().map_err(|error: T::Err| sqlx::Error::Decode(error.to_string().into()))
+}

@@ -1,0 +1,125 @@
+//! The shell around the catalogue: lists products, and announces what it listed in the same transaction.
+
+use std::slice;
+
+use anyhow::Context;
+use events::{Money, Sku};
+use messaging::{Announcement, Effects, Origin, Outbox};
+use sqlx::{PgConnection, PgPool};
+
+use crate::domain::{Level, Movement, Offer, Product, Stock};
+use crate::store;
+
+/// What became of an offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// The product is new.
+    Created(Product),
+    /// The product has a new name or price.
+    Changed(Product),
+    /// The product was listed like this before: there is nothing to announce.
+    Unchanged,
+}
+
+impl Listed {
+    /// What there is to announce.
+    pub fn effects(&self) -> Effects {
+        match self {
+            Self::Created(product) | Self::Changed(product) => announce(slice::from_ref(product)),
+            Self::Unchanged => Effects::default(),
+        }
+    }
+}
+
+/// Lists a product for the first time, with nothing in stock, or anew.
+///
+/// # Errors
+/// The database's.
+pub async fn list(conn: &mut PgConnection, sku: &Sku, offer: Offer) -> sqlx::Result<Listed> {
+    let new = Product::new(sku.clone(), offer.clone());
+    if store::insert_products(conn, slice::from_ref(&new)).await?.contains(sku) {
+        return Ok(Listed::Created(new));
+    }
+    let Some(changed) = store::load_product_for_update(conn, sku).await?.relisted(offer) else {
+        return Ok(Listed::Unchanged);
+    };
+    store::save_product(conn, &changed).await?;
+    Ok(Listed::Changed(changed))
+}
+
+/// Lists and stocks the demo catalogue, once for ever, however many replicas start at the same time. A product
+/// that is listed already is left as it is.
+///
+/// # Errors
+/// The database's.
+pub async fn list_demo_once(pool: &PgPool, outbox: &Outbox) -> anyhow::Result<()> {
+    let mut tx = pool.begin().await?;
+    if !store::mark_demo_catalogue(&mut tx).await? {
+        return Ok(());
+    }
+    let mut demo = demo().context("the demo catalogue breaks a rule of the domain")?;
+    let products: Vec<Product> = demo.iter().map(|(product, _)| product.clone()).collect();
+    let new = store::insert_products(&mut tx, &products).await?;
+    demo.retain(|(product, _)| new.contains(&product.sku));
+    let (listed, restocks): (Vec<Product>, Vec<Option<Movement>>) = demo.into_iter().unzip();
+
+    let restocks: Vec<Movement> = restocks.into_iter().flatten().collect();
+    let mut stock = Stock::default();
+    stock.apply(&restocks);
+    store::save_stock(&mut tx, &restocks, &stock).await?;
+    outbox.commit(tx, announce(&listed)).await?;
+    tracing::info!(products = listed.len(), "listed the demo catalogue");
+    Ok(())
+}
+
+fn announce(products: &[Product]) -> Effects {
+    let announcement = |product: &Product| Announcement {
+        event: product.listed(),
+        sequence: product.version,
+        origin: Origin::current(),
+    };
+    Effects::announce(products.iter().map(announcement).collect())
+}
+
+/// SKU, name, price in euro cents, pieces on hand.
+const DEMO: [(&str, &str, i64, i64); 12] = [
+    ("ESPRESSO-1KG", "Espresso beans, 1 kg", 1890, 100_000),
+    ("FILTER-1KG", "Filter roast, 1 kg", 1690, 100_000),
+    ("DECAF-250G", "Decaf beans, 250 g", 790, 100_000),
+    ("MOKA-POT", "Moka pot for three cups", 3450, 20_000),
+    ("FRENCH-PRESS", "French press, 1 l", 3990, 20_000),
+    ("HAND-GRINDER", "Hand grinder with steel burrs", 8900, 20_000),
+    ("SCALE", "Scale with timer, 0.1 g", 4500, 20_000),
+    ("KETTLE", "Gooseneck kettle, 0.9 l", 6490, 20_000),
+    ("FILTER-PAPER-100", "Filter papers, 100 pieces", 490, 200_000),
+    ("ESPRESSO-CUP", "Espresso cup with saucer", 1290, 50_000),
+    ("RARE-BEANS", "Competition lot, 100 g", 4900, 3),
+    ("SOLD-OUT-MUG", "Anniversary mug", 1500, 0),
+];
+
+/// The demo products, each with the restock that fills its shelf, if any.
+fn demo() -> anyhow::Result<Vec<(Product, Option<Movement>)>> {
+    let product = |(sku, name, amount_minor, on_hand): &(&str, &str, i64, i64)| {
+        let sku: Sku = sku.parse()?;
+        let price = Money { amount_minor: *amount_minor, currency: "EUR".parse()? };
+        let fill = |on_hand: &i64| Level::default().restock(&sku, *on_hand);
+        let restock = Some(on_hand).filter(|on_hand| **on_hand > 0).map(fill).transpose()?;
+        Ok((Product::new(sku, Offer::new((*name).to_owned(), price)?), restock))
+    };
+    DEMO.iter().map(product).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_demo_catalogue_obeys_the_rules_and_shows_an_empty_shelf() {
+        let demo = demo().expect("the rules");
+        let on_hand = |sku: &str| {
+            let (_, restock) = demo.iter().find(|(product, _)| product.sku.as_str() == sku).expect(sku);
+            restock.as_ref().map_or(0, |restock| restock.quantity)
+        };
+        assert_eq!((on_hand("RARE-BEANS"), on_hand("SOLD-OUT-MUG")), (3, 0));
+    }
+}

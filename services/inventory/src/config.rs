@@ -1,0 +1,33 @@
+//! The configuration of the inventory service.
+
+use clap::{ArgAction, Parser};
+use messaging::BrokerConfig;
+use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig};
+
+/// Keeps products and stock, and sets stock aside for orders.
+///
+/// Configured by environment variables only.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "inventory", version)]
+#[command(mut_arg("listen", |arg| arg.default_value("0.0.0.0:8083")))]
+pub struct Config {
+    /// Where to serve HTTP.
+    #[command(flatten)]
+    pub http: HttpConfig,
+
+    /// Inventory's own database.
+    #[command(flatten)]
+    pub database: DatabaseConfig,
+
+    /// The broker.
+    #[command(flatten)]
+    pub broker: BrokerConfig,
+
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+
+    /// Whether the first start lists a demo catalogue of a dozen products: true or false
+    #[arg(long, env = "DEMO_CATALOGUE", default_value_t = true, action = ArgAction::Set)]
+    pub demo_catalogue: bool,
+}

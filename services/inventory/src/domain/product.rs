@@ -1,0 +1,118 @@
+//! Products: what is for sale, and at which price.
+
+use events::{Event, Money, ProductListed, Sku};
+
+/// The longest name of a product, in characters.
+pub const MAX_NAME: usize = 200;
+
+/// A product as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Product {
+    /// Its stock keeping unit.
+    pub sku: Sku,
+    /// Its name for people.
+    pub name: String,
+    /// Price of one piece, above zero.
+    pub price: Money,
+    /// How often it was listed: the sequence of the last `product.listed`.
+    pub version: i64,
+}
+
+/// A name and a price that a product may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    name: String,
+    price: Money,
+}
+
+/// Why there cannot be such an offer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidOffer {
+    /// The name is empty, too long, or not one line of text.
+    #[error(
+        "name: must be 1 to {MAX_NAME} characters, with no control characters and no space at either end"
+    )]
+    Name,
+    /// The price is zero or below.
+    #[error("price.amount_minor: must be 1 or more")]
+    Price,
+}
+
+impl Offer {
+    /// Checks a name and a price.
+    ///
+    /// # Errors
+    /// When there cannot be such an offer.
+    pub fn new(name: String, price: Money) -> Result<Self, InvalidOffer> {
+        let length = name.chars().count();
+        if !(1..=MAX_NAME).contains(&length) || name.trim() != name || name.chars().any(char::is_control) {
+            return Err(InvalidOffer::Name);
+        }
+        if price.amount_minor < 1 {
+            return Err(InvalidOffer::Price);
+        }
+        Ok(Self { name, price })
+    }
+}
+
+impl Product {
+    /// A product that is listed for the first time.
+    #[must_use]
+    pub fn new(sku: Sku, Offer { name, price }: Offer) -> Self {
+        Self { sku, name, price, version: 1 }
+    }
+
+    /// The product listed anew; nothing when the offer is the same.
+    #[must_use]
+    pub fn relisted(&self, Offer { name, price }: Offer) -> Option<Self> {
+        let changed = self.name != name || self.price != price;
+        changed.then(|| Self { sku: self.sku.clone(), name, price, version: self.version + 1 })
+    }
+
+    /// What is announced when it is listed.
+    #[must_use]
+    pub fn listed(&self) -> Event {
+        ProductListed { sku: self.sku.clone(), name: self.name.clone(), price: self.price.clone() }.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn price(amount_minor: i64) -> Money {
+        Money { amount_minor, currency: "EUR".parse().expect("a currency") }
+    }
+
+    #[test]
+    fn an_offer_has_a_name_and_a_price() {
+        let check = |name: &str, amount_minor, expected: Option<InvalidOffer>| {
+            assert_eq!(
+                Offer::new(name.to_owned(), price(amount_minor)).err(),
+                expected,
+                "{name:?} {amount_minor}"
+            );
+        };
+        check("Moka pot", 1, None);
+        check("Müsli für 2 – ☕", i64::MAX, None);
+        check(&"ü".repeat(200), 1, None);
+        check(&"ü".repeat(201), 1, Some(InvalidOffer::Name));
+        check("", 1, Some(InvalidOffer::Name));
+        check(" ", 1, Some(InvalidOffer::Name));
+        check("Moka pot ", 1, Some(InvalidOffer::Name));
+        check("Moka\npot", 1, Some(InvalidOffer::Name));
+        check("Moka\0pot", 1, Some(InvalidOffer::Name));
+        check("Moka pot", 0, Some(InvalidOffer::Price));
+        check("Moka pot", -1, Some(InvalidOffer::Price));
+    }
+
+    #[test]
+    fn only_a_changed_offer_is_listed_anew() {
+        let offer = |name: &str, amount| Offer::new(name.to_owned(), price(amount)).expect("an offer");
+        let product = Product::new("MUG".parse().expect("a SKU"), offer("Mug", 900));
+        assert_eq!(product.relisted(offer("Mug", 900)), None);
+        for changed in [offer("Mug, blue", 900), offer("Mug", 950)] {
+            assert_eq!(product.relisted(changed).expect("changed").version, 2);
+        }
+    }
+}

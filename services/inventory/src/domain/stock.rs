@@ -1,0 +1,178 @@
+//! Stock: a level per SKU, and the movements that its ledger keeps.
+
+use std::collections::BTreeMap;
+
+use events::{OrderId, Sku};
+
+/// How much there may be of a SKU for it to be restocked, and how much it may be restocked at once.
+///
+/// Far below what a `bigint` holds, so that a return, which cannot be refused, never overflows it.
+pub const MAX_ON_HAND: i64 = 1_000_000_000_000;
+/// The most that one restock adds.
+pub const MAX_RESTOCK: i64 = 1_000_000;
+
+/// How much there is of one SKU: `0 <= reserved <= on_hand`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Level {
+    /// Pieces on the shelf.
+    pub on_hand: i64,
+    /// Of these, the pieces set aside for orders.
+    pub reserved: i64,
+}
+
+impl Level {
+    /// Pieces that can be set aside for another order.
+    #[must_use]
+    pub fn available(self) -> i64 {
+        self.on_hand - self.reserved
+    }
+
+    /// The level after a movement.
+    #[must_use]
+    pub fn after(self, movement: &Movement) -> Self {
+        Self {
+            on_hand: self.on_hand + movement.on_hand_delta(),
+            reserved: self.reserved + movement.reserved_delta(),
+        }
+    }
+
+    /// More pieces of the SKU arrive.
+    ///
+    /// # Errors
+    /// When the quantity is not 1 to [`MAX_RESTOCK`], or there would be more than [`MAX_ON_HAND`].
+    pub fn restock(self, sku: &Sku, quantity: i64) -> Result<Movement, RestockRefused> {
+        if !(1..=MAX_RESTOCK).contains(&quantity) {
+            return Err(RestockRefused::Quantity);
+        }
+        if self.on_hand > MAX_ON_HAND - quantity {
+            return Err(RestockRefused::TooMuch { on_hand: self.on_hand });
+        }
+        Ok(Movement { sku: sku.clone(), kind: MovementKind::Restocked, order_id: None, quantity })
+    }
+}
+
+/// Why a restock is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RestockRefused {
+    /// The quantity is none.
+    #[error("quantity: must be from 1 to {MAX_RESTOCK}")]
+    Quantity,
+    /// The shelf would overflow.
+    #[error("quantity: there are {on_hand} on hand, and there can be {MAX_ON_HAND} at most")]
+    TooMuch {
+        /// Pieces on the shelf now.
+        on_hand: i64,
+    },
+}
+
+/// The levels of some SKUs. A SKU that is not there has no product.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stock(pub BTreeMap<Sku, Level>);
+
+impl Stock {
+    /// Pieces of the SKU that can be set aside: 0 when there is no such product.
+    #[must_use]
+    pub fn available(&self, sku: &Sku) -> i64 {
+        self.0.get(sku).map_or(0, |level| level.available())
+    }
+
+    /// Moves the levels.
+    pub fn apply(&mut self, movements: &[Movement]) {
+        for movement in movements {
+            let level = self.0.entry(movement.sku.clone()).or_default();
+            *level = level.after(movement);
+        }
+    }
+}
+
+/// One row of the ledger, whose sums are the levels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Movement {
+    /// What moved.
+    pub sku: Sku,
+    /// How it moved.
+    pub kind: MovementKind,
+    /// For which order; none for a restock.
+    pub order_id: Option<OrderId>,
+    /// How many pieces, 1 or more.
+    pub quantity: i64,
+}
+
+impl Movement {
+    /// What it adds to `on_hand`.
+    #[must_use]
+    pub fn on_hand_delta(&self) -> i64 {
+        self.kind.signs().0 * self.quantity
+    }
+
+    /// What it adds to `reserved`.
+    #[must_use]
+    pub fn reserved_delta(&self) -> i64 {
+        self.kind.signs().1 * self.quantity
+    }
+}
+
+/// How stock moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MovementKind {
+    /// New pieces came onto the shelf.
+    Restocked,
+    /// Pieces on the shelf were set aside for an order.
+    Reserved,
+    /// Pieces set aside left the shelf.
+    Committed,
+    /// Pieces set aside are for sale again.
+    Released,
+    /// Pieces that had left the shelf are back on it.
+    Returned,
+}
+
+impl MovementKind {
+    /// The word for it in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Restocked => "restocked",
+            Self::Reserved => "reserved",
+            Self::Committed => "committed",
+            Self::Released => "released",
+            Self::Returned => "returned",
+        }
+    }
+
+    /// Whether `on_hand` and `reserved` grow (1), stay (0) or shrink (-1).
+    #[must_use]
+    pub fn signs(self) -> (i64, i64) {
+        match self {
+            Self::Restocked | Self::Returned => (1, 0),
+            Self::Reserved => (0, 1),
+            Self::Committed => (-1, -1),
+            Self::Released => (0, -1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restock_is_refused_when_it_is_none_or_too_much() {
+        let sku: Sku = "MUG".parse().expect("a SKU");
+        let check = |on_hand, quantity, expected: Option<RestockRefused>| {
+            assert_eq!(
+                Level { on_hand, reserved: 0 }.restock(&sku, quantity).err(),
+                expected,
+                "{on_hand} + {quantity}"
+            );
+        };
+        check(0, 1, None);
+        check(0, MAX_RESTOCK, None);
+        check(0, 0, Some(RestockRefused::Quantity));
+        check(0, -1, Some(RestockRefused::Quantity));
+        check(0, MAX_RESTOCK + 1, Some(RestockRefused::Quantity));
+        check(MAX_ON_HAND - 1, 1, None);
+        check(MAX_ON_HAND, 1, Some(RestockRefused::TooMuch { on_hand: MAX_ON_HAND }));
+        check(i64::MAX, 1, Some(RestockRefused::TooMuch { on_hand: i64::MAX }));
+    }
+}

@@ -1,0 +1,230 @@
+//! Products, their stock and the reservations, over HTTP.
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use events::{Currency, Money, OrderId, Sku, StockLine};
+use messaging::{
+    Outbox,
+    idempotency::{self, Begin, StoredResponse},
+};
+use problem::{
+    IdempotencyKey, Json, Path, Problem, Query, RawJson,
+    page::{Cursor, Limit, Page},
+};
+use runtime::database;
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, PgExecutor, PgPool};
+
+use crate::catalogue::{self, Listed};
+use crate::domain::{Offer, Reservation, product::InvalidOffer, stock::RestockRefused};
+use crate::store::{self, Shelf};
+
+#[derive(Clone)]
+struct App {
+    pool: PgPool,
+    outbox: Outbox,
+}
+
+/// The routes of `/api/v1`.
+pub fn router(pool: PgPool, outbox: Outbox) -> Router {
+    Router::new()
+        .route("/api/v1/products", get(list_products))
+        .route("/api/v1/products/{sku}", get(get_product).put(put_product))
+        .route("/api/v1/products/{sku}/restock", post(restock))
+        .route("/api/v1/reservations/{order_id}", get(get_reservation))
+        .with_state(App { pool, outbox })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListProducts {
+    #[serde(default)]
+    limit: Limit,
+    cursor: Option<Cursor<Sku>>,
+}
+
+async fn list_products(
+    State(app): State<App>,
+    Query(query): Query<ListProducts>,
+) -> Result<Json<Page<ProductView>>, Refusal> {
+    let after = query.cursor.map(|Cursor(sku)| sku);
+    let shelves = store::shelves(&app.pool, after.as_ref(), query.limit.rows()).await?;
+    let page = Page::cut(shelves, query.limit, |last| last.product.sku.clone());
+    Ok(Json(page.map(ProductView::from)))
+}
+
+async fn get_product(State(app): State<App>, Path(sku): Path<Sku>) -> Result<Json<ProductView>, Refusal> {
+    Ok(Json(product_view(&app.pool, &sku).await?))
+}
+
+async fn put_product(
+    State(app): State<App>,
+    Path(sku): Path<Sku>,
+    Json(body): Json<PutProduct>,
+) -> Result<Response, Refusal> {
+    let price = Money { amount_minor: body.price.amount_minor, currency: body.price.currency };
+    let offer = Offer::new(body.name, price)?;
+    let mut tx = app.pool.begin().await?;
+    let listed = catalogue::list(&mut tx, &sku, offer).await?;
+    let product = product_view(&mut *tx, &sku).await?;
+    app.outbox.commit(tx, listed.effects()).await?;
+    match listed {
+        Listed::Created(_) => {
+            let location = [(header::LOCATION, format!("/api/v1/products/{sku}"))];
+            Ok((StatusCode::CREATED, location, Json(product)).into_response())
+        }
+        Listed::Changed(_) | Listed::Unchanged => Ok(Json(product).into_response()),
+    }
+}
+
+async fn restock(
+    State(app): State<App>,
+    Path(sku): Path<Sku>,
+    IdempotencyKey(key): IdempotencyKey,
+    body: RawJson<Restock>,
+) -> Result<Response, Refusal> {
+    let mut tx = app.pool.begin().await?;
+    if let Some(key) = &key {
+        match idempotency::begin(
+            &mut tx,
+            key,
+            &idempotency::fingerprint("POST", &format!("/api/v1/products/{sku}/restock"), &body.bytes),
+        )
+        .await?
+        {
+            Begin::Fresh => {}
+            Begin::Replay(first) => return Ok(answer(first)),
+            Begin::Mismatch => return Err(Refusal::KeyUsed),
+        }
+    }
+    add_to_stock(&mut tx, &sku, body.value.quantity).await?;
+    let body = serde_json::to_vec(&product_view(&mut *tx, &sku).await?)?;
+    let response = StoredResponse { status: StatusCode::OK.as_u16(), location: None, body };
+    if let Some(key) = &key {
+        idempotency::complete(&mut tx, key, &response).await?;
+    }
+    tx.commit().await?;
+    Ok(answer(response))
+}
+
+async fn add_to_stock(conn: &mut PgConnection, sku: &Sku, quantity: i64) -> Result<(), Refusal> {
+    let mut stock = store::load_stock_for_update(conn, [sku]).await?;
+    let level = stock.0.get(sku).ok_or_else(|| Refusal::NoSuchProduct(sku.clone()))?;
+    let restock = [level.restock(sku, quantity)?];
+    stock.apply(&restock);
+    store::save_stock(conn, &restock, &stock).await?;
+    Ok(())
+}
+
+fn answer(response: StoredResponse) -> Response {
+    let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::OK);
+    (status, [(header::CONTENT_TYPE, "application/json")], response.body).into_response()
+}
+
+async fn get_reservation(
+    State(app): State<App>,
+    Path(order_id): Path<OrderId>,
+) -> Result<Json<ReservationView>, Refusal> {
+    let reservation = store::reservation(&app.pool, order_id).await?;
+    Ok(Json(reservation.ok_or(Refusal::NoSuchReservation(order_id))?.into()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PutProduct {
+    name: String,
+    price: Price,
+}
+
+/// Money as a client writes it: unlike in an event, a member that nobody knows is a mistake.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Price {
+    amount_minor: i64,
+    currency: Currency,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Restock {
+    quantity: i64,
+}
+
+#[derive(Serialize)]
+struct ProductView {
+    sku: Sku,
+    name: String,
+    price: Money,
+    on_hand: i64,
+    reserved: i64,
+    available: i64,
+}
+
+impl From<Shelf> for ProductView {
+    fn from(Shelf { product, level }: Shelf) -> Self {
+        Self {
+            sku: product.sku,
+            name: product.name,
+            price: product.price,
+            on_hand: level.on_hand,
+            reserved: level.reserved,
+            available: level.available(),
+        }
+    }
+}
+
+async fn product_view(db: impl PgExecutor<'_>, sku: &Sku) -> Result<ProductView, Refusal> {
+    let shelf = store::shelf(db, sku).await?;
+    shelf.map(ProductView::from).ok_or_else(|| Refusal::NoSuchProduct(sku.clone()))
+}
+
+#[derive(Serialize)]
+struct ReservationView {
+    order_id: OrderId,
+    status: &'static str,
+    lines: Vec<StockLine>,
+}
+
+impl From<Reservation> for ReservationView {
+    fn from(reservation: Reservation) -> Self {
+        let Reservation { order_id, status, lines, .. } = reservation;
+        Self { order_id, status: status.as_str(), lines }
+    }
+}
+
+/// Why a request is not done.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("there is no product {0}")]
+    NoSuchProduct(Sku),
+    #[error("inventory never heard of order {0}")]
+    NoSuchReservation(OrderId),
+    #[error(transparent)]
+    Offer(#[from] InvalidOffer),
+    #[error(transparent)]
+    Restock(#[from] RestockRefused),
+    #[error("the idempotency key was used with another request")]
+    KeyUsed,
+    #[error("the answer could not be written")]
+    Answer(#[from] serde_json::Error),
+    #[error("database")]
+    Database(#[from] sqlx::Error),
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let problem = match self {
+            Self::NoSuchProduct(_) | Self::NoSuchReservation(_) => Problem::not_found(self),
+            Self::Offer(_) | Self::Restock(_) => Problem::invalid(self),
+            Self::KeyUsed => Problem::idempotency_mismatch(),
+            Self::Answer(error) => Problem::internal(error),
+            Self::Database(error) => database::problem(&error),
+        };
+        problem.into_response()
+    }
+}

@@ -1,0 +1,46 @@
+//! Inventory keeps products and stock, and sets stock aside for orders.
+//!
+//! - It owns products, stock with its append-only ledger, and one reservation per order.
+//! - It says `product.listed`, `stock.reserved`, `stock.rejected`, `stock.committed` and `stock.released`.
+//! - It hears `order.placed`, `order.confirmed` and `order.cancelled`.
+//!
+//! [`domain::react`] holds its rules, and `matrix.md` shows them whole.
+
+pub mod catalogue;
+mod config;
+pub mod domain;
+pub mod http;
+pub mod matrix;
+pub mod reactions;
+pub mod store;
+
+pub use config::Config;
+
+use events::Service;
+use messaging::Node;
+use runtime::{database::Wait, tasks::Tasks};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{domain::SUBSCRIBES, reactions::Reactions};
+
+/// Runs the service until the shutdown, or until something fails that time will not heal.
+///
+/// # Errors
+/// What failed, in one line.
+pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let node = Node::new(Service::Inventory, SUBSCRIBES, &config.database, &config.broker, shutdown.clone())?;
+    let mut tasks = Tasks::new(shutdown.clone());
+
+    let (router, health) = (http::router(node.pool.clone(), node.outbox.clone()), node.health.clone());
+    tasks.spawn("http", async move {
+        runtime::http::serve(listener, router, health, &config.http, shutdown).await
+    });
+    if node.open(&store::MIGRATIONS).await? == Wait::Usable {
+        if config.demo_catalogue {
+            catalogue::list_demo_once(&node.pool, &node.outbox).await?;
+        }
+        node.start(&mut tasks, Reactions);
+    }
+    tasks.join().await
+}

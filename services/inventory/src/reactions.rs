@@ -1,0 +1,62 @@
+//! The shell around [`react`]: loads what a batch concerns, folds the events over it in memory, saves what changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use events::{Event, OrderId};
+use messaging::{Announcement, Delivery, Effects, Handler, HandlerError};
+use sqlx::PgConnection;
+
+use crate::domain::{Impossible, Reservation, concerned, react};
+use crate::store;
+
+/// Hears what [`SUBSCRIBES`](crate::domain::SUBSCRIBES) names.
+#[derive(Debug, Clone, Copy)]
+pub struct Reactions;
+
+impl Handler for Reactions {
+    async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<Effects, HandlerError> {
+        let events = || batch.iter().map(|delivery| &delivery.envelope.event);
+        let orders: BTreeSet<OrderId> = events().filter_map(Event::order_id).collect();
+        store::insert_blanks(conn, &orders).await?;
+        let mut reservations = store::load_for_update(conn, &orders).await?;
+        let skus = concerned(reservations.values(), events());
+        let mut stock = store::load_stock_for_update(conn, &skus).await?;
+
+        let (mut changed, mut movements, mut announcements) = (BTreeSet::new(), Vec::new(), Vec::new());
+        for delivery in batch {
+            let reservation = reservation_of(&mut reservations, &delivery.envelope.event)?;
+            let Some(reaction) = react(reservation, &stock, &delivery.envelope.event)? else {
+                continue;
+            };
+            reservation.apply(&reaction);
+            stock.apply(&reaction.movements);
+            changed.insert(reservation.order_id);
+            movements.extend(reaction.movements);
+            announcements.push(Announcement {
+                event: reaction.announces,
+                sequence: reservation.version,
+                origin: delivery.origin(),
+            });
+        }
+
+        reservations.retain(|order_id, _| changed.contains(order_id));
+        store::save(conn, reservations.values()).await?;
+        store::save_stock(conn, &movements, &stock).await?;
+        Ok(Effects::announce(announcements))
+    }
+}
+
+fn reservation_of<'a>(
+    reservations: &'a mut BTreeMap<OrderId, Reservation>,
+    event: &Event,
+) -> Result<&'a mut Reservation, HandlerError> {
+    let reservation = event.order_id().and_then(|order_id| reservations.get_mut(&order_id));
+    reservation
+        .ok_or_else(|| HandlerError::Impossible(format!("inventory does not hear {}", event.event_type())))
+}
+
+impl From<Impossible> for HandlerError {
+    fn from(impossible: Impossible) -> Self {
+        Self::Impossible(impossible.to_string())
+    }
+}

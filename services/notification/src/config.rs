@@ -1,0 +1,64 @@
+//! The configuration: environment variables, read once.
+
+use std::time::Duration;
+
+use lettre::message::Mailbox;
+use messaging::BrokerConfig;
+use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig, duration};
+use url::Url;
+
+/// Sends one mail per order and kind: confirmed, cancelled, refunded
+#[derive(Debug, clap::Parser)]
+#[command(name = "notification", version)]
+#[command(mut_arg("listen", |arg| arg.default_value("0.0.0.0:8084")))]
+pub struct Config {
+    /// Where HTTP is served.
+    #[command(flatten)]
+    pub http: HttpConfig,
+    /// This service's own database.
+    #[command(flatten)]
+    pub database: DatabaseConfig,
+    /// The broker.
+    #[command(flatten)]
+    pub broker: BrokerConfig,
+    /// The mail server.
+    #[command(flatten)]
+    pub smtp: SmtpConfig,
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+}
+
+/// The mail server, and who writes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SmtpConfig {
+    /// The mail server's URL, e.g. smtp://localhost:1025; without a port it is 25
+    #[arg(long = "smtp-url", env = "SMTP_URL", value_parser = smtp_url)]
+    #[arg(id = "smtp_url")]
+    pub url: Url,
+
+    /// The sender of every mail, whose domain also ends every Message-ID, e.g. Order Saga <shop@example.com>
+    #[arg(long = "mail-from", env = "MAIL_FROM", default_value = "Order Saga <shop@order-saga.example>")]
+    #[arg(id = "mail_from")]
+    pub from: Mailbox,
+
+    /// The time that one try to hand over a mail may take, from connecting to the server's answer, e.g. 10s
+    #[arg(long = "smtp-timeout", env = "SMTP_TIMEOUT", default_value = "10s", value_parser = duration)]
+    #[arg(id = "smtp_timeout")]
+    pub timeout: Duration,
+
+    /// The number of mails to hand over at once at most, each over a connection of its own, 1 to 100
+    #[arg(long = "smtp-connections", env = "SMTP_CONNECTIONS", default_value_t = 8)]
+    #[arg(id = "smtp_connections", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub connections: u32,
+}
+
+fn smtp_url(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|_| "it is not a URL".to_owned())?;
+    let only_host_and_port = url.has_host() && url.username().is_empty() && matches!(url.path(), "" | "/");
+    match url.scheme() {
+        "smtp" if only_host_and_port => Ok(url),
+        "smtp" => Err("it says more than host and port".to_owned()),
+        _ => Err("it does not begin with smtp://".to_owned()),
+    }
+}

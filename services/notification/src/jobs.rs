@@ -1,0 +1,206 @@
+//! Handing mails to the mail server, from the durable job queue.
+//!
+//! A mail can leave twice when the service dies between the server's answer and its record: no mail server takes
+//! part in our transaction. Both carry the same Message-ID, by which many mail programs show only one.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use events::{NotificationKind, OrderId};
+use lettre::{
+    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    message::{Mailbox, header::ContentType},
+    transport::smtp::{self, PoolConfig},
+};
+use messaging::{
+    Announcement, Call, Effects, HandlerError, Job, NewJob, Node, Origin, Worker,
+    jobs::{JobRunner, JobSettings},
+};
+use runtime::clock;
+use serde_json::json;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::{
+    config::SmtpConfig,
+    domain::Outcome,
+    mail,
+    reactions::{impossible, save},
+    store::{self, Outgoing},
+};
+
+/// The server wants a login or TLS (RFC 4954, section 6; RFC 3207, section 4): permanent, but not about the mail.
+const ACCESS_REFUSED: u16 = 530;
+const QUEUE: &str = "notification.mails";
+/// What a call may take beside the mail server: to ask the database what is to be sent.
+const LEASE_MARGIN: Duration = Duration::from_secs(30);
+const BACKOFF_BASE: Duration = Duration::from_secs(1);
+const BACKOFF_CAP: Duration = Duration::from_secs(60);
+
+/// The job that sends a notification. It has the notification's id: there is never a second.
+pub(crate) fn new_job(order_id: OrderId, kind: NotificationKind, id: Uuid, origin: Origin) -> NewJob {
+    NewJob { id, queue: QUEUE, key: order_id.0, payload: json!({ "kind": kind }), origin }
+}
+
+/// The runner of the mail jobs.
+pub(crate) fn runner(config: &SmtpConfig, node: &Node) -> JobRunner<Mailer> {
+    let settings = JobSettings {
+        queue: QUEUE,
+        concurrency: config.connections as usize,
+        lease: config.timeout + LEASE_MARGIN,
+        backoff_base: BACKOFF_BASE,
+        backoff_cap: BACKOFF_CAP,
+    };
+    let (pool, outbox, health) = (node.pool.clone(), node.outbox.clone(), node.health.clone());
+    let worker = Arc::new(Mailer::new(config, pool.clone()));
+    JobRunner { settings, pool, outbox, health, worker }
+}
+
+/// Sends mails.
+pub(crate) struct Mailer {
+    pool: PgPool,
+    server: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+    timeout: Duration,
+}
+
+impl Mailer {
+    fn new(config: &SmtpConfig, pool: PgPool) -> Self {
+        let host = config.url.host_str().unwrap_or_default();
+        let server = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
+            .port(config.url.port().unwrap_or(smtp::SMTP_PORT))
+            .timeout(Some(config.timeout))
+            .pool_config(PoolConfig::new().max_size(config.connections))
+            .build();
+        Self { pool, server, from: config.from.clone(), timeout: config.timeout }
+    }
+
+    async fn send(&self, id: Uuid, outgoing: Outgoing) -> Call<Outcome> {
+        let message = match compose(&self.from, id, outgoing) {
+            Ok(message) => message,
+            Err(error) => {
+                return Call::Done(Outcome::Failed { reason: format!("{error:#}") });
+            }
+        };
+        match tokio::time::timeout(self.timeout, self.server.send(message)).await {
+            Ok(Ok(_)) => Call::Done(Outcome::Sent { at: clock::now() }),
+            Ok(Err(error)) => judge(&error),
+            Err(_) => Call::Again("the mail server did not answer in time".to_owned()),
+        }
+    }
+}
+
+impl Worker for Mailer {
+    type Outcome = Outcome;
+
+    async fn call(&self, job: &Job) -> Call<Outcome> {
+        // Asked at the last moment, so that a cancel that was heard since the job was written still counts.
+        let call = match store::outgoing(&self.pool, job.id).await {
+            Ok(Some(outgoing)) => self.send(job.id, outgoing).await,
+            Ok(None) => Call::Done(Outcome::NotSent),
+            Err(error) => return Call::Again(error.to_string()),
+        };
+        if let Call::Again(reason) = &call
+            && let Err(error) = store::note_attempt(&self.pool, job.id, job.attempts, reason).await
+        {
+            tracing::warn!(%error, notification_id = %job.id, "an attempt is not shown");
+        }
+        call
+    }
+
+    async fn record(
+        &self,
+        conn: &mut PgConnection,
+        outcomes: &[(Job, Outcome)],
+    ) -> Result<Effects, HandlerError> {
+        let orders: Vec<Uuid> = outcomes.iter().map(|(job, _)| job.key).collect();
+        let mut loaded = store::load_for_update(conn, &orders).await?;
+        let mut announcements = Vec::new();
+        for (job, outcome) in outcomes {
+            let kind = kind_of(job)?;
+            let Some(mails) = loaded.get_mut(&OrderId(job.key)) else {
+                return Err(HandlerError::Impossible(format!(
+                    "order {}: a mail of an unknown order",
+                    job.key
+                )));
+            };
+            let event =
+                mails.record(kind, job.attempts, outcome).map_err(|error| impossible(mails, error))?;
+            announcements.extend(event.map(|event| Announcement {
+                event,
+                sequence: mails.version,
+                origin: job.origin(),
+            }));
+        }
+        save(conn, &loaded).await?;
+        Ok(Effects::announce(announcements))
+    }
+}
+
+fn kind_of(job: &Job) -> Result<NotificationKind, HandlerError> {
+    let kind = job.payload["kind"].as_str().unwrap_or_default();
+    kind.parse()
+        .map_err(|error| HandlerError::Other(anyhow::Error::new(error).context("a mail job's payload")))
+}
+
+/// The mail of a notification: its Message-ID is the notification's id at our domain.
+fn compose(from: &Mailbox, id: Uuid, outgoing: Outgoing) -> anyhow::Result<Message> {
+    let recipient = outgoing.recipient.parse().context("the mail address cannot be written to")?;
+    let message = Message::builder()
+        .from(from.clone())
+        .to(Mailbox::new(None, recipient))
+        .subject(mail::subject(outgoing.kind, outgoing.order_id))
+        .message_id(Some(format!("<{id}@{}>", from.email.domain())))
+        .header(ContentType::TEXT_PLAIN)
+        .body(outgoing.body)?;
+    Ok(message)
+}
+
+/// What is to be done about an error: a refusal of this mail is definite; all else may be better later. The
+/// server's own words may repeat the recipient's address, so they are kept with the notification and never logged.
+fn judge(error: &smtp::Error) -> Call<Outcome> {
+    match error.status() {
+        Some(code) if error.is_permanent() && u16::from(code) != ACCESS_REFUSED => {
+            Call::Done(Outcome::Failed { reason: error.to_string() })
+        }
+        Some(code) => Call::Again(format!("the mail server refused for now: {code}")),
+        None if error.is_timeout() => Call::Again("the mail server did not answer in time".to_owned()),
+        None => Call::Again("the mail server cannot be reached".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outgoing(recipient: &str) -> Outgoing {
+        Outgoing {
+            order_id: OrderId(Uuid::from_u128(1)),
+            kind: NotificationKind::Cancelled,
+            recipient: recipient.to_owned(),
+            body: "Your order is cancelled.\n".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_mail_carries_its_notifications_id_at_our_domain() {
+        let from: Mailbox = "Order Saga <shop@order-saga.example>".parse().expect("a mailbox");
+        let mail = compose(&from, Uuid::from_u128(7), outgoing("ada@example.com")).expect("composed");
+        let text = String::from_utf8(mail.formatted()).expect("ASCII");
+        for line in [
+            "Message-ID: <00000000-0000-0000-0000-000000000007@order-saga.example>",
+            "To: ada@example.com",
+            "Subject: Your order 00000000-0000-0000-0000-000000000001 is cancelled",
+            "Content-Type: text/plain; charset=utf-8",
+            "Your order is cancelled.",
+        ] {
+            assert!(text.contains(&format!("{line}\r\n")), "{line} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_no_mail_can_carry_is_an_error() {
+        let from: Mailbox = "shop@order-saga.example".parse().expect("a mailbox");
+        assert!(compose(&from, Uuid::from_u128(7), outgoing("nowhere")).is_err());
+    }
+}

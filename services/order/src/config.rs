@@ -1,0 +1,60 @@
+//! The configuration of the order service.
+
+use std::time::Duration;
+
+use clap::{Args, Parser};
+use messaging::BrokerConfig;
+use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig, duration};
+
+/// Takes orders, and confirms, completes or cancels them by what the other services announce.
+///
+/// Configured by environment variables only.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "order", version)]
+#[command(mut_arg("listen", |arg| arg.default_value("0.0.0.0:8081")))]
+pub struct Config {
+    /// Where to serve HTTP.
+    #[command(flatten)]
+    pub http: HttpConfig,
+
+    /// The order service's own database.
+    #[command(flatten)]
+    pub database: DatabaseConfig,
+
+    /// The broker.
+    #[command(flatten)]
+    pub broker: BrokerConfig,
+
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+
+    /// The time that an order waits for stock and money before it is cancelled, 1ms or more, e.g. 30s
+    #[arg(long, env = "ORDER_DEADLINE", default_value = "30s", value_parser = deadline)]
+    pub deadline: Duration,
+
+    /// When new orders are refused.
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+/// How much may wait before new orders are answered 503.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Limits {
+    /// The number of events that may wait to be published before new orders are answered 503, 1 to 10000000
+    #[arg(long, env = "MAX_OUTBOX", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
+    pub max_outbox: i64,
+
+    /// The number of orders that may be pending before new ones are answered 503, 1 to 10000000
+    #[arg(long, env = "MAX_PENDING", default_value_t = 5_000)]
+    #[arg(value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
+    pub max_pending: i64,
+}
+
+fn deadline(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("an order needs time: give 1ms or more".to_owned()),
+        deadline => Ok(deadline),
+    }
+}

@@ -1,0 +1,253 @@
+//! Orders over HTTP: placing, looking, cancelling.
+
+mod view;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use chrono::{DateTime, Utc};
+use events::{Customer, CustomerId, OrderId, PaymentMethod, Quantity, Sku, StockLine};
+use messaging::{
+    Effects, Outbox,
+    idempotency::{self, Begin, StoredResponse},
+};
+use problem::{
+    IdempotencyKey, Json, Path, Problem, Query, RawJson,
+    page::{Cursor, Limit, Page},
+};
+use runtime::{clock, database};
+use serde::Deserialize;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use self::view::{OrderView, TimelineView};
+use crate::{
+    domain::{Order, Refusal, Wish, decide_cancel, decide_place, fold},
+    door::Door,
+    log::{Because, Record},
+    state::Status,
+    store::{self, Listing},
+};
+
+const ORDERS: &str = "/api/v1/orders";
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The service's database.
+    pub pool: PgPool,
+    /// Where what is announced goes.
+    pub outbox: Outbox,
+    /// Whether new orders are let in.
+    pub door: Arc<Door>,
+    /// How long an order waits for stock and money.
+    pub deadline: Duration,
+}
+
+/// The routes of `/api/v1`.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route(ORDERS, get(list).post(place))
+        .route("/api/v1/orders/{id}", get(look))
+        .route("/api/v1/orders/{id}/cancel", post(cancel))
+        .route("/api/v1/orders/{id}/timeline", get(timeline))
+        .with_state(app)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlaceOrder {
+    customer: Customer,
+    lines: Vec<PlaceLine>,
+    payment_method: PaymentMethod,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlaceLine {
+    sku: Sku,
+    quantity: Quantity,
+}
+
+async fn place(
+    State(app): State<App>,
+    IdempotencyKey(key): IdempotencyKey,
+    request: RawJson<PlaceOrder>,
+) -> Result<Response, Refused> {
+    if key.is_none() {
+        app.door.let_in()?;
+    }
+    let mut tx = app.pool.begin().await?;
+    if let Some(key) = &key {
+        match idempotency::begin(&mut tx, key, &idempotency::fingerprint("POST", ORDERS, &request.bytes))
+            .await?
+        {
+            // Only a new order is refused at the door: what was answered before is answered again.
+            Begin::Fresh => app.door.let_in()?,
+            Begin::Replay(first) => return Ok(answer(first)),
+            Begin::Mismatch => return Err(Problem::idempotency_mismatch().into()),
+        }
+    }
+    let (order, record) = record_order(&mut tx, request.value.into(), app.deadline).await?;
+    let response = StoredResponse {
+        status: StatusCode::ACCEPTED.as_u16(),
+        location: Some(format!("{ORDERS}/{}", order.id)),
+        body: serde_json::to_vec(&OrderView::from(&order)).map_err(Problem::internal)?,
+    };
+    if let Some(key) = &key {
+        idempotency::complete(&mut tx, key, &response).await?;
+    }
+    app.outbox.commit(tx, Effects::announce(record.announcements)).await?;
+    Ok(answer(response))
+}
+
+async fn record_order(
+    conn: &mut PgConnection,
+    wish: Wish,
+    deadline: Duration,
+) -> Result<(Order, Record), Refused> {
+    let skus: Vec<String> = wish.lines.iter().map(|line| line.sku.to_string()).collect();
+    let prices = store::prices(conn, &skus).await?;
+    let placed = decide_place(OrderId(clock::new_id()), wish, &prices)?;
+    let now = clock::now();
+    let order = Order::placed(placed.clone(), now, now + deadline);
+    let mut record = Record::default();
+    record.begin(&order, placed.into(), &Because::told(now));
+    store::insert(conn, &order).await?;
+    store::append(conn, &record.entries).await?;
+    Ok((order, record))
+}
+
+async fn cancel(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Response, Refused> {
+    let mut tx = app.pool.begin().await?;
+    let mut locked = store::load_for_update(&mut tx, &[OrderId(id)]).await?;
+    let mut order = locked.remove(&OrderId(id)).ok_or_else(|| unknown(id))?;
+    let facts = decide_cancel(&order)?;
+    let mut record = Record::default();
+    if !facts.is_empty() {
+        record.add(&mut order, facts, &Because::told(clock::now()));
+        store::save(&mut tx, &[&order]).await?;
+        store::append(&mut tx, &record.entries).await?;
+    }
+    app.outbox.commit(tx, Effects::announce(record.announcements)).await?;
+    Ok((StatusCode::ACCEPTED, Json(OrderView::from(&order))).into_response())
+}
+
+async fn look(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<OrderView>, Refused> {
+    let mut conn = app.pool.acquire().await?;
+    let order = store::load(&mut conn, OrderId(id)).await?.ok_or_else(|| unknown(id))?;
+    Ok(Json(OrderView::from(&order)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListOrders {
+    status: Option<String>,
+    customer_id: Option<CustomerId>,
+    #[serde(default)]
+    limit: Limit,
+    cursor: Option<Cursor<(DateTime<Utc>, Uuid)>>,
+}
+
+async fn list(
+    State(app): State<App>,
+    Query(query): Query<ListOrders>,
+) -> Result<Json<Page<OrderView>>, Refused> {
+    let status: Option<Status> = query
+        .status
+        .map(|status| status.parse())
+        .transpose()
+        .map_err(|error| Problem::malformed(format_args!("status: {error}")))?;
+    let listing = Listing {
+        status,
+        customer_id: query.customer_id.as_ref().map(CustomerId::as_str),
+        after: query.cursor.map(|Cursor(key)| key),
+        rows: query.limit.rows(),
+    };
+    let mut conn = app.pool.acquire().await?;
+    let orders = store::list(&mut conn, &listing).await?;
+    let page = Page::cut(orders, query.limit, |last| (last.placed_at, last.id));
+    Ok(Json(page.map(|order| OrderView::from(&order))))
+}
+
+/// Folds the log again, so that what is told comes from the facts alone.
+async fn timeline(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<TimelineView>, Refused> {
+    let mut conn = app.pool.acquire().await?;
+    let row = store::load(&mut conn, OrderId(id)).await?.ok_or_else(|| unknown(id))?;
+    let log = store::log(&mut conn, row.id).await?;
+    let facts = log.iter().map(|entry| &entry.fact);
+    let order = fold(row.placed_at, row.deadline_at, facts).ok_or_else(|| {
+        Problem::internal(format_args!("the log of order {id} does not begin with order.placed"))
+    })?;
+    Ok(Json(TimelineView::new(&order, log)))
+}
+
+/// The answer as it is kept: a replay is the same, byte for byte.
+fn answer(response: StoredResponse) -> Response {
+    let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::ACCEPTED);
+    let location = response.location.map(|location| [(header::LOCATION, location)]);
+    (status, location, [(header::CONTENT_TYPE, "application/json")], response.body).into_response()
+}
+
+fn unknown(id: Uuid) -> Problem {
+    Problem::not_found(format_args!("there is no order {id}"))
+}
+
+impl From<PlaceOrder> for Wish {
+    fn from(order: PlaceOrder) -> Self {
+        let PlaceOrder { customer, lines, payment_method } = order;
+        let lines =
+            lines.into_iter().map(|PlaceLine { sku, quantity }| StockLine { sku, quantity }).collect();
+        Self { customer, lines, payment_method }
+    }
+}
+
+/// Why a request is not carried out.
+#[derive(Debug)]
+struct Refused(Problem);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        self.0.into_response()
+    }
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<sqlx::Error> for Refused {
+    fn from(error: sqlx::Error) -> Self {
+        Self(database::problem(&error))
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        let invalid =
+            |slug, title| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, slug, title).detail(&refusal);
+        Self(match &refusal {
+            Refusal::LineCount(_) => invalid("line-count", "An order has 1 to 50 lines"),
+            Refusal::RepeatedSku(sku) => {
+                invalid("repeated-sku", "A SKU stands in one line only").with("sku", sku.as_str())
+            }
+            Refusal::UnknownSkus(skus) => {
+                let skus: Vec<&str> = skus.iter().map(Sku::as_str).collect();
+                invalid("unknown-sku", "A SKU is not for sale").with("skus", skus)
+            }
+            Refusal::SeveralCurrencies(_) => invalid("several-currencies", "An order is in one currency"),
+            Refusal::TotalTooLarge => invalid("total-too-large", "The total is too large"),
+            Refusal::Completed => {
+                Problem::new(StatusCode::CONFLICT, "order-completed", "The order is completed")
+                    .detail(&refusal)
+            }
+        })
+    }
+}

@@ -1,0 +1,66 @@
+//! The shell around [`react`]: loads the orders of a batch, folds its events over them in memory, saves what changed.
+
+use std::collections::BTreeSet;
+
+use events::{Event, OrderId};
+use messaging::{Delivery, Effects, Handler, HandlerError};
+use runtime::clock;
+use sqlx::PgConnection;
+
+use crate::{
+    domain::{Impossible, react},
+    log::{Because, Record},
+    store,
+};
+
+/// Hears what [`SUBSCRIBES`](crate::domain::SUBSCRIBES) names.
+#[derive(Debug, Clone, Copy)]
+pub struct Reactions;
+
+impl Handler for Reactions {
+    async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<Effects, HandlerError> {
+        let (mut products, mut answers) = (Vec::new(), Vec::new());
+        for delivery in batch {
+            match &delivery.envelope.event {
+                Event::ProductListed(product) => products.push((product, delivery.envelope.sequence)),
+                _ => answers.push(delivery),
+            }
+        }
+        if !products.is_empty() {
+            store::list_prices(conn, &products).await?;
+        }
+        if answers.is_empty() {
+            return Ok(Effects::default());
+        }
+        hear(conn, &answers).await
+    }
+}
+
+async fn hear(conn: &mut PgConnection, answers: &[&Delivery]) -> Result<Effects, HandlerError> {
+    let ids: BTreeSet<OrderId> =
+        answers.iter().filter_map(|answer| answer.envelope.event.order_id()).collect();
+    let ids: Vec<OrderId> = ids.into_iter().collect();
+    let mut orders = store::load_for_update(conn, &ids).await?;
+    let now = clock::now();
+    let mut record = Record::default();
+    for answer in answers {
+        let heard = &answer.envelope.event;
+        let order = heard.order_id().and_then(|order_id| orders.get_mut(&order_id));
+        let order = order.ok_or_else(|| Impossible::unknown(heard))?;
+        let facts = react(order, heard)?;
+        record.add(order, facts, &Because::heard(answer, now));
+    }
+    let changed: BTreeSet<OrderId> = record.entries.iter().map(|entry| entry.order_id).collect();
+    if !changed.is_empty() {
+        orders.retain(|order_id, _| changed.contains(order_id));
+        store::save(conn, &orders.values().collect::<Vec<_>>()).await?;
+        store::append(conn, &record.entries).await?;
+    }
+    Ok(Effects::announce(record.announcements))
+}
+
+impl From<Impossible> for HandlerError {
+    fn from(impossible: Impossible) -> Self {
+        Self::Impossible(impossible.to_string())
+    }
+}

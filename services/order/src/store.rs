@@ -1,0 +1,380 @@
+//! All SQL of this service. Every function takes a connection; those of a batch take and give many, in one
+//! statement each.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use events::{Customer, Event, EventType, Money, OrderId, OrderLine, ProductListed, Sku};
+use sqlx::{PgConnection, migrate::Migrator, types::Json};
+use uuid::Uuid;
+
+use crate::{
+    domain::{Order, Prices},
+    log::Entry,
+    state::Status,
+};
+
+/// The migrations of the service's own tables.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/order");
+
+/// The prices of those SKUs that are for sale.
+///
+/// # Errors
+/// The database's.
+pub async fn prices(conn: &mut PgConnection, skus: &[String]) -> sqlx::Result<Prices> {
+    let rows = sqlx::query!("select sku, amount_minor, currency from prices where sku = any($1)", skus)
+        .fetch_all(conn)
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok((parse(&row.sku)?, Money { amount_minor: row.amount_minor, currency: parse(&row.currency)? }))
+        })
+        .collect()
+}
+
+/// Puts products with their sequence on the price list. An older one never overwrites a newer one.
+///
+/// # Errors
+/// The database's.
+pub async fn list_prices(conn: &mut PgConnection, products: &[(&ProductListed, i64)]) -> sqlx::Result<()> {
+    // One row a SKU, the newest: a statement cannot touch a row twice. In SKU order: replicas cannot deadlock.
+    let mut newest: BTreeMap<&Sku, (&ProductListed, i64)> = BTreeMap::new();
+    for (product, sequence) in products {
+        let known = newest.entry(&product.sku).or_insert((product, *sequence));
+        if *sequence >= known.1 {
+            *known = (product, *sequence);
+        }
+    }
+    let (mut skus, mut names, mut amounts, mut currencies, mut sequences) =
+        (vec![], vec![], vec![], vec![], vec![]);
+    for (sku, (product, sequence)) in newest {
+        skus.push(sku.to_string());
+        names.push(product.name.clone());
+        amounts.push(product.price.amount_minor);
+        currencies.push(product.price.currency.to_string());
+        sequences.push(sequence);
+    }
+    sqlx::query!(
+        "insert into prices (sku, name, amount_minor, currency, sequence)
+         select * from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[])
+             as listed (sku, name, amount_minor, currency, sequence) order by sku
+         on conflict (sku) do update set
+             name = excluded.name, amount_minor = excluded.amount_minor,
+             currency = excluded.currency, sequence = excluded.sequence
+         where prices.sequence < excluded.sequence",
+        &skus,
+        &names,
+        &amounts,
+        &currencies,
+        &sequences
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Inserts an order that was just placed.
+///
+/// # Errors
+/// The database's.
+pub async fn insert(conn: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into orders (id, customer_id, customer_email, lines, total_minor, currency, payment_method,
+             placed_at, deadline_at, status, reason, stock, payment, heard, version)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, null, $11, $12, $13, $14)",
+        order.id.0,
+        order.customer.id.as_str(),
+        order.customer.email.as_str(),
+        Json(&order.lines) as _,
+        order.total.amount_minor,
+        order.total.currency.as_str(),
+        order.payment_method.as_str(),
+        order.placed_at,
+        order.deadline_at,
+        order.status.as_str(),
+        order.stock.as_str(),
+        order.payment.as_str(),
+        heard(order) as _,
+        order.version
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Saves what facts can change of orders that this transaction has locked.
+///
+/// # Errors
+/// The database's.
+pub async fn save(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<()> {
+    let ids: Vec<Uuid> = orders.iter().map(|order| order.id.0).collect();
+    let statuses: Vec<&str> = orders.iter().map(|order| order.status.as_str()).collect();
+    let reasons: Vec<Option<&str>> =
+        orders.iter().map(|order| order.reason.map(|reason| reason.as_str())).collect();
+    let stocks: Vec<&str> = orders.iter().map(|order| order.stock.as_str()).collect();
+    let payments: Vec<&str> = orders.iter().map(|order| order.payment.as_str()).collect();
+    let heard: Vec<_> = orders.iter().map(|order| heard(order)).collect();
+    let versions: Vec<i64> = orders.iter().map(|order| order.version).collect();
+    sqlx::query!(
+        "update orders set status = changed.status, reason = changed.reason, stock = changed.stock,
+             payment = changed.payment, heard = changed.heard, version = changed.version
+         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::bigint[])
+             as changed (id, status, reason, stock, payment, heard, version)
+         where orders.id = changed.id",
+        &ids,
+        &statuses as _,
+        &reasons as _,
+        &stocks as _,
+        &payments as _,
+        &heard as _,
+        &versions
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// An order as it stands in the table.
+struct Row {
+    id: Uuid,
+    customer_id: String,
+    customer_email: String,
+    lines: Json<Vec<OrderLine>>,
+    total_minor: i64,
+    currency: String,
+    payment_method: String,
+    placed_at: DateTime<Utc>,
+    deadline_at: DateTime<Utc>,
+    status: String,
+    reason: Option<String>,
+    stock: String,
+    payment: String,
+    heard: Json<Vec<String>>,
+    version: i64,
+}
+
+/// Selects whole orders by the rest of the statement.
+macro_rules! select_orders {
+    ($rest:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            Row,
+            r#"select id, customer_id, customer_email, lines as "lines: Json<Vec<OrderLine>>", total_minor, currency,
+                   payment_method, placed_at, deadline_at, status, reason, stock, payment,
+                   heard as "heard: Json<Vec<String>>", version
+               from orders "# + $rest
+            $(, $argument)*
+        )
+    };
+}
+
+/// An order, if there is one of that id.
+///
+/// # Errors
+/// The database's.
+pub async fn load(conn: &mut PgConnection, order_id: OrderId) -> sqlx::Result<Option<Order>> {
+    let row = select_orders!("where id = $1", order_id.0).fetch_optional(conn).await?;
+    row.map(Order::try_from).transpose()
+}
+
+/// Those of the orders that there are, locked in the order of their ids until the transaction ends.
+///
+/// # Errors
+/// The database's.
+pub async fn load_for_update(
+    conn: &mut PgConnection,
+    order_ids: &[OrderId],
+) -> sqlx::Result<BTreeMap<OrderId, Order>> {
+    let ids: Vec<Uuid> = order_ids.iter().map(|order_id| order_id.0).collect();
+    let rows = select_orders!("where id = any($1) order by id for update", &ids).fetch_all(conn).await?;
+    rows.into_iter().map(|row| Order::try_from(row).map(|order| (order.id, order))).collect()
+}
+
+/// Up to `limit` pending orders whose deadline has passed, locked. Those that another transaction has locked are
+/// left to it.
+///
+/// # Errors
+/// The database's.
+pub async fn claim_expired(
+    conn: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> sqlx::Result<Vec<Order>> {
+    let rows = select_orders!(
+        "where status = 'pending' and deadline_at <= $1 order by deadline_at limit $2 for update skip locked",
+        now,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Order::try_from).collect()
+}
+
+/// The earliest deadline of a pending order.
+///
+/// # Errors
+/// The database's.
+pub async fn next_deadline(conn: &mut PgConnection) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!("select min(deadline_at) from orders where status = 'pending'").fetch_one(conn).await
+}
+
+/// How many orders are pending, counted up to `cap`.
+///
+/// # Errors
+/// The database's.
+pub async fn count_pending(conn: &mut PgConnection, cap: i64) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "count!" from (select from orders where status = 'pending' limit $1) as pending"#,
+        cap
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Which orders to list, and how many at the most.
+#[derive(Debug)]
+pub struct Listing<'a> {
+    /// Only those of this status.
+    pub status: Option<Status>,
+    /// Only those of this customer.
+    pub customer_id: Option<&'a str>,
+    /// Only those before this one in the list.
+    pub after: Option<(DateTime<Utc>, Uuid)>,
+    /// How many.
+    pub rows: i64,
+}
+
+/// Lists orders, the newest first. One statement for each index, since no plan for all of them would be good.
+///
+/// # Errors
+/// The database's.
+pub async fn list(conn: &mut PgConnection, listing: &Listing<'_>) -> sqlx::Result<Vec<Order>> {
+    let (placed_at, id) = listing.after.unwrap_or((DateTime::<Utc>::MAX_UTC, Uuid::max()));
+    // A cursor may be made up, and the database's calendar begins later than ours.
+    let placed_at = placed_at.max(DateTime::UNIX_EPOCH);
+    let (status, rows) = (listing.status.map(Status::as_str), listing.rows);
+    let rows =
+        match (listing.customer_id, status) {
+            (Some(customer_id), status) => {
+                select_orders!(
+                "where customer_id = $1 and ($2::text is null or status = $2) and (placed_at, id) < ($3, $4)
+                 order by placed_at desc, id desc limit $5",
+                customer_id,
+                status,
+                placed_at,
+                id,
+                rows
+            )
+                .fetch_all(conn)
+                .await?
+            }
+            (None, Some(status)) => select_orders!(
+                "where status = $1 and (placed_at, id) < ($2, $3) order by placed_at desc, id desc limit $4",
+                status,
+                placed_at,
+                id,
+                rows
+            )
+            .fetch_all(conn)
+            .await?,
+            (None, None) => {
+                select_orders!(
+                    "where (placed_at, id) < ($1, $2) order by placed_at desc, id desc limit $3",
+                    placed_at,
+                    id,
+                    rows
+                )
+                .fetch_all(conn)
+                .await?
+            }
+        };
+    rows.into_iter().map(Order::try_from).collect()
+}
+
+/// Appends to the logs of orders that this transaction has locked or inserted.
+///
+/// # Errors
+/// The database's.
+pub async fn append(conn: &mut PgConnection, entries: &[Entry]) -> sqlx::Result<()> {
+    let order_ids: Vec<Uuid> = entries.iter().map(|entry| entry.order_id.0).collect();
+    let versions: Vec<i64> = entries.iter().map(|entry| entry.version).collect();
+    let directions: Vec<&str> = entries.iter().map(Entry::direction).collect();
+    let event_ids: Vec<Option<Uuid>> = entries.iter().map(|entry| entry.event_id).collect();
+    let types: Vec<&str> = entries.iter().map(|entry| entry.fact.event_type().versioned_name()).collect();
+    let data: Vec<Json<&Event>> = entries.iter().map(|entry| Json(&entry.fact)).collect();
+    let occurred: Vec<DateTime<Utc>> = entries.iter().map(|entry| entry.occurred_at).collect();
+    let recorded: Vec<DateTime<Utc>> = entries.iter().map(|entry| entry.recorded_at).collect();
+    sqlx::query!(
+        "insert into order_events (order_id, version, direction, event_id, type, data, occurred_at, recorded_at)
+         select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::uuid[], $5::text[], $6::jsonb[],
+             $7::timestamptz[], $8::timestamptz[])",
+        &order_ids,
+        &versions,
+        &directions as _,
+        &event_ids as _,
+        &types as _,
+        &data as _,
+        &occurred,
+        &recorded
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The log of an order, in the order of the versions.
+///
+/// # Errors
+/// The database's.
+pub async fn log(conn: &mut PgConnection, order_id: OrderId) -> sqlx::Result<Vec<Entry>> {
+    let rows = sqlx::query!(
+        r#"select version, event_id, type as event_type, data::text as "data!", occurred_at, recorded_at
+           from order_events where order_id = $1 order by version"#,
+        order_id.0
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let fact = Event::from_json(parse(&row.event_type)?, &row.data).map_err(decode)?;
+            let (version, event_id) = (row.version, row.event_id);
+            let (occurred_at, recorded_at) = (row.occurred_at, row.recorded_at);
+            Ok(Entry { order_id, version, event_id, fact, occurred_at, recorded_at })
+        })
+        .collect()
+}
+
+impl TryFrom<Row> for Order {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: OrderId(row.id),
+            customer: Customer { id: parse(&row.customer_id)?, email: parse(&row.customer_email)? },
+            lines: row.lines.0,
+            total: Money { amount_minor: row.total_minor, currency: parse(&row.currency)? },
+            payment_method: parse(&row.payment_method)?,
+            placed_at: row.placed_at,
+            deadline_at: row.deadline_at,
+            status: parse(&row.status)?,
+            reason: row.reason.as_deref().map(parse).transpose()?,
+            stock: parse(&row.stock)?,
+            payment: parse(&row.payment)?,
+            heard: row.heard.iter().map(|name| parse(name)).collect::<sqlx::Result<_>>()?,
+            version: row.version,
+        })
+    }
+}
+
+fn heard(order: &Order) -> Json<Vec<&'static str>> {
+    Json(order.heard.iter().copied().map(EventType::versioned_name).collect())
+}
+
+fn parse<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    text: &str,
+) -> sqlx::Result<T> {
+    text.parse().map_err(decode)
+}
+
+fn decode(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
+}

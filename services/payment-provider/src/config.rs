@@ -1,0 +1,39 @@
+//! What the processor can be told by its environment.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Parser;
+use runtime::config::{HttpConfig, TelemetryConfig, duration};
+
+/// A simulated card processor with faults to switch on.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "payment-provider", version)]
+#[command(mut_arg("listen", |arg| arg.default_value("0.0.0.0:8090")))]
+// A call that gets no answer is meant to outlast its caller's patience.
+#[command(mut_arg("request_timeout", |arg| arg.default_value("2m")))]
+pub struct Config {
+    /// Where it listens.
+    #[command(flatten)]
+    pub http: HttpConfig,
+
+    /// Logs, traces and metrics.
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+
+    /// The file that keeps everything over a restart, e.g. /var/lib/payment-provider/journal.jsonl; without
+    /// it everything is kept in memory only
+    #[arg(long, env = "JOURNAL_PATH")]
+    pub journal_path: Option<PathBuf>,
+
+    /// The time a call without an answer is held open before it is answered 504, e.g. 30s
+    #[arg(long, env = "HANG_DURATION", default_value = "30s", value_parser = duration)]
+    pub hang_duration: Duration,
+
+    /// The time that a payment with pm_down gets no answer, from its first call, e.g. 45s
+    #[arg(long, env = "DOWN_DURATION", default_value = "45s", value_parser = duration)]
+    pub down_duration: Duration,
+
+    /// The seed of the random faults, to meet the same ones again, e.g. 17
+    #[arg(long, env = "SEED")]
+    pub seed: Option<u64>,
+}

@@ -1,0 +1,307 @@
+//! The processor's books: what each idempotency key was answered, and what each authorization has become.
+//!
+//! [`Books::decide`] says what a call would do, as an [`Entry`]; [`Books::apply`] does it. An entry is also
+//! a line of the journal, so that applying all lines again gives the same books.
+
+mod report;
+mod values;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use report::{Item, Report, Sums};
+pub use values::{Amount, Currency, MerchantReference, PaymentMethod};
+
+/// What an authorization has become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// The amount is held.
+    Authorized,
+    /// The amount was taken.
+    Captured,
+    /// The hold was given up.
+    Voided,
+    /// The amount was taken and given back.
+    Refunded,
+}
+
+impl Status {
+    /// As it is written in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Authorized => "authorized",
+            Self::Captured => "captured",
+            Self::Voided => "voided",
+            Self::Refunded => "refunded",
+        }
+    }
+}
+
+/// What a merchant asks for in order to hold an amount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewAuthorization {
+    /// The merchant's own name for what is paid.
+    pub merchant_reference: MerchantReference,
+    /// How much, in the currency's minor unit.
+    pub amount_minor: Amount,
+    /// In which currency.
+    pub currency: Currency,
+    /// With which of the simulated cards.
+    pub payment_method: PaymentMethod,
+}
+
+/// An amount that is or was held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Authorization {
+    /// The processor's name for it.
+    pub id: Uuid,
+    /// What it has become.
+    pub status: Status,
+    /// What was asked for.
+    #[serde(flatten)]
+    pub asked: NewAuthorization,
+}
+
+/// What can be done to an authorization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Take the amount.
+    Capture,
+    /// Give up the hold.
+    Void,
+    /// Give back what was taken.
+    Refund,
+}
+
+/// A call that may change something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Hold an amount.
+    Authorize(NewAuthorization),
+    /// Do something to an authorization.
+    Change {
+        /// Which one.
+        id: Uuid,
+        /// What to do.
+        operation: Operation,
+    },
+}
+
+/// Why the card's bank says no. Definite: the same key gets the same answer for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decline {
+    /// The bank gives no reason.
+    CardDeclined,
+    /// The account does not hold as much.
+    InsufficientFunds,
+    /// What was held cannot be taken.
+    CaptureFailed,
+}
+
+impl Decline {
+    /// The stable code in the answer.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::CardDeclined => "card_declined",
+            Self::InsufficientFunds => "insufficient_funds",
+            Self::CaptureFailed => "capture_failed",
+        }
+    }
+}
+
+/// What a call was answered, and will be answered whenever it is repeated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It was done; this is the authorization right after it.
+    Approved(Authorization),
+    /// The bank said no; nothing changed.
+    Declined(Decline),
+}
+
+/// How far the processor has come with a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// It was heard and nothing was done.
+    Heard {
+        /// When it was heard first.
+        at: DateTime<Utc>,
+    },
+    /// It is finished.
+    Answered(Answer),
+}
+
+/// Something that happened: a line of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The idempotency key of the call.
+    pub key: String,
+    /// The call.
+    pub request: Request,
+    /// How far it came.
+    pub progress: Progress,
+}
+
+/// What the caller gets to see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// An answer.
+    Answer(Answer),
+    /// None at all.
+    Silence,
+}
+
+/// What a call does, and what its caller sees of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What happens, if anything does.
+    pub entry: Option<Entry>,
+    /// What the caller sees.
+    pub reply: Reply,
+}
+
+/// Why a call is refused. Nothing is remembered of it: the same key may be tried again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The key belongs to another call.
+    #[error("the idempotency key was used with another request")]
+    KeyReused,
+    /// There is no such authorization.
+    #[error("there is no such authorization")]
+    Unknown,
+    /// What the authorization has become does not allow it.
+    #[error("the authorization is {}", .0.name())]
+    NotAllowed(Status),
+}
+
+/// Everything that the processor knows.
+#[derive(Debug, Default)]
+pub struct Books {
+    calls: HashMap<String, (Request, Progress)>,
+    authorizations: HashMap<Uuid, Authorization>,
+    by_reference: BTreeMap<MerchantReference, Vec<Uuid>>,
+}
+
+impl Books {
+    /// What a call does that comes in `now`. `fresh_id` names the authorization if it makes one; `down_for`
+    /// is how long [`PaymentMethod::Down`] stays silent.
+    ///
+    /// # Errors
+    /// When the call is refused.
+    pub fn decide(
+        &self,
+        key: &str,
+        request: &Request,
+        fresh_id: Uuid,
+        now: DateTime<Utc>,
+        down_for: Duration,
+    ) -> Result<Decision, Refusal> {
+        let heard_at = match self.calls.get(key) {
+            Some((known, _)) if known != request => return Err(Refusal::KeyReused),
+            Some((_, Progress::Answered(answer))) => return Ok(Decision::replay(answer)),
+            Some((_, Progress::Heard { at })) => Some(*at),
+            None => None,
+        };
+        let entry = |progress| Entry { key: key.to_owned(), request: request.clone(), progress };
+        if is_silent(request, heard_at, now, down_for) {
+            let first = heard_at.is_none().then(|| entry(Progress::Heard { at: now }));
+            return Ok(Decision { entry: first, reply: Reply::Silence });
+        }
+        let answer = self.answer(request, fresh_id)?;
+        let reply = match request {
+            Request::Authorize(asked) if asked.payment_method == PaymentMethod::ChargedThenTimeout => {
+                Reply::Silence
+            }
+            _ => Reply::Answer(answer.clone()),
+        };
+        Ok(Decision { entry: Some(entry(Progress::Answered(answer))), reply })
+    }
+
+    /// Writes what happened into the books.
+    pub fn apply(&mut self, entry: Entry) {
+        if let Progress::Answered(Answer::Approved(authorization)) = &entry.progress {
+            let id = authorization.id;
+            if self.authorizations.insert(id, authorization.clone()).is_none() {
+                let reference = authorization.asked.merchant_reference.clone();
+                self.by_reference.entry(reference).or_default().push(id);
+            }
+        }
+        self.calls.insert(entry.key, (entry.request, entry.progress));
+    }
+
+    /// What was really held, taken and given back: for one merchant reference, or for all.
+    pub fn report(&self, reference: Option<&MerchantReference>) -> Report {
+        match reference {
+            Some(reference) => Report::of(self.by_reference.get(reference).into_iter().flatten(), self),
+            None => Report::of(self.by_reference.values().flatten(), self),
+        }
+    }
+
+    fn answer(&self, request: &Request, fresh_id: Uuid) -> Result<Answer, Refusal> {
+        match request {
+            Request::Authorize(asked) => Ok(match asked.payment_method {
+                PaymentMethod::CardDeclined => Answer::Declined(Decline::CardDeclined),
+                PaymentMethod::InsufficientFunds => Answer::Declined(Decline::InsufficientFunds),
+                _ => {
+                    let asked = asked.clone();
+                    Answer::Approved(Authorization { id: fresh_id, status: Status::Authorized, asked })
+                }
+            }),
+            Request::Change { id, operation } => {
+                change(self.authorizations.get(id).ok_or(Refusal::Unknown)?, *operation)
+            }
+        }
+    }
+}
+
+impl Decision {
+    fn replay(answer: &Answer) -> Self {
+        Self { entry: None, reply: Reply::Answer(answer.clone()) }
+    }
+}
+
+/// Whether a call meets silence, with nothing done. `heard_at` is when it came first, if it came before.
+fn is_silent(
+    request: &Request,
+    heard_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+    down_for: Duration,
+) -> bool {
+    let Request::Authorize(asked) = request else {
+        return false;
+    };
+    match asked.payment_method {
+        PaymentMethod::TimeoutOnce => heard_at.is_none(),
+        PaymentMethod::Down => heard_at.is_none_or(|at| now < at + down_for),
+        _ => false,
+    }
+}
+
+/// The life of an authorization.
+fn change(authorization: &Authorization, operation: Operation) -> Result<Answer, Refusal> {
+    let status = match (authorization.status, operation) {
+        (Status::Authorized, Operation::Capture) => match authorization.asked.payment_method {
+            PaymentMethod::CaptureFails => return Ok(Answer::Declined(Decline::CaptureFailed)),
+            _ => Status::Captured,
+        },
+        (Status::Authorized, Operation::Void) => Status::Voided,
+        (Status::Captured, Operation::Refund) => Status::Refunded,
+        (status, _) => return Err(Refusal::NotAllowed(status)),
+    };
+    Ok(Answer::Approved(Authorization { status, ..authorization.clone() }))
+}
+
+#[cfg(test)]
+mod tests;

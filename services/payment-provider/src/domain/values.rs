@@ -1,0 +1,85 @@
+//! The values of a call, which cannot be wrong once they are read.
+
+use serde::{Deserialize, Serialize};
+
+/// The merchant's own name for what is paid: 1 to 64 characters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct MerchantReference(String);
+
+impl TryFrom<String> for MerchantReference {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        match text.chars().count() {
+            1..=64 => Ok(Self(text)),
+            _ => Err("a merchant reference has 1 to 64 characters"),
+        }
+    }
+}
+
+/// An amount of money in the currency's minor unit: 1 to 10^12, so that no report overflows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "i64")]
+pub struct Amount(i64);
+
+impl Amount {
+    /// The number of minor units.
+    pub fn minor(self) -> i64 {
+        self.0
+    }
+}
+
+impl TryFrom<i64> for Amount {
+    type Error = &'static str;
+
+    fn try_from(minor: i64) -> Result<Self, &'static str> {
+        match minor {
+            1..=1_000_000_000_000 => Ok(Self(minor)),
+            _ => Err("an amount is 1 to 1000000000000 minor units"),
+        }
+    }
+}
+
+/// A currency code of ISO 4217's form: three capital letters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Currency(String);
+
+impl TryFrom<String> for Currency {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
+            Ok(Self(text))
+        } else {
+            Err("a currency is three capital letters, e.g. EUR")
+        }
+    }
+}
+
+/// The simulated cards, each of which does one thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PaymentMethod {
+    /// Approves everything.
+    #[serde(rename = "pm_card_visa")]
+    CardVisa,
+    /// Declines.
+    #[serde(rename = "pm_card_declined")]
+    CardDeclined,
+    /// Declines for want of money.
+    #[serde(rename = "pm_insufficient_funds")]
+    InsufficientFunds,
+    /// Approves, but what is held cannot be taken.
+    #[serde(rename = "pm_capture_fails")]
+    CaptureFails,
+    /// The first call to authorize gets no answer, and nothing is done.
+    #[serde(rename = "pm_timeout_once")]
+    TimeoutOnce,
+    /// The first call to authorize takes effect, and gets no answer.
+    #[serde(rename = "pm_charged_then_timeout")]
+    ChargedThenTimeout,
+    /// No call to authorize gets an answer for a while; then it approves.
+    #[serde(rename = "pm_down")]
+    Down,
+}

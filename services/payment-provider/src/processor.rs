@@ -1,0 +1,68 @@
+//! The shell around the books: one call at a time is decided, journaled, and applied.
+
+use std::{
+    io,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use runtime::clock;
+
+use crate::{
+    domain::{Books, MerchantReference, Refusal, Reply, Report, Request},
+    journal::Journal,
+};
+
+/// The books and the journal behind them.
+#[derive(Debug)]
+pub(crate) struct Processor {
+    state: Mutex<State>,
+    down_for: Duration,
+}
+
+#[derive(Debug)]
+struct State {
+    books: Books,
+    journal: Option<Journal>,
+}
+
+/// Why a call has no reply.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("the journal cannot be written")]
+    Journal(#[from] io::Error),
+}
+
+impl Processor {
+    /// The processor as its journal left it; without a journal, one that has nothing in its books.
+    pub(crate) fn open(journal: Option<&Path>, down_for: Duration) -> anyhow::Result<Self> {
+        let (journal, entries) = journal.map(Journal::open).transpose()?.unzip();
+        let mut books = Books::default();
+        entries.into_iter().flatten().for_each(|entry| books.apply(entry));
+        Ok(Self { state: Mutex::new(State { books, journal }), down_for })
+    }
+
+    /// Does what the call asks for, once for each key.
+    pub(crate) fn process(&self, key: &str, request: &Request) -> Result<Reply, Failure> {
+        let mut state = self.lock();
+        let decision = state.books.decide(key, request, clock::new_id(), clock::now(), self.down_for)?;
+        if let Some(entry) = decision.entry {
+            if let Some(journal) = &mut state.journal {
+                journal.append(&entry)?;
+            }
+            state.books.apply(entry);
+        }
+        Ok(decision.reply)
+    }
+
+    pub(crate) fn report(&self, reference: Option<&MerchantReference>) -> Report {
+        self.lock().books.report(reference)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,130 @@
+//! The configuration: environment variables, read once.
+
+use std::time::Duration;
+
+use messaging::{BrokerConfig, jobs::JobSettings};
+use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig, duration};
+use url::Url;
+
+use crate::jobs::CALLS;
+
+/// Holds, takes and gives back the money of an order
+#[derive(Debug, clap::Parser)]
+#[command(name = "payment", version)]
+#[command(mut_arg("listen", |arg| arg.default_value("0.0.0.0:8082")))]
+pub struct Config {
+    /// Where HTTP is served.
+    #[command(flatten)]
+    pub http: HttpConfig,
+    /// This service's own database.
+    #[command(flatten)]
+    pub database: DatabaseConfig,
+    /// The broker.
+    #[command(flatten)]
+    pub broker: BrokerConfig,
+    /// The card processor.
+    #[command(flatten)]
+    pub processor: ProcessorConfig,
+    /// Logs and traces.
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+}
+
+/// The card processor, and how long to wait for it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ProcessorConfig {
+    /// The card processor's URL, e.g. http://localhost:8090
+    #[arg(long = "payment-provider-url", env = "PAYMENT_PROVIDER_URL", value_parser = processor_url)]
+    #[arg(id = "payment_provider_url")]
+    pub url: Url,
+
+    /// The time that a call may take, from connecting to the end of its answer, e.g. 2s; then its outcome is
+    /// unknown and the same call is made again
+    #[arg(long, env = "CALL_TIMEOUT", default_value = "2s", value_parser = some_time)]
+    pub call_timeout: Duration,
+
+    /// The time that connecting may take, e.g. 1s
+    #[arg(long, env = "CALL_CONNECT_TIMEOUT", default_value = "1s", value_parser = some_time)]
+    pub call_connect_timeout: Duration,
+
+    /// The number of calls to make at once at most, 1 to 1000
+    #[arg(long, env = "CALL_CONCURRENCY", default_value_t = 64)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub call_concurrency: u16,
+
+    /// The time within which a call whose outcome is unknown is made again the first time; it doubles with every
+    /// further one, e.g. 100ms
+    #[arg(long, env = "CALL_BACKOFF_BASE", default_value = "100ms", value_parser = some_time)]
+    pub call_backoff_base: Duration,
+
+    /// The time within which such a call is made again at the latest, e.g. 5s
+    #[arg(long, env = "CALL_BACKOFF_CAP", default_value = "5s", value_parser = some_time)]
+    pub call_backoff_cap: Duration,
+}
+
+/// What a call needs beside its timeout: to be claimed, to start, and to have its outcome recorded.
+const LEASE_MARGIN: Duration = Duration::from_secs(3);
+
+impl ProcessorConfig {
+    /// How a call's job is run. Its lease is made from the timeout, so that it cannot end before the call does:
+    /// two workers would make the same call at once.
+    #[must_use]
+    pub fn jobs(&self) -> JobSettings {
+        JobSettings {
+            queue: CALLS,
+            concurrency: self.call_concurrency.into(),
+            lease: self.call_timeout + LEASE_MARGIN,
+            backoff_base: self.call_backoff_base,
+            backoff_cap: self.call_backoff_cap,
+        }
+    }
+}
+
+/// Plain HTTP only: this build speaks no TLS, and a URL that cannot work should not start.
+fn processor_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    if url.scheme() != "http" || url.cannot_be_a_base() {
+        return Err("it does not begin with http://".to_owned());
+    }
+    Ok(url)
+}
+
+/// A duration longer than none: a call that may take no time never ends well.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it is zero: give a time such as 250ms or 2s".to_owned()),
+        time => Ok(time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_outlasts_its_call() {
+        for call_timeout in [Duration::from_millis(1), Duration::from_secs(2), Duration::from_secs(3600)] {
+            let config = ProcessorConfig {
+                url: processor_url("http://localhost:8090").expect("a URL"),
+                call_timeout,
+                call_connect_timeout: call_timeout,
+                call_concurrency: 1,
+                call_backoff_base: call_timeout,
+                call_backoff_cap: call_timeout,
+            };
+            assert!(config.jobs().lease > call_timeout, "{call_timeout:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_at_the_start() {
+        assert!(processor_url("http://processor.example/base").is_ok());
+        for text in ["", "localhost:8090", "https://processor.example", "amqp://x"] {
+            assert!(processor_url(text).is_err(), "{text:?}");
+        }
+        assert_eq!(some_time("250ms"), Ok(Duration::from_millis(250)));
+        for text in ["0s", "", "2"] {
+            assert!(some_time(text).is_err(), "{text:?}");
+        }
+    }
+}

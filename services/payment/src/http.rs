@@ -1,0 +1,100 @@
+//! The HTTP side: what was held, taken and given back for an order.
+
+use axum::{Router, extract::State, routing::get};
+use chrono::{DateTime, Utc};
+use events::{Money, OrderId};
+use problem::{
+    Json, Path, Problem, Query,
+    page::{Cursor, Limit, Page},
+};
+use runtime::database;
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::domain::{Payment, Status};
+use crate::store::{self, WrittenEntry};
+
+/// The routes of the service.
+pub(crate) fn router(pool: PgPool) -> Router {
+    Router::new()
+        .route("/api/v1/payments", get(list))
+        .route("/api/v1/payments/{order_id}", get(show))
+        .with_state(pool)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    status: Option<String>,
+    #[serde(default)]
+    limit: Limit,
+    cursor: Option<Cursor<Uuid>>,
+}
+
+#[derive(Debug, Serialize)]
+struct PaymentView {
+    order_id: OrderId,
+    payment_id: Uuid,
+    status: &'static str,
+    /// None for an order that was cancelled before it was heard of.
+    amount: Option<Money>,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PaymentWithLedger {
+    #[serde(flatten)]
+    payment: PaymentView,
+    ledger: Vec<EntryView>,
+}
+
+#[derive(Debug, Serialize)]
+struct EntryView {
+    account: String,
+    amount: Money,
+    posting: String,
+    at: DateTime<Utc>,
+}
+
+async fn list(
+    State(pool): State<PgPool>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Page<PaymentView>>, Problem> {
+    let status = query.status.map(|word| word.parse::<Status>()).transpose().map_err(Problem::malformed)?;
+    let before = query.cursor.map(|cursor| cursor.0);
+    let rows =
+        store::list(&pool, status, before, query.limit).await.map_err(|error| database::problem(&error))?;
+    Ok(Json(Page::cut(rows, query.limit, |payment| payment.order_id).map(PaymentView::from)))
+}
+
+async fn show(
+    State(pool): State<PgPool>,
+    Path(order_id): Path<OrderId>,
+) -> Result<Json<PaymentWithLedger>, Problem> {
+    let found = store::find(&pool, order_id).await.map_err(|error| database::problem(&error))?;
+    let missing = || Problem::not_found(format_args!("order {order_id} has no payment here, or not yet"));
+    let (payment, entries) = found.ok_or_else(missing)?;
+    let ledger = entries.into_iter().map(EntryView::from).collect();
+    Ok(Json(PaymentWithLedger { payment: payment.into(), ledger }))
+}
+
+impl From<Payment> for PaymentView {
+    fn from(payment: Payment) -> Self {
+        let Payment { order_id, payment_id, status, terms, reason, .. } = payment;
+        Self {
+            order_id,
+            payment_id,
+            status: status.as_str(),
+            amount: terms.map(|terms| terms.amount),
+            reason,
+        }
+    }
+}
+
+impl From<WrittenEntry> for EntryView {
+    fn from(entry: WrittenEntry) -> Self {
+        let WrittenEntry { account, amount, posting, at } = entry;
+        Self { account, amount, posting, at }
+    }
+}

@@ -1,0 +1,103 @@
+//! The calls to the card processor, from a durable queue: made with no transaction open, made again until the
+//! answer is definite, and recorded by the same [`react`](crate::domain::react) that takes the events.
+
+use std::time::Instant;
+
+use events::OrderId;
+use messaging::{Call, Effects, HandlerError, Job, Worker};
+use opentelemetry::{KeyValue, global, metrics::Histogram};
+use serde::Deserialize;
+use sqlx::PgConnection;
+
+use crate::domain::{Answer, Input};
+use crate::processor::{Processor, Reply, Request};
+use crate::reactions::{Heard, apply};
+
+/// The queue of the calls.
+pub(crate) const CALLS: &str = "payment.calls";
+
+/// The boundaries that the semantic conventions advise for HTTP durations, in seconds.
+const DURATION_BOUNDARIES: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+/// The worker of the queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Calls {
+    processor: Processor,
+    duration: Histogram<f64>,
+}
+
+impl Calls {
+    /// A worker that calls this processor.
+    #[must_use]
+    pub(crate) fn new(processor: Processor) -> Self {
+        let duration = global::meter("payment")
+            .f64_histogram("payment.call.duration")
+            .with_unit("s")
+            .with_description("Duration of calls to the card processor; alarm on reply=refused")
+            .with_boundaries(DURATION_BOUNDARIES.to_vec())
+            .build();
+        Self { processor, duration }
+    }
+}
+
+impl Worker for Calls {
+    type Outcome = Answer;
+
+    async fn call(&self, job: &Job) -> Call<Answer> {
+        let request = match Request::deserialize(&job.payload) {
+            Ok(request) => request,
+            Err(error) => {
+                tracing::error!(job_id = %job.id, %error, "the job is no call to the processor: it needs a person");
+                return Call::Again(error.to_string());
+            }
+        };
+        let start = Instant::now();
+        let reply = self.processor.call(&request, &job.origin().trace).await;
+        let attributes =
+            [KeyValue::new("action", request.action().as_str()), KeyValue::new("reply", name_of(&reply))];
+        self.duration.record(start.elapsed().as_secs_f64(), &attributes);
+        settle(job, &request, reply)
+    }
+
+    async fn record(
+        &self,
+        conn: &mut PgConnection,
+        outcomes: &[(Job, Answer)],
+    ) -> Result<Effects, HandlerError> {
+        let heard = outcomes.iter().map(|(job, answer)| Heard {
+            order_id: OrderId(job.key),
+            input: Input::Answered(answer.clone()),
+            origin: job.origin(),
+        });
+        apply(conn, heard.collect()).await
+    }
+}
+
+/// Only a definite answer ends a call. A refusal is for a person: money stays where it does not belong until the
+/// processor gives in.
+fn settle(job: &Job, request: &Request, reply: Reply) -> Call<Answer> {
+    match reply {
+        Reply::Answer(answer) => Call::Done(answer),
+        Reply::Unknown(reason) => Call::Again(reason),
+        Reply::Refused(reason) => {
+            tracing::error!(
+                order_id = %job.key,
+                payment_id = %request.payment_id,
+                action = %request.action(),
+                attempts = job.attempts,
+                reason,
+                "the processor refuses: it is asked again, and needs a person",
+            );
+            Call::Again(format!("refused: {reason}"))
+        }
+    }
+}
+
+fn name_of(reply: &Reply) -> &'static str {
+    match reply {
+        Reply::Answer(answer) => Input::Answered(answer.clone()).name(),
+        Reply::Unknown(_) => "unknown",
+        Reply::Refused(_) => "refused",
+    }
+}

@@ -1,0 +1,263 @@
+//! The payments and their ledger in Postgres. All of the service's SQL is here.
+//!
+//! Loading and saving take any number of payments in a fixed number of statements.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use events::{Money, OrderId};
+use problem::page::Limit;
+use sqlx::{PgConnection, PgPool, migrate::Migrator};
+use uuid::Uuid;
+
+use crate::domain::{Payment, Status, Terms};
+use crate::ledger::Posting;
+
+/// A posting to write, of one order's payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NewPosting {
+    /// The order.
+    pub(crate) order_id: OrderId,
+    /// What moved, from where to where.
+    pub(crate) posting: Posting,
+    /// How much.
+    pub(crate) amount: Money,
+}
+
+/// An entry of the ledger as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WrittenEntry {
+    /// Which account.
+    pub(crate) account: String,
+    /// What it gained or, when negative, lost.
+    pub(crate) amount: Money,
+    /// Of which posting.
+    pub(crate) posting: String,
+    /// When.
+    pub(crate) at: DateTime<Utc>,
+}
+
+/// The service's own tables.
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/payment");
+
+/// Makes a blank payment for every order that has none, so that each can be locked.
+pub(crate) async fn insert_blanks(conn: &mut PgConnection, blanks: &[(OrderId, Uuid)]) -> sqlx::Result<()> {
+    let (order_ids, payment_ids): (Vec<Uuid>, Vec<Uuid>) =
+        blanks.iter().map(|(order, id)| (order.0, *id)).unzip();
+    sqlx::query!(
+        "insert into payments (order_id, payment_id)
+         select order_id, payment_id from unnest($1::uuid[], $2::uuid[]) as blank (order_id, payment_id)
+         order by order_id
+         on conflict (order_id) do nothing",
+        &order_ids,
+        &payment_ids,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Locks and loads the payments of these orders.
+pub(crate) async fn load_for_update(
+    conn: &mut PgConnection,
+    order_ids: &[OrderId],
+) -> sqlx::Result<HashMap<OrderId, Payment>> {
+    let order_ids: Vec<Uuid> = order_ids.iter().map(|order_id| order_id.0).collect();
+    let rows = sqlx::query_as!(
+        Row,
+        "select order_id, payment_id, status, cancel_requested, amount_minor, currency, method, authorization_id,
+                reason, version
+         from payments where order_id = any($1) order by order_id for update",
+        &order_ids,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(|row| Payment::try_from(row).map(|payment| (payment.order_id, payment))).collect()
+}
+
+/// Saves payments that were loaded for update.
+pub(crate) async fn save(conn: &mut PgConnection, payments: &[Payment]) -> sqlx::Result<()> {
+    if payments.is_empty() {
+        return Ok(());
+    }
+    let order_ids: Vec<Uuid> = payments.iter().map(|payment| payment.order_id.0).collect();
+    let statuses: Vec<&str> = payments.iter().map(|payment| payment.status.as_str()).collect();
+    let cancels: Vec<bool> = payments.iter().map(|payment| payment.cancel_requested).collect();
+    let amounts: Vec<Option<i64>> = terms(payments, |terms| terms.amount.amount_minor);
+    let currencies: Vec<Option<&str>> = terms(payments, |terms| terms.amount.currency.as_str());
+    let methods: Vec<Option<&str>> = terms(payments, |terms| terms.method.as_str());
+    let authorization_ids: Vec<Option<&str>> =
+        payments.iter().map(|payment| payment.authorization_id.as_deref()).collect();
+    let reasons: Vec<Option<&str>> = payments.iter().map(|payment| payment.reason.as_deref()).collect();
+    let versions: Vec<i64> = payments.iter().map(|payment| payment.version).collect();
+    sqlx::query!(
+        "update payments
+         set status = changed.status, cancel_requested = changed.cancel_requested,
+             amount_minor = changed.amount_minor, currency = changed.currency, method = changed.method,
+             authorization_id = changed.authorization_id, reason = changed.reason, version = changed.version
+         from unnest($1::uuid[], $2::text[], $3::bool[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+                     $8::text[], $9::bigint[])
+             as changed (order_id, status, cancel_requested, amount_minor, currency, method, authorization_id,
+                         reason, version)
+         where payments.order_id = changed.order_id",
+        &order_ids,
+        &statuses as _,
+        &cancels,
+        &amounts as _,
+        &currencies as _,
+        &methods as _,
+        &authorization_ids as _,
+        &reasons as _,
+        &versions,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Adds the entries of the postings to the ledger, all in one statement: the database sums up each posting when
+/// the statement ends.
+pub(crate) async fn post(
+    conn: &mut PgConnection,
+    postings: &[NewPosting],
+    at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    if postings.is_empty() {
+        return Ok(());
+    }
+    let (mut order_ids, mut names, mut accounts) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut amounts, mut currencies) = (Vec::new(), Vec::new());
+    for NewPosting { order_id, posting, amount } in postings {
+        for entry in posting.entries(amount) {
+            order_ids.push(order_id.0);
+            names.push(posting.as_str());
+            accounts.push(entry.account.as_str());
+            amounts.push(entry.amount.amount_minor);
+            currencies.push(entry.amount.currency.to_string());
+        }
+    }
+    sqlx::query!(
+        "insert into ledger_entries (order_id, posting, account, amount_minor, currency, at)
+         select order_id, posting, account, amount_minor, currency, $6
+         from unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[])
+             as entry (order_id, posting, account, amount_minor, currency)",
+        &order_ids,
+        &names as _,
+        &accounts as _,
+        &amounts,
+        &currencies,
+        at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The payment of an order with its ledger, oldest entry first, both of one moment; none when it has no payment.
+pub(crate) async fn find(
+    pool: &PgPool,
+    order_id: OrderId,
+) -> sqlx::Result<Option<(Payment, Vec<WrittenEntry>)>> {
+    let mut tx = pool.begin_with("begin isolation level repeatable read, read only").await?;
+    let row = sqlx::query_as!(
+        Row,
+        "select order_id, payment_id, status, cancel_requested, amount_minor, currency, method, authorization_id,
+                reason, version
+         from payments where order_id = $1",
+        order_id.0,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let entries = ledger(&mut tx, order_id).await?;
+    tx.commit().await?;
+    Ok(Some((row.try_into()?, entries)))
+}
+
+async fn ledger(conn: &mut PgConnection, order_id: OrderId) -> sqlx::Result<Vec<WrittenEntry>> {
+    let rows = sqlx::query!(
+        "select account, amount_minor, currency, posting, at from ledger_entries where order_id = $1 order by id",
+        order_id.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    let entries = rows.into_iter().map(|row| {
+        let amount = money(row.amount_minor, row.currency)?;
+        Ok(WrittenEntry { account: row.account, amount, posting: row.posting, at: row.at })
+    });
+    entries.collect()
+}
+
+/// The payments before a place in the list, newest order first: as many rows as the limit asks for.
+pub(crate) async fn list(
+    pool: &PgPool,
+    status: Option<Status>,
+    before: Option<Uuid>,
+    limit: Limit,
+) -> sqlx::Result<Vec<Payment>> {
+    let rows = sqlx::query_as!(
+        Row,
+        "select order_id, payment_id, status, cancel_requested, amount_minor, currency, method, authorization_id,
+                reason, version
+         from payments
+         where ($1::text is null or status = $1) and ($2::uuid is null or order_id < $2)
+         order by order_id desc
+         limit $3",
+        status.map(Status::as_str),
+        before,
+        limit.rows(),
+    )
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter().map(Payment::try_from).collect()
+}
+
+/// A payment as it stands in its table.
+struct Row {
+    order_id: Uuid,
+    payment_id: Uuid,
+    status: String,
+    cancel_requested: bool,
+    amount_minor: Option<i64>,
+    currency: Option<String>,
+    method: Option<String>,
+    authorization_id: Option<String>,
+    reason: Option<String>,
+    version: i64,
+}
+
+impl TryFrom<Row> for Payment {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> sqlx::Result<Self> {
+        let terms = match (row.amount_minor, row.currency, row.method) {
+            (Some(amount_minor), Some(currency), Some(method)) => Some(Terms {
+                amount: money(amount_minor, currency)?,
+                method: method.parse().map_err(decode)?,
+            }),
+            _ => None,
+        };
+        Ok(Self {
+            order_id: OrderId(row.order_id),
+            payment_id: row.payment_id,
+            status: row.status.parse::<Status>().map_err(|error| sqlx::Error::Decode(error.into()))?,
+            cancel_requested: row.cancel_requested,
+            terms,
+            authorization_id: row.authorization_id,
+            reason: row.reason,
+            version: row.version,
+        })
+    }
+}
+
+fn terms<'a, T>(payments: &'a [Payment], part: impl Fn(&'a Terms) -> T) -> Vec<Option<T>> {
+    payments.iter().map(|payment| payment.terms.as_ref().map(&part)).collect()
+}
+
+fn money(amount_minor: i64, currency: String) -> sqlx::Result<Money> {
+    Ok(Money { amount_minor, currency: currency.try_into().map_err(decode)? })
+}
+
+fn decode(error: events::InvalidValue) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
+}

@@ -1,0 +1,162 @@
+//! A service that runs in this process, and requests to it.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+
+use clap::Parser;
+use reqwest::{Method, RequestBuilder};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::wait::eventually;
+
+/// Environment variables of a service.
+pub type Env = HashMap<String, String>;
+
+/// A service that runs in this process.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it serves HTTP, with no slash at the end.
+    pub url: String,
+    shutdown: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+    failure: Arc<OnceLock<String>>,
+}
+
+impl Running {
+    /// Starts a service on a port of its own, by its `run`.
+    ///
+    /// # Panics
+    /// When its configuration is refused.
+    pub async fn start<C, F, Fut>(env: &Env, run: F) -> Self
+    where
+        C: Parser,
+        F: FnOnce(C, TcpListener, CancellationToken) -> Fut,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let lookup =
+            |name: &std::ffi::OsStr| name.to_str().and_then(|name| env.get(name)).map(OsString::from);
+        let config = runtime::config::from_env::<C>(lookup).unwrap_or_else(|line| panic!("{line}"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let shutdown = CancellationToken::new();
+        let running = run(config, listener, shutdown.clone());
+        let failure = Arc::<OnceLock<String>>::default();
+        let noted = failure.clone();
+        let task = spawn(async move {
+            running.await.inspect_err(|error| {
+                let _ = noted.set(format!("{error:#}"));
+            })
+        });
+        Self { url, shutdown, task, failure }
+    }
+
+    /// Stops it as SIGTERM would, and gives back how it ended.
+    ///
+    /// # Panics
+    /// When it panicked.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        self.task.await.expect("no panic")
+    }
+
+    /// Stops it as SIGTERM would, and leaves its place to a successor.
+    ///
+    /// # Panics
+    /// When it fails or panics.
+    pub async fn halt(&mut self) {
+        self.shutdown.cancel();
+        (&mut self.task).await.expect("no panic").expect("it stops without a failure");
+    }
+
+    /// Ends it as `kill -9` would: nothing is finished, nothing is flushed.
+    pub async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+
+    /// Waits for it to end by itself, and gives back how.
+    ///
+    /// # Panics
+    /// When it panicked.
+    pub async fn ended(self) -> anyhow::Result<()> {
+        self.task.await.expect("no panic")
+    }
+
+    /// Waits until it says that it is ready.
+    ///
+    /// # Panics
+    /// When it ended.
+    pub async fn ready(&self) {
+        eventually("readiness", async || {
+            assert!(!self.task.is_finished(), "it ended: {:?}", self.failure.get());
+            let response =
+                self.request("GET", "/health/ready").send().await.map_err(|error| error.to_string())?;
+            if response.status() == 200 { Ok(()) } else { Err(response.text().await.unwrap_or_default()) }
+        })
+        .await;
+    }
+
+    /// Waits until it says that it is not ready, for a reason that has `part` in it.
+    pub async fn not_ready(&self, part: &str) {
+        eventually(&format!("not ready: {part}"), async || {
+            let (status, body) = self.get("/health/ready").await;
+            if status == 503 && body.to_string().contains(part) { Ok(()) } else { Err(body) }
+        })
+        .await;
+    }
+
+    /// A request to it.
+    ///
+    /// # Panics
+    /// When the method is none.
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let method: Method = method.parse().expect("a method");
+        reqwest::Client::new().request(method, format!("{}{path}", self.url))
+    }
+
+    /// Status and JSON body of a request without a body.
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        answer(self.request("GET", path)).await
+    }
+
+    /// Status and JSON body of a request with a JSON body.
+    pub async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        answer(self.request(method, path).json(body)).await
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the test's runtime is the owner, and ends it")]
+fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    tokio::spawn(future)
+}
+
+/// Sends a request and gives status and JSON body; null for a body that is no JSON.
+///
+/// # Panics
+/// When nobody answers.
+pub async fn answer(request: RequestBuilder) -> (u16, Value) {
+    let response = request.send().await.expect("an answer");
+    let status = response.status().as_u16();
+    let body = response.bytes().await.expect("a body");
+    (status, serde_json::from_slice(&body).unwrap_or_default())
+}
+
+/// The same as a good client does, which comes again while the service is busy.
+///
+/// # Panics
+/// When nobody answers.
+pub async fn patient_answer(request: RequestBuilder) -> (u16, Value) {
+    eventually("an answer other than 503", async || {
+        let (status, body) = answer(request.try_clone().expect("a body in memory")).await;
+        if status == 503 { Err(body) } else { Ok((status, body)) }
+    })
+    .await
+}

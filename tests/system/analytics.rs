@@ -1,0 +1,97 @@
+//! The summary: a count of the log, each event once, whenever it is read and however often.
+
+use events::Service;
+use harness::{Shop, eventually};
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shop_without_orders_has_a_summary_of_nothing() {
+    let shop = Shop::open().await;
+    let (status, summary) = shop.analytics.get("/api/v1/summary").await;
+    assert_eq!(status, 200);
+    assert_eq!(
+        summary,
+        json!({
+            "orders": {
+                "placed": 0, "pending": 0, "confirmed": 0, "completed": 0, "cancelled": 0,
+                "cancelled_by_reason": {},
+            },
+            "revenue": [],
+            "notifications": {"sent": 0, "failed": 0},
+            "conversion": null,
+            "as_of": {"events": 0, "time": null},
+        })
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_while_analytics_is_down_is_counted_once_it_is_back() {
+    let mut shop = Shop::open().await;
+    shop.stock("BEANS", 10).await;
+    for method in ["pm_card_visa", "pm_card_declined"] {
+        shop.place("BEANS", 1, method).await;
+    }
+    shop.check().await;
+    shop.stop(Service::Analytics).await;
+    for method in ["pm_card_visa", "pm_capture_fails"] {
+        shop.place("BEANS", 1, method).await;
+    }
+    shop.restart(Service::Analytics).await;
+    shop.check().await;
+    let (_, summary) = shop.analytics.get("/api/v1/summary").await;
+    assert_eq!(summary["orders"]["cancelled_by_reason"], json!({"payment_declined": 1, "payment_failed": 1}));
+    assert_eq!(summary["conversion"], 0.5);
+    let revenue =
+        json!([{"currency": "EUR", "captured_minor": 2000, "refunded_minor": 0, "net_minor": 2000}]);
+    assert_eq!(summary["revenue"], revenue);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_summary_that_is_lost_is_made_again_from_the_log() {
+    let mut shop = Shop::open().await;
+    shop.stock("BEANS", 10).await;
+    for method in ["pm_card_visa", "pm_card_declined", "pm_capture_fails", "pm_card_visa"] {
+        shop.place("BEANS", 1, method).await;
+    }
+    shop.check().await;
+    let (_, before) = shop.analytics.get("/api/v1/summary").await;
+
+    shop.stop(Service::Analytics).await;
+    shop.world.drop_database("analytics").await;
+    shop.restart(Service::Analytics).await;
+    let after = eventually("the whole log to be read", async || {
+        let (_, summary) = shop.analytics.get("/api/v1/summary").await;
+        if summary["as_of"]["events"] == before["as_of"]["events"] { Ok(summary) } else { Err(summary) }
+    })
+    .await;
+    assert_eq!(after, before);
+    shop.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_stands_in_the_log_twice_is_counted_once() {
+    let shop = Shop::open().await;
+    shop.stock("BEANS", 10).await;
+    let mut listener = shop.world.listen().await;
+    let id = shop.place("BEANS", 1, "pm_card_visa").await;
+    shop.order_is(&id, "completed").await;
+    shop.check().await;
+    let summary = async || shop.analytics.get("/api/v1/summary").await.1;
+    let before = summary().await;
+
+    for envelope in listener.heard().await {
+        shop.world.publish(envelope).await;
+    }
+    // Of what is counted behind the repeats, one can tell that these were read.
+    let other = shop.place("BEANS", 1, "pm_card_visa").await;
+    shop.order_is(&other, "completed").await;
+    shop.check().await;
+    let events = |summary: &Value| summary["as_of"]["events"].as_i64().expect("a number");
+    let expected = events(&before)
+        + i64::try_from(listener.hears(&other, &["notification.sent"]).await.len()).expect("few");
+    eventually("all events to be counted", async || {
+        let summary = summary().await;
+        if events(&summary) == expected { Ok(()) } else { Err(summary) }
+    })
+    .await;
+}

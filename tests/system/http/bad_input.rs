@@ -1,0 +1,286 @@
+//! Requests that are wrong: each is told why, in a form that a program can rely on, and nothing is written.
+
+use harness::Shop;
+use harness::running::{Running, answer};
+use harness::shop::order_of;
+use serde_json::{Value, json};
+
+use super::{list_products, refused, rows};
+
+const ORDERS: &str = "/api/v1/orders";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_breaks_a_rule_is_refused_and_leaves_no_row_behind() {
+    let shop = Shop::open().await;
+    list_products(
+        &shop,
+        &[
+            ("BEANS", 1000, "EUR"),
+            ("CUPS", 500, "USD"),
+            ("YACHT", i64::MAX / 100, "EUR"),
+            ("ISLAND", i64::MAX, "EUR"),
+        ],
+    )
+    .await;
+    let pool = shop.pool("order").await;
+    let tables = ["orders", "order_events", "messaging.outbox", "messaging.idempotency_keys"];
+    let before = rows(&pool, &tables).await;
+
+    for (what, body, slug) in bad_orders() {
+        let request = shop.order.request("POST", ORDERS).header("idempotency-key", what).json(&body);
+        refused(what, request, 422, slug).await;
+    }
+    let unknown = json!([{"sku": "TEA", "quantity": 1}, {"sku": "BEANS", "quantity": 1}, {"sku": "MILK", "quantity": 1}]);
+    let request = shop.order.request("POST", ORDERS).json(&with("lines", unknown));
+    let problem = refused("unknown SKUs", request, 422, "unknown-sku").await;
+    assert_eq!(problem["skus"], json!(["MILK", "TEA"]));
+
+    assert_eq!(rows(&pool, &tables).await, before);
+    shop.check().await;
+}
+
+fn bad_orders() -> Vec<(&'static str, Value, &'static str)> {
+    let line = |quantity: Value| with("lines", json!([{"sku": "BEANS", "quantity": quantity}]));
+    let lines = |lines: &[(&str, i64)]| {
+        let line = |(sku, quantity): &(&str, i64)| json!({"sku": sku, "quantity": quantity});
+        with("lines", lines.iter().map(line).collect())
+    };
+    let many: Vec<Value> =
+        (0..51).map(|number| json!({"sku": format!("SKU-{number}"), "quantity": 1})).collect();
+    let price = json!({"amount_minor": 1, "currency": "EUR"});
+    let email = |email: &str| with("customer", json!({"id": "customer-1", "email": email}));
+    vec![
+        ("no object", json!([]), "invalid"),
+        ("nothing in it", json!({}), "invalid"),
+        ("no lines at all", with("lines", Value::Null), "invalid"),
+        ("a member nobody knows", with("coupon", json!("FREE")), "invalid"),
+        (
+            "a price of the client's",
+            with("lines", json!([{"sku": "BEANS", "quantity": 1, "unit_price": &price}])),
+            "invalid",
+        ),
+        ("a total of the client's", with("total", price), "invalid"),
+        ("quantity zero", line(json!(0)), "invalid"),
+        ("a negative quantity", line(json!(-1)), "invalid"),
+        ("a quantity too large", line(json!(1001)), "invalid"),
+        ("a quantity beyond 64 bits", line(json!(1e30)), "invalid"),
+        ("half a piece", line(json!(0.5)), "invalid"),
+        ("a quantity as text", line(json!("1")), "invalid"),
+        ("a SKU that cannot be", lines(&[("beans", 1)]), "invalid"),
+        ("an empty SKU", lines(&[("", 1)]), "invalid"),
+        ("no line", lines(&[]), "line-count"),
+        ("51 lines", with("lines", Value::from(many)), "line-count"),
+        ("a SKU twice", lines(&[("BEANS", 1), ("CUPS", 1), ("BEANS", 2)]), "repeated-sku"),
+        ("an unknown SKU", lines(&[("TEA", 1)]), "unknown-sku"),
+        ("two currencies", lines(&[("BEANS", 1), ("CUPS", 1)]), "several-currencies"),
+        ("a line too expensive", lines(&[("YACHT", 101)]), "total-too-large"),
+        ("a sum too expensive", lines(&[("ISLAND", 1), ("BEANS", 1)]), "total-too-large"),
+        ("an unknown payment method", with("payment_method", json!("pm_gold")), "invalid"),
+        ("no mail address", email("nowhere"), "invalid"),
+        ("a line break in the mail address", email("ada@example.com\r\nBcc: all@example.com"), "invalid"),
+        (
+            "a customer without an id",
+            with("customer", json!({"id": "", "email": "ada@example.com"})),
+            "invalid",
+        ),
+        ("a null byte", with("customer", json!({"id": "a\u{0}b", "email": "ada@example.com"})), "invalid"),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_cannot_be_read_is_refused_by_whoever_takes_bodies() {
+    let shop = Shop::open().await;
+    shop.stock("BEANS", 1).await;
+    let inventory = shop.pool("inventory").await;
+    let tables = ["products", "stock_movements", "messaging.outbox", "messaging.idempotency_keys"];
+    let before = rows(&inventory, &tables).await;
+    let product = json!({"name": "Beans", "price": {"amount_minor": 1, "currency": "EUR"}});
+    let takers = [
+        (&shop.order, "POST", ORDERS, order_of("BEANS", 1, "pm_card_visa")),
+        (&shop.inventory, "PUT", "/api/v1/products/BEANS", product),
+        (&shop.inventory, "POST", "/api/v1/products/BEANS/restock", json!({"quantity": 1})),
+    ];
+    for (service, method, path, good) in takers {
+        let request = |content_type: &str, body: &str| {
+            service.request(method, path).header("content-type", content_type).body(body.to_owned())
+        };
+        let json = "application/json";
+        refused("nothing", request(json, ""), 400, "malformed").await;
+        refused("half an object", request(json, "{"), 400, "malformed").await;
+        refused("not JSON", request(json, "quantity=1"), 400, "malformed").await;
+        refused("two objects", request(json, &format!("{good} {{}}")), 400, "malformed").await;
+        refused(
+            "a form",
+            request("application/x-www-form-urlencoded", "quantity=1"),
+            415,
+            "unsupported-media-type",
+        )
+        .await;
+        refused("text", request("text/plain", &good.to_string()), 415, "unsupported-media-type").await;
+        let long = format!("{{\"name\": \"{}\"}}", "x".repeat(64 * 1024));
+        refused("too long", request(json, &long), 413, "too-large").await;
+    }
+    assert_eq!(rows(&inventory, &tables).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idempotency_key_that_cannot_be_is_refused() {
+    let shop = Shop::open().await;
+    shop.stock("BEANS", 1).await;
+    let order = order_of("BEANS", 1, "pm_card_visa");
+    let restock = json!({"quantity": 1});
+    let takers =
+        [(&shop.order, ORDERS, &order), (&shop.inventory, "/api/v1/products/BEANS/restock", &restock)];
+    for (service, path, body) in takers {
+        let request = || service.request("POST", path).json(body);
+        for (what, key) in [
+            ("empty", String::new()),
+            ("too long", "k".repeat(256)),
+            ("a tab", "a\tb".to_owned()),
+            ("not ASCII", "clé".to_owned()),
+        ] {
+            refused(what, request().header("idempotency-key", key), 400, "malformed").await;
+        }
+        let twice = request().header("idempotency-key", "a").header("idempotency-key", "b");
+        refused("two keys", twice, 400, "malformed").await;
+        let (status, body) = answer(request().header("idempotency-key", "k".repeat(255))).await;
+        assert!(status < 300, "the longest key is taken: {body}");
+    }
+    shop.check().await;
+    assert_eq!(shop.stock_of("BEANS").await, (1, 0), "one restocked, one sold");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_whose_order_was_refused_is_free_for_another() {
+    let shop = Shop::open().await;
+    shop.stock("BEANS", 1).await;
+    let request = |sku| {
+        shop.order.request("POST", ORDERS).header("idempotency-key", "k").json(&order_of(
+            sku,
+            1,
+            "pm_card_visa",
+        ))
+    };
+    refused("unknown", request("TEA"), 422, "unknown-sku").await;
+    let (status, body) = answer(request("BEANS")).await;
+    assert_eq!(status, 202, "{body}");
+    shop.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_or_restock_that_breaks_a_rule_is_refused_and_changes_nothing() {
+    let shop = Shop::open().await;
+    shop.stock("BEANS", 1).await;
+    let pool = shop.pool("inventory").await;
+    let tables = ["products", "stock", "stock_movements", "messaging.outbox", "messaging.idempotency_keys"];
+    let before = rows(&pool, &tables).await;
+    let product = |name: &str, amount: Value, currency: &str| json!({"name": name, "price": {"amount_minor": amount, "currency": currency}});
+    let put = |sku: &str, body: &Value| {
+        shop.inventory.request("PUT", &format!("/api/v1/products/{sku}")).json(body)
+    };
+    for (what, body) in [
+        ("no name", product("", json!(1), "EUR")),
+        ("a name of spaces", product("  ", json!(1), "EUR")),
+        ("a name too long", product(&"x".repeat(201), json!(1), "EUR")),
+        ("a line break", product("a\nb", json!(1), "EUR")),
+        ("no price", product("Beans", json!(0), "EUR")),
+        ("a negative price", product("Beans", json!(-1), "EUR")),
+        ("a price with a point", product("Beans", json!(9.99), "EUR")),
+        ("a price beyond 64 bits", product("Beans", json!(1e30), "EUR")),
+        ("no currency", product("Beans", json!(1), "euro")),
+        ("stock", json!({"name": "Beans", "price": {"amount_minor": 1, "currency": "EUR"}, "on_hand": 5})),
+    ] {
+        refused(what, put("BEANS", &body), 422, "invalid").await;
+    }
+    let good = product("Beans", json!(1), "EUR");
+    refused("a SKU that cannot be", put("beans", &good), 400, "malformed").await;
+    refused("a SKU too long", put(&"X".repeat(65), &good), 400, "malformed").await;
+
+    let restock = |sku: &str, body: Value| {
+        shop.inventory.request("POST", &format!("/api/v1/products/{sku}/restock")).json(&body)
+    };
+    for quantity in [json!(0), json!(-1), json!(1_000_001), json!(1.5), json!("1"), json!(1e30), Value::Null]
+    {
+        let what = format!("quantity {quantity}");
+        refused(&what, restock("BEANS", json!({"quantity": quantity})), 422, "invalid").await;
+    }
+    refused("an unknown product", restock("TEA", json!({"quantity": 1})), 404, "not-found").await;
+    refused("a SKU that cannot be", restock("te%20a", json!({"quantity": 1})), 400, "malformed").await;
+    assert_eq!(rows(&pool, &tables).await, before);
+    shop.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_refuses_a_query_that_it_does_not_understand() {
+    let shop = Shop::open().await;
+    for (service, list) in [
+        (&shop.order, "/api/v1/orders"),
+        (&shop.payment, "/api/v1/payments"),
+        (&shop.inventory, "/api/v1/products"),
+        (&shop.notification, "/api/v1/notifications"),
+    ] {
+        // The last two cursors are base64, and the very last of JSON, but of a key of no list.
+        let queries = [
+            "limit=0",
+            "limit=201",
+            "limit=-1",
+            "limit=ten",
+            "page=2",
+            "cursor=!",
+            "cursor=AAAA",
+            "cursor=e30",
+        ];
+        for query in queries {
+            check(service, "GET", &format!("{list}?{query}"), 400, "malformed").await;
+        }
+    }
+    check(&shop.order, "GET", "/api/v1/orders?status=lost", 400, "malformed").await;
+    check(&shop.order, "GET", "/api/v1/orders?customer_id=a%20b", 400, "malformed").await;
+    check(&shop.payment, "GET", "/api/v1/payments?status=lost", 400, "malformed").await;
+    check(&shop.notification, "GET", "/api/v1/notifications?order_id=one", 400, "malformed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_cannot_be_and_one_that_is_not_there_are_told_apart() {
+    let shop = Shop::open().await;
+    let nobody = runtime::clock::new_id();
+    for (service, method, path) in [
+        (&shop.order, "GET", "/api/v1/orders/{id}"),
+        (&shop.order, "GET", "/api/v1/orders/{id}/timeline"),
+        (&shop.order, "POST", "/api/v1/orders/{id}/cancel"),
+        (&shop.payment, "GET", "/api/v1/payments/{id}"),
+        (&shop.inventory, "GET", "/api/v1/reservations/{id}"),
+    ] {
+        check(service, method, &path.replace("{id}", "one"), 400, "malformed").await;
+        check(service, method, &path.replace("{id}", &nobody.to_string()), 404, "not-found").await;
+    }
+    check(&shop.inventory, "GET", "/api/v1/products/beans", 400, "malformed").await;
+    check(&shop.inventory, "GET", "/api/v1/products/BEANS", 404, "not-found").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_or_method_that_no_service_knows_is_a_problem_too() {
+    let shop = Shop::open().await;
+    for (service, path) in [
+        (&shop.order, "/api/v1/orders"),
+        (&shop.payment, "/api/v1/payments"),
+        (&shop.inventory, "/api/v1/products"),
+        (&shop.notification, "/api/v1/notifications"),
+        (&shop.analytics, "/api/v1/summary"),
+    ] {
+        check(service, "DELETE", path, 405, "method-not-allowed").await;
+        check(service, "GET", &format!("{path}/a/b/c"), 404, "not-found").await;
+        check(service, "GET", "/", 404, "not-found").await;
+    }
+}
+
+async fn check(service: &Running, method: &str, path: &str, status: u16, slug: &str) {
+    refused(&format!("{method} {path}"), service.request(method, path), status, slug).await;
+}
+
+/// An order that would be taken but for this member.
+fn with(member: &str, value: Value) -> Value {
+    let mut order = order_of("BEANS", 1, "pm_card_visa");
+    order[member] = value;
+    order
+}

@@ -1,0 +1,15 @@
+//! The system tests: one binary, each test in a world of its own.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a failure is a panic")]
+
+mod analytics;
+mod environment;
+mod generated;
+mod http;
+mod ledgers;
+mod messaging;
+mod notifications;
+mod outages;
+mod races;
+mod readme;
+mod saga;
+mod tidy;

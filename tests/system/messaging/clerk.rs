@@ -1,0 +1,174 @@
+//! A worker that does its jobs as it is told.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use events::OrderId;
+use harness::eventually;
+use messaging::jobs::{JobRunner, JobSettings};
+use messaging::{Call, Effects, HandlerError, Job, NewJob, Origin, Worker};
+use runtime::clock;
+use runtime::tasks::Tasks;
+use sqlx::PgConnection;
+use sqlx::types::Uuid;
+use tokio::sync::watch;
+
+use super::bench::{Replica, Seat};
+use super::facts::reserved;
+use super::recorder::raise;
+
+const QUEUE: &str = "errands";
+
+/// How a call ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ending {
+    Done,
+    Again,
+    Panic,
+}
+
+/// Which calls may end.
+#[derive(Debug, Clone, Copy)]
+enum Open {
+    None,
+    Only(Uuid),
+    All,
+}
+
+/// Notes its calls, and records each outcome in table `outcomes` and by an announcement.
+#[derive(Debug)]
+pub(crate) struct Clerk {
+    endings: Mutex<VecDeque<Ending>>,
+    record_faults: Mutex<VecDeque<&'static str>>,
+    calls: Mutex<Vec<(Uuid, i32)>>,
+    ended: AtomicUsize,
+    open: watch::Sender<Open>,
+}
+
+impl Clerk {
+    /// Ends its calls as given, one after the other, and every further one with [`Ending::Done`].
+    pub(crate) fn new(endings: impl IntoIterator<Item = Ending>) -> Arc<Self> {
+        let endings = Mutex::new(endings.into_iter().collect());
+        let (record_faults, calls) = (Mutex::default(), Mutex::default());
+        let (ended, open) = (AtomicUsize::default(), watch::Sender::new(Open::All));
+        Arc::new(Self { endings, record_faults, calls, ended, open })
+    }
+
+    /// The same, but no call ends before [`open`](Self::open).
+    pub(crate) fn closed(endings: impl IntoIterator<Item = Ending>) -> Arc<Self> {
+        let clerk = Self::new(endings);
+        clerk.open.send_replace(Open::None);
+        clerk
+    }
+
+    /// Lets its calls end.
+    pub(crate) fn open(&self) {
+        self.open.send_replace(Open::All);
+    }
+
+    /// Lets only the calls of this job end.
+    pub(crate) fn open_only(&self, job: Uuid) {
+        self.open.send_replace(Open::Only(job));
+    }
+
+    /// Waits until so many calls have begun, and gives them.
+    pub(crate) async fn has_begun(&self, calls: usize) -> Vec<(Uuid, i32)> {
+        eventually(&format!("{calls} calls"), async || {
+            let begun = self.calls();
+            if begun.len() >= calls { Ok(begun) } else { Err(begun) }
+        })
+        .await
+    }
+
+    /// Waits until so many calls have ended.
+    pub(crate) async fn has_ended(&self, calls: usize) {
+        eventually(&format!("{calls} calls ended"), async || {
+            let ended = self.ended.load(Ordering::SeqCst);
+            if ended >= calls { Ok(()) } else { Err(ended) }
+        })
+        .await;
+    }
+
+    /// Fails to record, once for each SQLSTATE.
+    pub(crate) fn fail_to_record(&self, states: impl IntoIterator<Item = &'static str>) {
+        self.record_faults.lock().expect("no panic").extend(states);
+    }
+
+    /// The calls that began: job and attempt.
+    pub(crate) fn calls(&self) -> Vec<(Uuid, i32)> {
+        self.calls.lock().expect("no panic").clone()
+    }
+
+    /// Starts a replica of the worker.
+    pub(crate) fn start(self: &Arc<Self>, seat: &Seat, lease: Duration) -> Replica {
+        let node = seat.node();
+        let runner = JobRunner {
+            settings: JobSettings {
+                queue: QUEUE,
+                concurrency: 4,
+                lease,
+                backoff_base: Duration::from_millis(20),
+                backoff_cap: Duration::from_millis(50),
+            },
+            pool: node.pool.clone(),
+            outbox: node.outbox.clone(),
+            health: node.health.clone(),
+            worker: self.clone(),
+        };
+        let mut tasks = Tasks::new(node.shutdown.clone());
+        tasks.spawn("jobs", runner.run(node.shutdown.clone()));
+        Replica::of(node, tasks)
+    }
+}
+
+impl Worker for Clerk {
+    type Outcome = ();
+
+    async fn call(&self, job: &Job) -> Call<()> {
+        self.calls.lock().expect("no panic").push((job.id, job.attempts));
+        let ending = self.endings.lock().expect("no panic").pop_front();
+        let admits = |open: &Open| match open {
+            Open::None => false,
+            Open::Only(admitted) => *admitted == job.id,
+            Open::All => true,
+        };
+        let _ = self.open.subscribe().wait_for(admits).await;
+        self.ended.fetch_add(1, Ordering::SeqCst);
+        match ending.unwrap_or(Ending::Done) {
+            Ending::Done => Call::Done(()),
+            Ending::Again => Call::Again("not now".to_owned()),
+            Ending::Panic => panic!("told to"),
+        }
+    }
+
+    async fn record(&self, conn: &mut PgConnection, outcomes: &[(Job, ())]) -> Result<Effects, HandlerError> {
+        let mut announcements = Vec::new();
+        for (job, ()) in outcomes {
+            sqlx::query("insert into outcomes (job_id) values ($1)").bind(job.id).execute(&mut *conn).await?;
+            announcements.push(reserved(OrderId(job.key), i64::from(job.attempts)));
+        }
+        let fault = self.record_faults.lock().expect("no panic").pop_front();
+        if let Some(state) = fault {
+            raise(conn, state).await?;
+        }
+        Ok(Effects::announce(announcements))
+    }
+}
+
+/// Commits a job for the clerk, and gives its id.
+pub(crate) async fn order_job(seat: &Seat) -> Uuid {
+    let id = clock::new_id();
+    let job = NewJob {
+        id,
+        queue: QUEUE,
+        key: clock::new_id(),
+        payload: serde_json::json!({}),
+        origin: Origin::default(),
+    };
+    let tx = seat.pool.begin().await.expect("a transaction");
+    let effects = Effects { announcements: Vec::new(), jobs: vec![job] };
+    seat.node().outbox.commit(tx, effects).await.expect("committed");
+    id
+}

@@ -1,0 +1,127 @@
+//! The broker seen past every outbox and consumer.
+
+use events::Envelope;
+use events::envelope::CONTENT_TYPE;
+use futures::future::join_all;
+use harness::{World, eventually};
+use lapin::options::{
+    BasicAckOptions, BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueuePurgeOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel};
+
+use super::bench::Seat;
+
+/// A way into the broker past every outbox, for messages as a relay, or an enemy, would send them.
+#[derive(Debug)]
+pub(crate) struct Inlet(pub(crate) Channel);
+
+impl Inlet {
+    pub(crate) async fn open(world: &World) -> Self {
+        Self(world.channel().await)
+    }
+
+    /// Publishes events as a relay would.
+    pub(crate) async fn publish(&self, envelopes: &[Envelope]) {
+        for envelope in envelopes {
+            let body = envelope.to_json().expect("JSON");
+            let id = envelope.id.to_string();
+            self.send("domain.events", envelope.event.event_type().name(), &id, body.as_bytes()).await;
+        }
+    }
+
+    /// Publishes any message.
+    pub(crate) async fn send(&self, exchange: &str, key: &str, id: &str, body: &[u8]) {
+        let properties = BasicProperties::default()
+            .with_message_id(id.into())
+            .with_content_type(CONTENT_TYPE.into())
+            .with_delivery_mode(2);
+        self.0
+            .basic_publish(exchange.into(), key.into(), BasicPublishOptions::default(), body, properties)
+            .await
+            .expect("published")
+            .await
+            .expect("confirmed");
+    }
+
+    /// The same, with all of them on their way at once.
+    pub(crate) async fn flood(&self, envelopes: &[Envelope]) {
+        join_all(envelopes.iter().map(|envelope| self.publish(std::slice::from_ref(envelope)))).await;
+    }
+
+    /// Forgets what is ready in the queue.
+    pub(crate) async fn purge(&self, queue: &str) {
+        self.0.queue_purge(queue.into(), QueuePurgeOptions::default()).await.expect("purged");
+    }
+
+    /// Puts a message that was set aside back, as a person would: its headers with it.
+    pub(crate) async fn put_back(&self, taken: &Taken, seat: &Seat) {
+        let (exchange, queue) = (messaging::topology::own_exchange(seat.service), seat.events_queue());
+        let properties = BasicProperties::default()
+            .with_message_id(taken.id.as_str().into())
+            .with_delivery_mode(2)
+            .with_headers(taken.headers.clone());
+        self.0
+            .basic_publish(
+                exchange.as_str().into(),
+                queue.as_str().into(),
+                BasicPublishOptions::default(),
+                &taken.body,
+                properties,
+            )
+            .await
+            .expect("published")
+            .await
+            .expect("confirmed");
+    }
+
+    /// How many messages are ready in the queue.
+    pub(crate) async fn depth(&self, queue: &str) -> u32 {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declared = self.0.queue_declare(queue.into(), passive, FieldTable::default()).await;
+        declared.expect("a queue").message_count()
+    }
+
+    /// Waits until the queue holds that many.
+    pub(crate) async fn holds(&self, queue: &str, count: u32) {
+        eventually(&format!("{count} in {queue}"), async || {
+            let depth = self.depth(queue).await;
+            if depth == count { Ok(()) } else { Err(depth) }
+        })
+        .await;
+    }
+
+    /// Takes one message out of the queue, once there is one.
+    pub(crate) async fn take(&self, queue: &str) -> Taken {
+        let message = eventually(&format!("a message in {queue}"), async || {
+            let got = self.0.basic_get(queue.into(), BasicGetOptions::default()).await.expect("an answer");
+            got.ok_or("none")
+        })
+        .await;
+        message.delivery.acker.ack(BasicAckOptions::default()).await.expect("acknowledged");
+        Taken {
+            id: message.properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default(),
+            headers: message.properties.headers().clone().unwrap_or_default(),
+            body: message.data.clone(),
+        }
+    }
+}
+
+/// A message that was taken out of a queue.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) id: String,
+    pub(crate) body: Vec<u8>,
+    headers: FieldTable,
+}
+
+impl Taken {
+    /// A header as text.
+    pub(crate) fn header(&self, name: &str) -> String {
+        match self.headers.inner().get(name) {
+            Some(AMQPValue::LongString(text)) => text.to_string(),
+            Some(AMQPValue::LongLongInt(number)) => number.to_string(),
+            other => panic!("{name} is {other:?}"),
+        }
+    }
+}

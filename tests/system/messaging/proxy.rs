@@ -1,0 +1,72 @@
+//! A network between a service and its database that can fall silent.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Hands on what two sides say, until it falls silent; nobody is told.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    silent: watch::Sender<bool>,
+    _task: JoinSet<()>,
+}
+
+impl Proxy {
+    /// A proxy before the given host and port.
+    pub(crate) async fn to(target: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let silent = watch::Sender::new(false);
+        let mut task = JoinSet::new();
+        task.spawn(serve(listener, target, silent.clone()));
+        Self { address, silent, _task: task }
+    }
+
+    /// Hands on nothing more, and keeps every connection open.
+    pub(crate) fn fall_silent(&self) {
+        self.silent.send_replace(true);
+    }
+
+    /// Cuts what was silent, and hands on again.
+    pub(crate) fn heal(&self) {
+        self.silent.send_replace(false);
+    }
+}
+
+async fn serve(listener: TcpListener, target: String, silent: watch::Sender<bool>) {
+    let mut pumps = JoinSet::new();
+    loop {
+        let (near, _) = listener.accept().await.expect("a connection");
+        let far = TcpStream::connect(&target).await.expect("the target answers");
+        let ((near_in, near_out), (far_in, far_out)) = (split(near), split(far));
+        pumps.spawn(pump(near_in, far_out, silent.subscribe()));
+        pumps.spawn(pump(far_in, near_out, silent.subscribe()));
+    }
+}
+
+async fn pump(
+    mut from: ReadHalf<TcpStream>,
+    mut to: WriteHalf<TcpStream>,
+    mut silent: watch::Receiver<bool>,
+) {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let read = tokio::select! {
+            biased;
+            _ = silent.changed() => break,
+            read = from.read(&mut buffer) => read,
+        };
+        match read {
+            Ok(0) | Err(_) => break,
+            Ok(length) if to.write_all(&buffer[..length]).await.is_err() => break,
+            Ok(_) => {}
+        }
+    }
+    let _ = silent.wait_for(|silent| !*silent).await;
+    let _ = to.shutdown().await;
+}

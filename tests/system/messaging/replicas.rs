@@ -1,0 +1,99 @@
+//! Two replicas of one service at the same aggregates at the same moment.
+
+use events::{Envelope, OrderId, Service};
+use harness::world::Servers;
+use harness::{World, eventually};
+use inventory::reactions::Reactions;
+use messaging::config::RetryDelays;
+
+use super::bench::Seat;
+use super::facts::{cancelled, confirmed, envelope, new_order, placed};
+use super::inlet::Inlet;
+
+const SKUS: [&str; 3] = ["BEANS", "CUP", "FILTER"];
+const STOCK: i64 = 1000;
+const ORDERS: usize = 30;
+const ROUNDS: usize = 3;
+
+async fn seat(world: &World, delays: &RetryDelays) -> Seat {
+    let seat = Seat::take(world, Service::Inventory, delays).await;
+    runtime::database::migrate(&seat.pool, &inventory::store::MIGRATIONS).await.expect("migrated");
+    for insert in [
+        "insert into products (sku, name, price_minor, currency, version)
+         select sku, sku, 1000, 'EUR', 1 from unnest($1::text[]) as new (sku)",
+        "insert into stock (sku, on_hand) select sku, 1000 from unnest($1::text[]) as new (sku)",
+        "insert into stock_movements (sku, kind, on_hand_delta, reserved_delta)
+         select sku, 'restocked', 1000, 0 from unnest($1::text[]) as new (sku)",
+    ] {
+        sqlx::query(insert).bind(SKUS.as_slice()).execute(&seat.pool).await.expect("stocked");
+    }
+    seat
+}
+
+fn placements(orders: &[OrderId]) -> Vec<Envelope> {
+    orders.iter().zip(SKUS.iter().cycle()).map(|(order, sku)| envelope(placed(*order, sku, 2), 1)).collect()
+}
+
+fn confirmations(orders: &[OrderId]) -> Vec<Envelope> {
+    orders.iter().map(|order| envelope(confirmed(*order), 2)).collect()
+}
+
+/// The given events in order and the orders' cancellations from the last to the first, taking turns, so that of two
+/// replicas one gets the former and one the latter.
+fn crossing(orders: &[OrderId], others: Vec<Envelope>) -> Vec<Envelope> {
+    let cancellations = orders.iter().rev().map(|order| envelope(cancelled(*order), 3));
+    others.into_iter().zip(cancellations).flat_map(<[_; 2]>::from).collect()
+}
+
+/// Waits until so many messages are in effect.
+async fn heard(seat: &Seat, messages: usize) {
+    let messages = i64::try_from(messages).expect("few");
+    eventually("everything heard", async || {
+        let seen = seat.count("select count(*) from messaging.inbox").await;
+        if seen == messages { Ok(()) } else { Err(seen) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_hear_the_same_orders_crosswise_agree_and_lose_no_attempt() {
+    // What is put aside stays where the test sees it.
+    let delays = "10m".parse().expect("delays");
+    let world = World::with(Servers::shared(), &delays).await;
+    let (seat, inlet) = (seat(&world, &delays).await, Inlet::open(&world).await);
+    let replicas = [seat.open(Reactions).await, seat.open(Reactions).await];
+    for round in 0..ROUNDS {
+        let known: Vec<_> = (0..ORDERS).map(|_| new_order()).collect();
+        let unknown: Vec<_> = (0..ORDERS).map(|_| new_order()).collect();
+        inlet.flood(&placements(&known)).await;
+        heard(&seat, 5 * ORDERS * round + ORDERS).await;
+        for events in [crossing(&known, confirmations(&known)), crossing(&unknown, placements(&unknown))] {
+            // Neither replica begins before both have their share.
+            let lock = seat.lock("messaging.inbox").await;
+            inlet.flood(&events).await;
+            inlet.holds(&seat.events_queue(), 0).await;
+            lock.rollback().await.expect("unlocked");
+            // The same ids again, to both and the other way round.
+            let again: Vec<_> = events.into_iter().rev().collect();
+            inlet.flood(&again).await;
+            inlet.flood(&again[1..]).await;
+        }
+        heard(&seat, 5 * ORDERS * (round + 1)).await;
+    }
+    inlet.holds(&seat.events_queue(), 0).await;
+    for replica in replicas {
+        replica.ready().await;
+        replica.stop().await;
+    }
+
+    let released = "select count(*) from reservations where status = 'released' and version <= 3";
+    let orders = i64::try_from(2 * ORDERS * ROUNDS).expect("few");
+    assert_eq!(seat.count(released).await, orders, "no tombstone was overwritten");
+    let whole = "select count(*) from stock where on_hand = 1000 and reserved = 0";
+    assert_eq!(seat.count(whole).await, 3, "all of {STOCK} is back");
+    let open = "select coalesce(sum(reserved_delta), 0)::bigint from stock_movements";
+    assert_eq!(seat.count(open).await, 0, "the ledger says so too");
+    for queue in [seat.events_queue(), seat.dead_letters()].into_iter().chain(seat.rungs()) {
+        assert_eq!(inlet.depth(&queue).await, 0, "{queue}: no attempt was counted");
+    }
+}

@@ -1,0 +1,235 @@
+//! The documents: the README's orders are answered as it says, and what the documents name is there.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use chrono::DateTime;
+use clap::CommandFactory;
+use events::OrderId;
+use harness::{DEADLINE, Shop, eventually};
+use serde_json::{Value, json};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// The section whose blocks are run: a command, then its answer, and so on.
+const SECTION: &str = "\n## Five orders\n";
+/// Printed after each command, to part the answers.
+const END: &str = "-- end of the answer --";
+/// Tests are named by sentences: a word in code with this many underscores, and no capital, is one ...
+const UNDERSCORES_OF_A_TEST: usize = 4;
+/// ... or a metric, which begins like this.
+const METRIC: &str = "messaging_";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_orders_of_the_readme_are_answered_as_it_says() {
+    let shop = Shop::open_with(&[("DEMO_CATALOGUE", "true")]).await;
+    demo_prices_are_known(&shop).await;
+    let examples = examples(&read("README.md"));
+    assert_eq!(examples.len(), 5, "five orders");
+
+    let commands: Vec<_> =
+        examples.iter().map(|(command, _)| format!("{command}\necho\necho '{END}'\n")).collect();
+    let output = run_in_bash(&against(&shop, &commands.concat())).await;
+    let printed = String::from_utf8(output.stdout).expect("text");
+    let answers: Vec<_> = printed.split(END).collect();
+    assert_eq!(answers.len(), examples.len() + 1, "{printed}");
+    for ((command, promised), answer) in examples.iter().zip(answers) {
+        assert_eq!(normalised(answer), normalised(promised), "{command}\nanswered: {answer}");
+    }
+    shop.check().await;
+}
+
+#[test]
+fn answers_that_differ_in_more_than_ids_and_times_are_told_apart() {
+    let check = |left: &str, right: &str, same: bool| {
+        assert_eq!(normalised(left) == normalised(right), same, "{left} and {right}");
+    };
+    check(
+        r#"{"id": "01a1fa31-0f33-7311-8358-fd3d3dfec370", "at": "2026-11-20T18:21:21.5Z", "status": "pending"}"#,
+        r#"{"status":"pending","at":"2027-01-01T00:00:00Z","id":"01b00000-0000-7000-8000-000000000000"}"#,
+        true,
+    );
+    check(r#"{"status": "pending"}"#, r#"{"status": "completed"}"#, false);
+    check("stock.reserved\npayment.authorized", "payment.authorized\nstock.reserved\n", true);
+    check("stock.reserved", "stock.reserved\nstock.reserved", false);
+}
+
+#[test]
+fn every_link_of_the_documents_leads_somewhere() {
+    for document in documents() {
+        let text = read(&document);
+        let folder = root().join(&document).parent().expect("a folder").to_owned();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = target.split('#').next().unwrap_or_default();
+            if !path.is_empty() && !path.contains("://") {
+                assert!(folder.join(path).exists(), "{document} links to {path}, which is not there");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_documents_name_is_there() {
+    let sources = sources();
+    for document in documents() {
+        let text = read(&document);
+        for name in text.split('`').skip(1).step_by(2).filter(|code| names_a_test(code)) {
+            assert!(sources.contains(&format!("fn {name}(")), "{document} names {name}, which is no test");
+        }
+    }
+}
+
+#[test]
+fn every_variable_is_in_the_operations_document_with_its_default() {
+    let document = read("docs/operations.md");
+    let services = [
+        order::Config::command(),
+        payment::Config::command(),
+        inventory::Config::command(),
+        notification::Config::command(),
+        analytics::Config::command(),
+        payment_provider::Config::command(),
+    ];
+    let mut known = BTreeSet::new();
+    for (service, argument) in
+        services.iter().flat_map(|service| service.get_arguments().map(move |it| (service, it)))
+    {
+        let Some(variable) = argument.get_env().and_then(OsStr::to_str) else { continue };
+        let row = document.lines().find(|line| line.starts_with(&format!("| `{variable}` |")));
+        let row = row.unwrap_or_else(|| panic!("docs/operations.md has no row of {variable}"));
+        let default = argument.get_default_values().first().and_then(|default| default.to_str());
+        let fallback = if argument.is_required_set() { "required" } else { "optional" };
+        assert!(
+            row.contains(default.unwrap_or(fallback)),
+            "{}: {variable} is {default:?} or {fallback}: {row}",
+            service.get_name()
+        );
+        known.insert(variable.to_owned());
+    }
+    let documented = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    for (name, _) in
+        documented.filter(|(name, _)| name.chars().all(|it| it.is_ascii_uppercase() || it == '_'))
+    {
+        assert!(known.contains(name), "docs/operations.md has {name}, which no service reads");
+    }
+}
+
+/// The commands of the section with the answers that follow them.
+fn examples(readme: &str) -> Vec<(String, String)> {
+    let (_, section) = readme.split_once(SECTION).expect("the section");
+    let section = section.split("\n## ").next().unwrap_or(section);
+    let blocks: Vec<_> = section.split("```").skip(1).step_by(2).collect();
+    let pairs = blocks.chunks_exact(2).map(|pair| {
+        let command = pair[0].strip_prefix("sh\n").expect("a command first");
+        let (_, answer) = pair[1].split_once('\n').expect("then its answer");
+        (command.to_owned(), answer.to_owned())
+    });
+    pairs.collect()
+}
+
+/// The script with the test's own addresses in place of the documented ones.
+fn against(shop: &Shop, script: &str) -> String {
+    let services = [
+        ("localhost:8081", &shop.order),
+        ("localhost:8082", &shop.payment),
+        ("localhost:8083", &shop.inventory),
+        ("localhost:8084", &shop.notification),
+        ("localhost:8085", &shop.analytics),
+        ("localhost:8090", &shop.provider),
+    ];
+    services.iter().fold(script.to_owned(), |script, (documented, running)| {
+        script.replace(documented, running.url.trim_start_matches("http://"))
+    })
+}
+
+/// One shell for all, since an example may go on with another's variables.
+async fn run_in_bash(script: &str) -> Output {
+    let bash = Command::new("bash").args(["-c", script]).stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = timeout(DEADLINE, bash).await.expect("the examples end in time").expect("bash runs");
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && complaints.is_empty(), "{}: {complaints}", output.status);
+    output
+}
+
+async fn demo_prices_are_known(shop: &Shop) {
+    let (_, products) = shop.inventory.get("/api/v1/products").await;
+    let listed = products["items"].as_array().expect("items").len();
+    let pool = shop.pool("order").await;
+    eventually("the prices of the demo catalogue", async || {
+        let known: i64 =
+            sqlx::query_scalar("select count(*) from prices").fetch_one(&pool).await.expect("counts");
+        if usize::try_from(known) == Ok(listed) { Ok(()) } else { Err(known) }
+    })
+    .await;
+}
+
+/// JSON without what is new each time; other text as its lines in alphabetical order, since two services that
+/// answer at the same time may do so in either.
+fn normalised(answer: &str) -> Value {
+    serde_json::from_str(answer).map(without_ids_and_times).unwrap_or_else(|_| {
+        let mut lines: Vec<_> = answer.lines().filter(|line| !line.trim().is_empty()).collect();
+        lines.sort_unstable();
+        json!(lines)
+    })
+}
+
+fn without_ids_and_times(value: Value) -> Value {
+    match value {
+        Value::String(text) if DateTime::parse_from_rfc3339(&text).is_ok() => json!("a time"),
+        Value::String(text) if serde_json::from_value::<OrderId>(json!(text)).is_ok() => json!("an id"),
+        Value::Array(items) => items.into_iter().map(without_ids_and_times).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(name, value)| (name, without_ids_and_times(value))).collect()
+        }
+        other => other,
+    }
+}
+
+fn names_a_test(code: &str) -> bool {
+    let word =
+        |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_';
+    code.chars().all(word) && code.matches('_').count() >= UNDERSCORES_OF_A_TEST && !code.starts_with(METRIC)
+}
+
+/// The documents that people write, by their paths below the root.
+fn documents() -> Vec<String> {
+    let markdown = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");
+    let files = [root(), root().join("docs")].into_iter().flat_map(|folder| entries(&folder));
+    let documents = files.filter(markdown).map(|path| {
+        let path = path.strip_prefix(root()).expect("below the root");
+        path.to_str().expect("text").to_owned()
+    });
+    documents.collect()
+}
+
+/// Every Rust file of the workspace, one after the other.
+fn sources() -> String {
+    let mut folders = ["crates", "services", "tests"].map(|name| root().join(name)).to_vec();
+    let mut sources = String::new();
+    while let Some(folder) = folders.pop() {
+        for path in entries(&folder) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources += &fs::read_to_string(path).expect("readable");
+            }
+        }
+    }
+    sources
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder");
+    entries.map(|entry| entry.expect("an entry").path()).collect()
+}
+
+fn read(document: &str) -> String {
+    fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}

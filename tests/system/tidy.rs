@@ -1,0 +1,149 @@
+//! The rules of the architecture that the compiler does not keep. Each says what to do when it is broken, and each
+//! is shown to find a planted offence.
+
+mod rules;
+mod source;
+
+use serde_json::{Value, json};
+
+use crate::tidy::rules::{
+    RULES, Rule, domain_is_pure, files_are_short, functions_are_short, no_test_sleeps,
+    nothing_is_left_unfinished, only_messaging_publishes, sql_stays_in_the_store,
+};
+use crate::tidy::source::{Source, code_of, packages, sources};
+
+/// Names that say nothing of what is in a crate, and so gather everything.
+const EMPTY_NAMES: [&str; 6] = ["common", "core", "helper", "helpers", "shared", "utils"];
+/// The client of the broker is known to messaging, and to the tests, which play broken clients.
+const MAY_USE_LAPIN: [&str; 2] = ["messaging", "system-tests"];
+
+#[test]
+fn every_file_keeps_the_rules() {
+    let sources = sources();
+    assert!(sources.len() > 50, "the sources are found");
+    let broken: Vec<String> = RULES
+        .iter()
+        .flat_map(|(name, rule)| {
+            sources.iter().flat_map(rule).map(move |offence| format!("{name}: {offence}"))
+        })
+        .collect();
+    assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+}
+
+#[test]
+fn every_crate_keeps_the_rules() {
+    let packages = packages();
+    assert!(packages.len() > 10, "the packages are found");
+    let broken = crates_broken(&packages);
+    assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
+}
+
+#[test]
+fn every_event_has_a_hearer_or_is_for_the_record() {
+    let unheard = shop::choreography::unheard();
+    assert!(
+        unheard.is_empty(),
+        "nobody hears {unheard:?}: put them into a SUBSCRIBES, or mark them record_only in the catalogue"
+    );
+}
+
+#[test]
+fn a_planted_offence_is_found() {
+    let domain = "services/order/src/domain.rs";
+    finds(domain_is_pure, domain, "let now = Utc::now();");
+    finds(domain_is_pure, domain, "pub async fn react() {}");
+    finds(domain_is_pure, "services/order/src/domain/parts.rs", "use sqlx::PgPool;");
+    passes(domain_is_pure, domain, "// no sqlx here\nfn react(now: DateTime<Utc>) {}");
+    passes(domain_is_pure, "services/order/src/domain/tests.rs", "use rand::random;");
+    passes(domain_is_pure, "services/order/src/jobs.rs", "use sqlx::PgPool;");
+
+    finds(sql_stays_in_the_store, "services/order/src/http.rs", "sqlx::query!(\"select 1\")");
+    finds(sql_stays_in_the_store, "services/order/src/jobs.rs", "query_scalar!(\"select 1\")");
+    passes(sql_stays_in_the_store, "services/order/src/store/prices.rs", "sqlx::query!(\"select 1\")");
+
+    finds(only_messaging_publishes, "services/order/src/jobs.rs", "channel.basic_publish(exchange)");
+    passes(only_messaging_publishes, "crates/messaging/src/publisher.rs", "channel.basic_publish(exchange)");
+
+    finds(no_test_sleeps, "tests/system/saga.rs", "tokio::time::sleep(second).await;");
+    finds(no_test_sleeps, "crates/x/src/lib.rs", "fn f() {}\n#[cfg(test)]\nmod tests { thread::sleep(s); }");
+    passes(no_test_sleeps, "crates/x/src/lib.rs", "fn f() { sleep(pause) }\n#[cfg(test)]\nmod tests {}");
+
+    finds(nothing_is_left_unfinished, "crates/x/src/lib.rs", "fn f() { todo!() }");
+    finds(nothing_is_left_unfinished, "crates/x/src/lib.rs", concat!("// FIX", "ME later"));
+    finds(nothing_is_left_unfinished, "tests/system/saga.rs", "#[ignore]");
+    passes(nothing_is_left_unfinished, "crates/x/src/lib.rs", "let s = \"todo!\";");
+}
+
+#[test]
+fn a_file_or_function_that_is_too_long_is_found() {
+    finds(files_are_short, "crates/x/src/lib.rs", &"\n".repeat(401));
+    passes(files_are_short, "crates/x/src/lib.rs", &"\n".repeat(400));
+    let function =
+        |lines: usize| format!("fn long() {{\n{}}}\nfn short() {{}}", "call(\"}\");\n".repeat(lines - 2));
+    finds(functions_are_short, "crates/x/src/lib.rs", &function(51));
+    passes(functions_are_short, "crates/x/src/lib.rs", &function(50));
+    let declared = format!("fn declared(a: [u8; 4]);\n{}", "call();\n".repeat(60));
+    passes(functions_are_short, "crates/x/src/lib.rs", &declared);
+}
+
+#[test]
+fn a_planted_crate_is_found() {
+    let package = |name: &str, folder: &str, dependency: &str| {
+        json!({
+            "name": name,
+            "manifest_path": format!("/x/{folder}/{name}/Cargo.toml"),
+            "dependencies": [{"name": dependency}],
+        })
+    };
+    let order = package("order", "services", "events");
+    assert_eq!(crates_broken(&[order.clone(), package("shop", "crates", "order")]), [""; 0]);
+    for planted in [
+        package("payment", "services", "order"),
+        package("payment", "services", "lapin"),
+        package("utils", "crates", "serde"),
+    ] {
+        assert_eq!(crates_broken(&[order.clone(), planted.clone()]).len(), 1, "{planted}");
+    }
+}
+
+#[test]
+fn comments_and_literals_are_no_code() {
+    let text = "a // b\nc /* d\n */ e \"f\\\"g\" 'h' '\\'' r#\"i\"j\"# k<'l>(r)";
+    let code = code_of(text);
+    assert_eq!(code.split_whitespace().collect::<Vec<_>>().join(" "), "a c e k< l>(r)");
+    assert_eq!(code.lines().count(), text.lines().count());
+}
+
+#[track_caller]
+fn finds(rule: Rule, path: &str, text: &str) {
+    assert_eq!(rule(&Source::new(path, text)).len(), 1, "{path}: {text}");
+}
+
+#[track_caller]
+fn passes(rule: Rule, path: &str, text: &str) {
+    assert_eq!(rule(&Source::new(path, text)), [""; 0], "{path}: {text}");
+}
+
+/// What is wrong with the crates' names and with what they depend on.
+fn crates_broken(packages: &[Value]) -> Vec<String> {
+    let name = |package: &Value| package["name"].as_str().expect("a name").to_owned();
+    let is_service =
+        |package: &&Value| package["manifest_path"].as_str().expect("a path").contains("/services/");
+    let services: Vec<String> = packages.iter().filter(is_service).map(name).collect();
+    let mut broken = Vec::new();
+    for package in packages {
+        let this = name(package);
+        if EMPTY_NAMES.contains(&this.as_str()) {
+            broken.push(format!("crate {this}: name it after what it is for"));
+        }
+        for needed in package["dependencies"].as_array().expect("dependencies").iter().map(name) {
+            if is_service(&package) && services.contains(&needed) {
+                broken.push(format!("{this} depends on the service {needed}: let it hear an event instead"));
+            }
+            if needed == "lapin" && !MAY_USE_LAPIN.contains(&this.as_str()) {
+                broken.push(format!("{this} depends on lapin: use what messaging offers, or add it there"));
+            }
+        }
+    }
+    broken
+}
