@@ -6,7 +6,7 @@ use anyhow::Context;
 use events::{EventType, Service};
 use lapin::{
     Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind,
-    options::ExchangeDeclareOptions,
+    options::{ExchangeDeclareOptions, QueueDeclareOptions},
     protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError},
     types::FieldTable,
     uri::AMQPUri,
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::BrokerConfig;
 use crate::failure::with_sources;
-use crate::topology::{EVENTS_EXCHANGE, Topology};
+use crate::topology::{EVENTS_EXCHANGE, LOG, Topology};
 
 const HEARTBEAT_SECONDS: u16 = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -138,6 +138,14 @@ impl Broker {
     pub(crate) async fn connect(&self, purpose: &str) -> Result<Connection, BrokerError> {
         let name = format!("{} {purpose}", self.service());
         connect(self.0.uri.clone(), &name).await
+    }
+
+    /// Makes sure that the log is there and up: what is routed before that misses it, and is confirmed.
+    pub(crate) async fn find_log(&self, connection: &Connection) -> Result<(), BrokerError> {
+        let channel = connection.create_channel().await?;
+        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(LOG.into(), options, FieldTable::default()).await?;
+        Ok(channel.close(200, "done".into()).await?)
     }
 
     /// Declares this service's own part of the topology; the exchange of all events must be there already.

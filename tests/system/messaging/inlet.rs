@@ -2,13 +2,16 @@
 
 use events::Envelope;
 use events::envelope::CONTENT_TYPE;
+use futures::StreamExt;
 use futures::future::join_all;
 use harness::{World, eventually};
 use lapin::options::{
-    BasicAckOptions, BasicGetOptions, BasicPublishOptions, QueueDeclareOptions, QueuePurgeOptions,
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions,
+    BasicQosOptions, QueueDeclareOptions, QueuePurgeOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel};
+use messaging::topology::LOG;
 
 use super::bench::Seat;
 
@@ -89,6 +92,19 @@ impl Inlet {
             if depth == count { Ok(()) } else { Err(depth) }
         })
         .await;
+    }
+
+    /// The body of the first message of the log, once there is one.
+    pub(crate) async fn first_in_the_log(&self) -> Vec<u8> {
+        self.0.basic_qos(1, BasicQosOptions::default()).await.expect("a prefetch");
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-stream-offset".into(), AMQPValue::LongString("first".into()));
+        let options = BasicConsumeOptions::default();
+        let mut log =
+            self.0.basic_consume(LOG.into(), "inlet".into(), options, arguments).await.expect("a reader");
+        let first = log.next().await.expect("the log goes on").expect("a message");
+        self.0.basic_cancel("inlet".into(), BasicCancelOptions::default()).await.expect("cancelled");
+        first.data
     }
 
     /// Takes one message out of the queue, once there is one.

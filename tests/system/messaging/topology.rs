@@ -6,11 +6,13 @@ use harness::World;
 use harness::world::Servers;
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use messaging::broker::{BrokerError, apply_topology};
 use messaging::definitions::TOPOLOGY_USER;
+use messaging::topology::LOG;
 use shop::choreography;
 
 use super::bench::{Seat, short_delays};
@@ -95,10 +97,15 @@ async fn a_service_does_not_start_on_a_queue_with_other_arguments() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_no_queue_takes_stays_in_the_outbox_until_one_does() {
-    let world = World::bare(Servers::shared()).await;
+    let world = World::with(Servers::shared(), &short_delays()).await;
     let seat = Seat::take(&world, Service::Inventory, &short_delays()).await;
     let (inlet, replica, order) =
         (Inlet::open(&world).await, seat.open(Recorder::default()).await, new_order());
+    for (queue, key) in [(LOG, "#"), ("order.events", "stock.reserved")] {
+        let arguments = FieldTable::default();
+        let unbound = inlet.0.queue_unbind(queue.into(), "domain.events".into(), key.into(), arguments).await;
+        unbound.expect("unbound");
+    }
     seat.announce(&replica.node.outbox, reserved(order, 1)).await;
     replica.lacks("relay", "1 of 1 events were not confirmed").await;
     assert_eq!(seat.count("select count(*) from messaging.outbox").await, 1);
@@ -108,6 +115,29 @@ async fn an_event_that_no_queue_takes_stays_in_the_outbox_until_one_does() {
     let event = events::Envelope::from_json(&arrived.body).expect("an event");
     assert_eq!(event.event.order_id(), Some(order));
     replica.ready().await;
+    seat.outbox_empties().await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_published_that_the_log_would_miss() {
+    let world = World::with(Servers::shared(), &short_delays()).await;
+    let seat = Seat::take(&world, Service::Inventory, &short_delays()).await;
+    let (inlet, order) = (Inlet::open(&world).await, new_order());
+    // As in the moments after the broker's start, when a stream is not up yet and queues are.
+    inlet.0.queue_delete(LOG.into(), QueueDeleteOptions::default()).await.expect("deleted");
+    let replica = seat.start(Recorder::default());
+    seat.announce(&replica.node.outbox, reserved(order, 1)).await;
+    replica.lacks("publishing", LOG).await;
+    replica.lacks("publishing", "shop topology apply").await;
+    assert_eq!(inlet.depth("order.events").await, 0);
+    assert_eq!(seat.count("select count(*) from messaging.outbox").await, 1);
+
+    apply(&world).await.expect("applied");
+    replica.ready().await;
+    let arrived = inlet.take("order.events").await;
+    let logged = inlet.first_in_the_log().await;
+    assert_eq!(arrived.body, logged, "the queue and the log hold the same event");
     seat.outbox_empties().await;
     replica.stop().await;
 }
