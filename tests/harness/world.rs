@@ -179,9 +179,18 @@ impl World {
                 "only a database that is there already is fine: {error}"
             );
         }
+        self.database_url_of(service, service)
+    }
+
+    /// The URL of a service's database for a role, whose password is its name.
+    ///
+    /// # Panics
+    /// When the server's URL is none.
+    #[must_use]
+    pub fn database_url_of(&self, role: &str, service: &str) -> String {
         let (_, host) = self.servers.postgres.rsplit_once('@').expect("a URL with a user");
         let host = host.split('/').next().unwrap_or(host);
-        format!("postgres://{service}:{service}@{host}/{name}")
+        format!("postgres://{role}:{role}@{host}/{}_{service}", self.name)
     }
 
     /// The URL of a service's database as superuser.

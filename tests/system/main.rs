@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a failure is a panic")]
 
 mod analytics;
+mod audit;
 mod environment;
 mod generated;
 mod http;

@@ -185,7 +185,7 @@ async fn declare_once(connection: &Connection, topology: &Topology) -> Result<()
     Ok(())
 }
 
-fn parse_uri(url: &str) -> anyhow::Result<AMQPUri> {
+pub(crate) fn parse_uri(url: &str) -> anyhow::Result<AMQPUri> {
     let parsed: Result<AMQPUri, String> = url.parse();
     let mut uri = parsed
         .map_err(anyhow::Error::msg)
@@ -194,7 +194,7 @@ fn parse_uri(url: &str) -> anyhow::Result<AMQPUri> {
     Ok(uri)
 }
 
-async fn connect(uri: AMQPUri, name: &str) -> Result<Connection, BrokerError> {
+pub(crate) async fn connect(uri: AMQPUri, name: &str) -> Result<Connection, BrokerError> {
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     match timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await {
         Ok(connected) => Ok(connected?),

@@ -15,6 +15,8 @@ use crate::topology::{self, EVENTS_EXCHANGE, Topology};
 pub const TOPOLOGY_USER: &str = "topology";
 /// The user of people and of the tests.
 pub const ADMIN_USER: &str = "admin";
+/// The user of the auditor: it sees how much waits, and which messages are dead.
+pub const AUDITOR_USER: &str = "auditor";
 
 /// A service and what it hears from its queue; nothing for one that reads the log.
 pub type Hearer<'a> = (Service, &'a [EventType]);
@@ -23,10 +25,12 @@ pub type Hearer<'a> = (Service, &'a [EventType]);
 /// them others), permissions and exchanges.
 #[must_use]
 pub fn definitions(vhost: &str, hearers: &[Hearer<'_>]) -> Value {
-    let mut users = vec![user(ADMIN_USER, &["administrator"]), user(TOPOLOGY_USER, &[])];
+    let mut users =
+        vec![user(ADMIN_USER, &["administrator"]), user(TOPOLOGY_USER, &[]), user(AUDITOR_USER, &[])];
     let mut permissions = vec![
         permission(ADMIN_USER, vhost, ".*", ".*", ".*"),
         permission(TOPOLOGY_USER, vhost, ".*", ".*", ".*"),
+        permission(AUDITOR_USER, vhost, "^$", "^$", r"^.*\.dead-letters$"),
     ];
     let mut topic_permissions = Vec::new();
     for (service, hears) in hearers {

@@ -10,6 +10,7 @@
 //! | [`jobs`] | work that talks to the outside, from a durable queue, outside any transaction |
 //! | [`stream`] | reads the log of all events, its offset kept in the reader's transaction |
 //! | [`idempotency`] | the inbox of the HTTP side |
+//! | [`inspect`] | looks at queues from outside |
 //! | [`topology`], [`definitions`] | what the broker must hold, and who may do what there |
 //!
 //! A handler cannot publish: it returns [`Effects`], and they are written in its own transaction. Nothing outside
@@ -22,6 +23,7 @@ pub mod definitions;
 pub mod failure;
 pub mod idempotency;
 pub mod inbox;
+pub mod inspect;
 pub mod jobs;
 mod metrics;
 pub mod node;

@@ -1,4 +1,6 @@
-//! What the `shop` command knows of the whole system: who hears what, and the files that are made from it.
+//! What the `shop` command knows of the whole system: who hears what, the files that are
+//! made from it, and what must be true of it all.
 
+pub mod audit;
 pub mod choreography;
 pub mod generate;

@@ -1,6 +1,7 @@
 //! `shop load`: orders at a given rate, whether or not the system keeps up (open loop), and what became of them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,10 +9,11 @@ use anyhow::{Context, Result, bail};
 use events::PaymentMethod;
 use futures::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::task::{JoinError, JoinSet};
+use shop::audit::Recorded;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::client::{self, Urls};
@@ -41,6 +43,9 @@ pub(crate) struct Args {
     /// How long to wait for the last order to end, in seconds
     #[arg(long, default_value_t = 120)]
     wait: u64,
+    /// Where to write what was answered 202, for `shop audit --recorded`: a line each, key and order id
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
     #[command(flatten)]
     urls: Urls,
 }
@@ -58,8 +63,13 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     // The orders of one run are known by their customer.
     let customer = format!("load-{}", runtime::clock::new_id().simple());
     let begun = Instant::now();
-    let sent = place_all(&http, &args, &customer).await;
-    let ended = wait_for_the_end(&http, &args, &customer, sent.accepted).await?;
+    let sent = place_all(&http, &args, &customer).await?;
+    if let Some(path) = &args.record {
+        let lines: String =
+            sent.taken.iter().map(|taken| format!("{} {}\n", taken.key, taken.order_id)).collect();
+        std::fs::write(path, lines).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    let ended = wait_for_the_end(&http, &args, &customer, sent.taken.len() as u64).await?;
     let took = begun.elapsed();
     let latencies = latencies(&http, &args.urls, &ended.ids).await?;
     report(&sent, &ended, took, &latencies);
@@ -94,12 +104,24 @@ async fn fill_the_shelves(http: &Client, urls: &Urls) -> Result<()> {
 
 #[derive(Debug, Default)]
 struct Sent {
-    accepted: u64,
+    taken: Vec<Recorded>,
     refused: BTreeMap<String, u64>,
 }
 
+/// What was answered 202, from the lines of a file that `--record` wrote.
+///
+/// # Errors
+/// Which line is not of that shape.
+pub(crate) fn recorded(text: &str) -> Result<Vec<Recorded>> {
+    let lines = text.lines().enumerate().map(|(index, line)| match line.split_once(' ') {
+        Some((key, order_id)) => Ok(Recorded { key: key.to_owned(), order_id: order_id.to_owned() }),
+        None => bail!("line {} is {line:?}, not a key and an order's id", index + 1),
+    });
+    lines.collect()
+}
+
 /// Sends each order at its time, however long the answers to those before it take.
-async fn place_all(http: &Client, args: &Args, customer: &str) -> Sent {
+async fn place_all(http: &Client, args: &Args, customer: &str) -> Result<Sent> {
     let progress = bar(args.orders, "placed");
     let url = format!("{}/api/v1/orders", args.urls.order_url);
     let begun = Instant::now();
@@ -111,31 +133,44 @@ async fn place_all(http: &Client, args: &Args, customer: &str) -> Sent {
         sleep_until(due).await;
         let order =
             client::order(customer, "load@example.com", &[(sku(number), 1)], args.payment_method.as_str());
-        requests.spawn(http.post(&url).json(&order).send());
+        let key = args.record.as_ref().map(|_| runtime::clock::new_id().to_string());
+        requests.spawn(place(http.post(&url).json(&order), key));
         while let Some(answered) = requests.try_join_next() {
-            sent.count(answered);
+            sent.count(answered?);
             progress.inc(1);
         }
     }
     while let Some(answered) = requests.join_next().await {
-        sent.count(answered);
+        sent.count(answered?);
         progress.inc(1);
     }
     progress.finish_and_clear();
-    sent
+    Ok(sent)
+}
+
+#[derive(Deserialize)]
+struct Placed {
+    id: String,
+}
+
+/// Places an order, under a key if there is one; gives what was taken, or why not.
+async fn place(request: RequestBuilder, key: Option<String>) -> Result<Recorded, String> {
+    let no_answer = |_| "no answer".to_owned();
+    let request = key.iter().fold(request, |request, key| request.header("Idempotency-Key", key));
+    let response = request.send().await.map_err(no_answer)?;
+    if response.status() != StatusCode::ACCEPTED {
+        return Err(response.status().to_string());
+    }
+    let placed: Placed = response.json().await.map_err(no_answer)?;
+    Ok(Recorded { key: key.unwrap_or_default(), order_id: placed.id })
 }
 
 impl Sent {
-    fn count(&mut self, answered: Result<reqwest::Result<Response>, JoinError>) {
-        let refused = match answered {
-            Ok(Ok(response)) if response.status() == StatusCode::ACCEPTED => {
-                self.accepted += 1;
-                return;
-            }
-            Ok(Ok(response)) => response.status().to_string(),
-            Ok(Err(_)) | Err(_) => "no answer".to_owned(),
-        };
-        *self.refused.entry(refused).or_default() += 1;
+    fn count(&mut self, answered: Result<Recorded, String>) {
+        match answered {
+            Ok(taken) => self.taken.push(taken),
+            Err(why) => *self.refused.entry(why).or_default() += 1,
+        }
     }
 }
 
@@ -273,6 +308,14 @@ mod tests {
         }
         assert!((percentile(&[7.0], 99) - 7.0).abs() < f64::EPSILON);
         assert!(percentile(&[], 50).is_nan());
+    }
+
+    #[test]
+    fn what_was_recorded_is_read_again_and_anything_else_is_refused() {
+        let taken = Recorded { key: "k1".to_owned(), order_id: "o1".to_owned() };
+        assert_eq!(recorded("k1 o1\n").expect("a line"), [taken]);
+        let error = recorded("k1 o1\nnonsense\n").expect_err("no key");
+        assert!(error.to_string().starts_with("line 2"), "{error}");
     }
 
     #[test]

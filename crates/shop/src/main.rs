@@ -1,5 +1,6 @@
 //! The `shop` command: runs the system on this machine and works with it. One file per command.
 
+mod audit_command;
 mod client;
 mod down;
 mod load;
@@ -34,6 +35,8 @@ enum Command {
     Timeline(timeline::Args),
     /// Place orders at a given rate, and say what became of them
     Load(load::Args),
+    /// Check whether everything that must be true of the whole system is
+    Audit(audit_command::Args),
     /// What the broker must hold
     Topology(topology::Args),
     /// Write every generated file anew: state matrices, choreography, topology, broker definitions, samples
@@ -52,6 +55,7 @@ async fn main() -> ExitCode {
         Command::Place(args) => place::run(args).await,
         Command::Timeline(args) => timeline::run(args).await,
         Command::Load(args) => load::run(args).await,
+        Command::Audit(args) => audit_command::run(args).await,
         Command::Topology(args) => topology::run(args).await,
         Command::Generate { root } => generate(&root),
     };

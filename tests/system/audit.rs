@@ -1,0 +1,107 @@
+//! The auditor must be able to fail: each fault here is planted in a copy of a database, and turns red the rules that
+//! are named, and no other.
+
+mod outside;
+mod plants;
+
+use std::time::Duration;
+
+use events::Service;
+use harness::Shop;
+use shop::audit::{Audit, Auditor, Sources};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use self::plants::{PLANTS, Plant};
+
+/// No trigger and no foreign key refuses a plant, and the first of some orders has a name (until Postgres 18).
+const PREPARE: &str = "
+    set session_replication_role = replica;
+    create function pg_temp.smaller(uuid, uuid) returns uuid language sql immutable as 'select least($1, $2)';
+    create aggregate min(uuid) (sfunc = pg_temp.smaller, stype = uuid)";
+
+/// A shop at rest, its services stopped, whose databases can be copied; and orders that ended in every way.
+struct Stage {
+    shop: Shop,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let mut shop = Shop::open().await;
+        shop.stock("BEANS", 20).await;
+        for (sku, quantity, method, status) in [
+            ("BEANS", 2, "pm_card_visa", "completed"),
+            ("BEANS", 1, "pm_card_visa", "completed"),
+            ("BEANS", 1, "pm_card_declined", "cancelled"),
+            ("BEANS", 1, "pm_capture_fails", "cancelled"),
+            ("BEANS", 50, "pm_card_visa", "cancelled"),
+        ] {
+            let id = shop.place(sku, quantity, method).await;
+            shop.order_is(&id, status).await;
+        }
+        shop.check().await;
+        for service in Service::ALL {
+            shop.stop(*service).await;
+        }
+        Self { shop }
+    }
+
+    /// What the auditor finds at once.
+    async fn audit(&self, sources: Sources) -> Audit {
+        let auditor = Auditor::open(sources).await.expect("the auditor is let in");
+        auditor.audit(Duration::ZERO, Duration::ZERO).await.expect("everything can be read")
+    }
+
+    /// What the auditor finds when one database is a copy with a fault in it.
+    async fn audit_with(&self, plant: &Plant) -> Audit {
+        let world = &self.shop.world;
+        let original = format!("{}_{}", world.name, plant.service);
+        let copy = format!("{original}_copy");
+        let server = world.admin_database_url(plant.service.as_str()).await;
+        let mut admin =
+            PgConnection::connect(&server.replace(&original, "postgres")).await.expect("Postgres");
+        let create = AssertSqlSafe(format!(r#"create database "{copy}" template "{original}""#));
+        sqlx::query(create).execute(&mut admin).await.expect("a copy");
+
+        let mut conn = PgConnection::connect(&server.replace(&original, &copy)).await.expect("the copy");
+        sqlx::raw_sql(PREPARE).execute(&mut conn).await.expect("prepared");
+        sqlx::raw_sql(plant.sql)
+            .execute(&mut conn)
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error}", plant.fault));
+        conn.close().await.expect("closed");
+
+        let mut sources = self.shop.sources();
+        for (service, url) in &mut sources.databases {
+            if *service == plant.service {
+                *url = url.replace(&original, &copy);
+            }
+        }
+        let audit = self.audit(sources).await;
+        let drop = AssertSqlSafe(format!(r#"drop database "{copy}" with (force)"#));
+        sqlx::query(drop).execute(&mut admin).await.expect("dropped");
+        audit
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_planted_fault_turns_its_rules_red_and_no_other() {
+    let stage = Stage::set().await;
+    let mut wrong = Vec::new();
+    for plant in PLANTS {
+        let audit = stage.audit_with(plant).await;
+        let broken: Vec<_> = audit.broken().collect();
+        if broken != plant.breaks {
+            wrong.push(format!("{}: breaks {broken:#?}, not {:#?}", plant.fault, plant.breaks));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_rule_is_broken_by_a_planted_fault() {
+    let planted = PLANTS.iter().flat_map(|plant| plant.breaks).chain(outside::BREAKS);
+    let planted: Vec<_> = planted.collect();
+    let unbroken = shop::audit::rules::RULES.iter().filter(|rule| !planted.contains(&&rule.name));
+    let unbroken: Vec<_> = unbroken.map(|rule| rule.name).collect();
+    assert!(unbroken.is_empty(), "never seen red: {unbroken:?}");
+}

@@ -1,0 +1,121 @@
+//! Faults outside the databases: in the broker's queues, at the card processor, and in what clients were told.
+
+use std::time::Duration;
+
+use harness::Shop;
+use lapin::BasicProperties;
+use lapin::options::BasicPublishOptions;
+use serde_json::json;
+use shop::audit::{Audit, Auditor, Recorded, Sources};
+
+/// The rules that the faults here break.
+pub(super) const BREAKS: &[&str] = &[
+    "no dead letters but the expected",
+    "every order that was taken is there",
+    "the processor charged once",
+    "the ledger is the processor's",
+];
+
+async fn look(sources: &Sources) -> Audit {
+    let auditor = Auditor::open(sources.clone()).await.expect("the auditor is let in");
+    auditor.audit(Duration::ZERO, Duration::ZERO).await.expect("everything can be read")
+}
+
+async fn breaks(sources: &Sources) -> Vec<&'static str> {
+    look(sources).await.broken().collect()
+}
+
+async fn with_an_order() -> (Shop, String) {
+    let shop = Shop::open().await;
+    shop.stock("BEANS", 5).await;
+    let id = shop.place("BEANS", 1, "pm_card_visa").await;
+    shop.order_is(&id, "completed").await;
+    shop.check().await;
+    (shop, id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_its_order_and_a_key_with_two_are_found() {
+    let (shop, id) = with_an_order().await;
+    let another = shop.place("BEANS", 1, "pm_card_visa").await;
+    shop.order_is(&another, "completed").await;
+    shop.check().await;
+    let recorded =
+        |key: &str, order_id: &str| Recorded { key: key.to_owned(), order_id: order_id.to_owned() };
+    let mut sources = shop.sources();
+    sources.recorded = vec![recorded("one", &id), recorded("one", &id), recorded("another", &another)];
+    assert!(breaks(&sources).await.is_empty(), "the same answer again is none of two orders");
+    sources.recorded = vec![recorded("one", &id), recorded("one", &another)];
+    assert_eq!(breaks(&sources).await, ["every order that was taken is there"]);
+    sources.recorded = vec![recorded("one", "01a1fe4c-0000-7000-8000-000000000001")];
+    assert_eq!(breaks(&sources).await, ["every order that was taken is there"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_found_counted_by_its_id_and_left_where_it_is() {
+    let (shop, _) = with_an_order().await;
+    let channel = shop.world.channel().await;
+    // Twice the same: a cut while a message is put aside can leave two copies.
+    for _ in 0..2 {
+        let properties = BasicProperties::default().with_message_id("dead".into());
+        let published = channel
+            .basic_publish(
+                "order.own".into(),
+                "order.dead-letters".into(),
+                BasicPublishOptions::default(),
+                b"{}",
+                properties,
+            )
+            .await;
+        published.expect("published").await.expect("confirmed");
+    }
+    let mut sources = shop.sources();
+    for _ in 0..2 {
+        assert_eq!(breaks(&sources).await, ["no dead letters but the expected"]);
+    }
+    sources.expected_dead_letters = 1;
+    let audit = look(&sources).await;
+    assert!(
+        !audit.is_broken() && audit.under_way.is_empty(),
+        "an expected dead letter is at rest: {audit:?}"
+    );
+    sources.expected_dead_letters = 2;
+    assert_eq!(breaks(&sources).await, ["no dead letters but the expected"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_hold_at_the_processor_is_found() {
+    let (shop, id) = with_an_order().await;
+    let hold = json!({"merchant_reference": id, "amount_minor": 1000, "currency": "EUR",
+        "payment_method": "pm_card_visa"});
+    let response = reqwest::Client::new()
+        .post(format!("{}/v1/authorizations", shop.provider.url))
+        .header("Idempotency-Key", "a second key")
+        .json(&hold)
+        .send()
+        .await
+        .expect("an answer");
+    assert!(response.status().is_success(), "{}", response.status());
+    assert_eq!(
+        breaks(&shop.sources()).await,
+        ["the processor charged once", "the ledger is the processor's"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_under_way_is_not_wrong_and_what_waits_for_the_processor_is_named_apart() {
+    let (shop, _) = with_an_order().await;
+    shop.faults(&json!({"timeout_rate": 1.0})).await;
+    let id = shop.place("BEANS", 1, "pm_card_visa").await;
+    shop.cancel(&id).await;
+    let sources = shop.sources();
+    let audit = harness::eventually("an order that waits", async || {
+        let audit = look(&sources).await;
+        if audit.apart == [id.clone()] { Ok(audit) } else { Err(audit.apart) }
+    })
+    .await;
+    assert!(!audit.is_broken(), "{audit:?}");
+    assert!(audit.under_way.iter().any(|what| what == "1 orders not ended"), "{:?}", audit.under_way);
+    shop.faults(&json!({})).await;
+    shop.check().await;
+}
