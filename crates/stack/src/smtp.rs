@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -28,7 +28,7 @@ const BUSY_DOMAIN: &str = "@busy.example";
 #[derive(Debug)]
 pub struct SmtpSink {
     address: SocketAddr,
-    dir: PathBuf,
+    mailbox: Arc<Mailbox>,
     // Aborts the listener when dropped.
     _listener: JoinSet<()>,
 }
@@ -45,8 +45,19 @@ impl SmtpSink {
         let address = listener.local_addr()?;
         let mailbox = Arc::new(Mailbox::open(dir)?);
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, mailbox));
-        Ok(Self { address, dir: dir.to_owned(), _listener: tasks })
+        tasks.spawn(accept(listener, Arc::clone(&mailbox)));
+        Ok(Self { address, mailbox, _listener: tasks })
+    }
+
+    /// Whether to turn every new client away (421), and to refuse every mail of those that are there (451).
+    pub fn refuse(&self, refuses: bool) {
+        self.mailbox.refuses.store(refuses, Ordering::Relaxed);
+    }
+
+    /// How many clients and mails were refused so far because it was told to [`refuse`](Self::refuse).
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.mailbox.refused.load(Ordering::Relaxed)
     }
 
     /// Where it listens.
@@ -67,7 +78,7 @@ impl SmtpSink {
     /// When the folder cannot be read.
     pub fn mails(&self) -> Result<Vec<String>> {
         let mut files: Vec<PathBuf> =
-            fs::read_dir(&self.dir)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+            fs::read_dir(&self.mailbox.dir)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
         files.retain(|file| file.extension().is_some_and(|extension| extension == "eml"));
         files.sort();
         files.iter().map(|file| Ok(String::from_utf8_lossy(&fs::read(file)?).into_owned())).collect()
@@ -78,6 +89,8 @@ impl SmtpSink {
 struct Mailbox {
     dir: PathBuf,
     next: AtomicU64,
+    refuses: AtomicBool,
+    refused: AtomicU64,
 }
 
 impl Mailbox {
@@ -86,7 +99,15 @@ impl Mailbox {
             .flatten()
             .filter_map(|entry| entry.path().file_stem()?.to_str()?.parse::<u64>().ok())
             .max();
-        Ok(Self { dir: dir.to_owned(), next: AtomicU64::new(last.unwrap_or(0) + 1) })
+        let next = AtomicU64::new(last.unwrap_or(0) + 1);
+        Ok(Self { dir: dir.to_owned(), next, refuses: AtomicBool::default(), refused: AtomicU64::default() })
+    }
+
+    /// Whether to refuse what a client wants now; counted when it is.
+    fn refuses(&self) -> bool {
+        let refuses = self.refuses.load(Ordering::Relaxed);
+        self.refused.fetch_add(u64::from(refuses), Ordering::Relaxed);
+        refuses
     }
 
     /// Written under another name first, so that a reader never sees half a mail.
@@ -129,6 +150,9 @@ impl Session {
     }
 
     async fn run(mut self) -> std::io::Result<()> {
+        if self.mailbox.refuses() {
+            return self.say("421 not now").await;
+        }
         self.say("220 mail sink").await?;
         while let Some(line) = self.line().await? {
             let text = String::from_utf8_lossy(&line).trim_end().to_ascii_lowercase();
@@ -137,6 +161,7 @@ impl Session {
                 "ehlo" => "250-mail sink\r\n250-8BITMIME\r\n250 SMTPUTF8",
                 "helo" | "noop" => "250 ok",
                 "rset" => self.reset(),
+                "mail" if self.mailbox.refuses() => "451 not now",
                 "mail" => self.mail_from(),
                 "rcpt" => self.recipient(&text),
                 "data" if self.recipients == 0 => "503 no recipient",

@@ -156,6 +156,29 @@ async fn the_sink_keeps_what_a_mail_client_sends_and_refuses_where_asked() {
 }
 
 #[tokio::test]
+async fn a_sink_that_refuses_turns_new_clients_away_and_the_mails_of_those_that_are_there() {
+    let dir = temporary_folder().unwrap();
+    let sink = SmtpSink::start(dir.path(), 0).await.unwrap();
+    let mut early = TcpStream::connect(sink.address()).await.unwrap();
+    let mut greeting = [0; "220 mail sink\r\n".len()];
+    early.read_exact(&mut greeting).await.unwrap();
+    sink.refuse(true);
+    let mut late = TcpStream::connect(sink.address()).await.unwrap();
+    early.write_all(b"mail from:<a@b>\r\nquit\r\n").await.unwrap();
+    for (client, answer) in [(&mut early, "451 not now\r\n221 bye\r\n"), (&mut late, "421 not now\r\n")] {
+        let mut answers = String::new();
+        client.read_to_string(&mut answers).await.unwrap();
+        assert_eq!(answers, answer);
+    }
+    assert_eq!(sink.refused(), 2);
+
+    sink.refuse(false);
+    let mut welcome = TcpStream::connect(sink.address()).await.unwrap();
+    welcome.read_exact(&mut greeting).await.unwrap();
+    assert_eq!((greeting.as_slice(), sink.refused()), (b"220 mail sink\r\n".as_slice(), 2));
+}
+
+#[tokio::test]
 async fn the_sink_survives_clients_that_do_not_speak_smtp() {
     let dir = temporary_folder().unwrap();
     let sink = SmtpSink::start(dir.path(), 0).await.unwrap();

@@ -1,7 +1,10 @@
 //! Faults to switch on: how often a call fails, and how.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -57,11 +60,17 @@ pub(crate) enum Fault {
 #[derive(Debug)]
 pub(crate) struct Faults {
     state: Mutex<(Settings, StdRng)>,
+    calls: AtomicU64,
 }
 
 impl Faults {
     pub(crate) fn new(random: StdRng) -> Self {
-        Self { state: Mutex::new((Settings::default(), random)) }
+        Self { state: Mutex::new((Settings::default(), random)), calls: AtomicU64::default() }
+    }
+
+    /// How many calls came since the start, whatever became of them.
+    pub(crate) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -75,6 +84,7 @@ impl Faults {
 
     /// How late the next call is, and what goes wrong with it.
     pub(crate) fn draw(&self) -> (Duration, Option<Fault>) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         let mut state = self.lock();
         let (settings, random) = &mut *state;
         let fault = if random.random_bool(settings.error_rate) {

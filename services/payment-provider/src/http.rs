@@ -39,6 +39,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/authorizations/{id}/void", post(void))
         .route("/v1/authorizations/{id}/refund", post(refund))
         .route("/v1/report", get(report))
+        .route("/v1/calls", get(calls))
         .route("/faults", get(faults).put(set_faults))
         .with_state(app)
 }
@@ -84,6 +85,11 @@ struct ReportQuery {
 
 async fn report(State(app): State<App>, Query(query): Query<ReportQuery>) -> Json<Report> {
     Json(app.processor.report(query.merchant_reference.as_ref()))
+}
+
+/// How often it was called, failed calls included: what a patient client keeps small while nothing works.
+async fn calls(State(app): State<App>) -> Json<serde_json::Value> {
+    Json(serde_json::json!({ "calls": app.faults.calls() }))
 }
 
 async fn faults(State(app): State<App>) -> Json<Settings> {

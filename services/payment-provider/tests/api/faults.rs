@@ -48,6 +48,7 @@ async fn an_error_is_503_and_does_nothing() {
     assert_eq!(provider.totals().await, (0, 0, 0));
     provider.set_faults(json!({})).await;
     assert_eq!(provider.authorize("hold", "pm_card_visa").await.status, 201);
+    assert_eq!(provider.get("/v1/calls").await.body, json!({ "calls": 2 }), "those that failed count");
 }
 
 #[tokio::test]
