@@ -62,6 +62,9 @@ impl Shop {
         // No order times out on a busy machine, but where that is what the test is about.
         env.entry("ORDER_DEADLINE".to_owned()).or_insert_with(|| "10m".to_owned());
         env.entry("DEMO_CATALOGUE".to_owned()).or_insert_with(|| "false".to_owned());
+        // Nor does a test wait long for an outside that is well again.
+        env.entry("BREAKER_PAUSE".to_owned()).or_insert_with(|| "50ms".to_owned());
+        env.entry("BREAKER_PAUSE_CAP".to_owned()).or_insert_with(|| "200ms".to_owned());
         let shop = Self {
             order: start(Service::Order, &world, &env).await,
             payment: start(Service::Payment, &world, &env).await,
@@ -202,6 +205,14 @@ impl Shop {
     pub async fn faults(&self, faults: &Value) {
         let (status, body) = self.provider.send("PUT", "/faults", faults).await;
         assert_eq!(status, 200, "{body}");
+    }
+
+    /// How often the card processor was called, whatever became of it.
+    ///
+    /// # Panics
+    /// When it does not say.
+    pub async fn calls(&self) -> i64 {
+        self.provider.get("/v1/calls").await.1["calls"].as_i64().expect("a number")
     }
 
     /// The order's mails as the notification service shows them, by kind.

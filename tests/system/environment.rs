@@ -14,6 +14,8 @@ use crate::environment::process::{SERVICES, Variables, nowhere, run};
 /// All programs that read their configuration from the environment.
 const PROGRAMS: [&str; 6] =
     ["order", "payment", "inventory", "notification", "analytics", "payment-provider"];
+/// The services with a breaker.
+const CALL_THE_OUTSIDE: [&str; 2] = ["payment", "notification"];
 /// No address, no URL, no number, no duration, no choice and no log filter.
 const GARBAGE: &str = "=?!=";
 /// Variables that may hold any text.
@@ -92,6 +94,7 @@ fn read_by(service: &str) -> Vec<String> {
     names
         .filter(|name| *name != "NAME")
         .filter(|name| SERVICES.contains(&service) || !name.starts_with("DATABASE_"))
+        .filter(|name| CALL_THE_OUTSIDE.contains(&service) || !name.starts_with("BREAKER_"))
         .map(str::to_owned)
         .collect()
 }

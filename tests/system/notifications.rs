@@ -120,6 +120,43 @@ async fn mails_wait_for_a_mail_server_that_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mail_server_that_refuses_is_asked_less_than_once_a_mail_and_then_gets_each_mail_once() {
+    const MAILS: usize = 40;
+    let shop = Shop::open_with(&[
+        ("SMTP_CONNECTIONS", "2"),
+        ("BREAKER_PAUSE", "500ms"),
+        ("BREAKER_PAUSE_CAP", "4s"),
+    ])
+    .await;
+    shop.stock("BEANS", 40).await;
+    shop.mails.refuse(true);
+    for _ in 0..MAILS {
+        shop.place("BEANS", 1, "pm_card_visa").await;
+    }
+    let jobs = shop.pool("notification").await;
+    eventually("all mails to have waited for three seconds", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*) from messaging.jobs where created_at < now() - interval '3 seconds'",
+        )
+        .fetch_one(&jobs)
+        .await
+        .expect("counts");
+        if waiting == MAILS as i64 { Ok(()) } else { Err(waiting) }
+    })
+    .await;
+    let refused = shop.mails.refused();
+    assert!(0 < refused && refused < MAILS as u64, "{refused} refusals of {MAILS} mails");
+    let (status, ready) = shop.notification.get("/health/ready").await;
+    let note = ready["notes"]["mail-server"].as_str().unwrap_or_default();
+    assert!(status == 200 && note.ends_with(": the mail server refused for now: 421"), "{status} {ready}");
+
+    shop.mails.refuse(false);
+    shop.check().await;
+    assert_eq!(shop.mails.mails().expect("mails").len(), MAILS);
+    assert_eq!(shop.notification.get("/health/ready").await, (200, json!({"status": "ready"})));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refund_waits_for_the_address_and_a_confirmation_that_the_cancel_overtook_is_never_sent() {
     let mut shop = Shop::open_with(&IMPATIENT).await;
     shop.stock("BEANS", 5).await;

@@ -1,5 +1,6 @@
 //! An order's whole life, through all services.
 
+mod breaker;
 mod cancelling;
 mod lateness;
 mod processor;

@@ -1,10 +1,17 @@
-//! How a service reaches the broker, and how much it takes at once.
+//! How a service reaches the broker, how much it takes at once, and when it leaves the outside alone.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use lapin::uri::AMQPUri;
 use secrecy::SecretString;
 use url::Url;
+
+use crate::breaker::BreakerSettings;
+
+/// The calls that are made to see whether a dependency is well again, and how many of them must be answered: one less,
+/// so that a job which has trouble of its own does not stand in the way.
+const PROBES: usize = 3;
+const SUCCESSES: usize = 2;
 
 /// The broker's part of a service's configuration.
 #[derive(Debug, Clone, clap::Args)]
@@ -26,6 +33,41 @@ pub struct BrokerConfig {
     /// Part of the topology: the same for `shop topology apply` and the service.
     #[arg(long, env = "RETRY_DELAYS", default_value = "1s,10s,60s")]
     pub retry_delays: RetryDelays,
+}
+
+/// When a service that calls the outside leaves it alone.
+#[derive(Debug, Clone, clap::Args)]
+pub struct BreakerConfig {
+    /// The number of different jobs in a row that find the other side in trouble before no more are claimed,
+    /// 1 to 1000
+    #[arg(long = "breaker-failures", env = "BREAKER_FAILURES", default_value_t = 5)]
+    #[arg(id = "breaker_failures", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub failures: u16,
+
+    /// The time that none are claimed before a few are tried; it doubles while the trouble lasts, e.g. 1s
+    #[arg(long = "breaker-pause", env = "BREAKER_PAUSE", default_value = "1s")]
+    #[arg(id = "breaker_pause", value_parser = runtime::config::duration)]
+    pub pause: Duration,
+
+    /// The longest such time, e.g. 10s
+    #[arg(long = "breaker-pause-cap", env = "BREAKER_PAUSE_CAP", default_value = "10s")]
+    #[arg(id = "breaker_pause_cap", value_parser = runtime::config::duration)]
+    pub pause_cap: Duration,
+}
+
+impl BreakerConfig {
+    /// The breaker of a dependency, by its name in logs and metrics.
+    #[must_use]
+    pub fn settings(&self, dependency: &'static str) -> BreakerSettings {
+        BreakerSettings {
+            dependency,
+            failures: self.failures.into(),
+            pause: self.pause,
+            pause_cap: self.pause_cap,
+            probes: PROBES,
+            successes: SUCCESSES,
+        }
+    }
 }
 
 /// The delays of the retry rungs, at least one, each of whole milliseconds.

@@ -4,6 +4,12 @@
 //! outside with no transaction open, and records the outcome in a transaction that deletes the row. A job that was
 //! recorded before, by a worker whose lease ran out, is not recorded again. What a call does must therefore be
 //! harmless to repeat: the job's id, or a key in its payload, is there to tell the other side.
+//!
+//! While the outside is in trouble a [breaker](crate::breaker) keeps the worker from claiming: the jobs wait where they
+//! are. Each replica has a breaker of its own.
+
+mod gate;
+mod store;
 
 use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, time::Duration};
 
@@ -18,9 +24,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
+use crate::breaker::{BreakerSettings, Period, Sign};
 use crate::failure::{Failure, HandlerError};
 use crate::outbox::{Effects, Origin, Outbox};
 use crate::trace;
+
+use gate::Gate;
+pub(crate) use store::insert;
+use store::{claim, postpone, take};
 
 /// The net under the wake-up, and the clock of jobs that run again.
 const POLL: Duration = Duration::from_millis(250);
@@ -82,8 +93,9 @@ pub trait Worker: Send + Sync + 'static {
     /// What a call comes to.
     type Outcome: Send + Sync + 'static;
 
-    /// Talks to the outside. No transaction is open. A panic counts as [`Call::Again`].
-    fn call(&self, job: &Job) -> impl Future<Output = Call<Self::Outcome>> + Send;
+    /// Talks to the outside, and says what that tells about the outside itself. No transaction is open. A panic
+    /// counts as [`Call::Again`].
+    fn call(&self, job: &Job) -> impl Future<Output = (Call<Self::Outcome>, Sign)> + Send;
 
     /// Records outcomes of jobs that were not recorded before, in the given transaction, in which their rows are
     /// deleted.
@@ -107,6 +119,8 @@ pub struct JobSettings {
     pub backoff_base: Duration,
     /// The ceiling of every backoff.
     pub backoff_cap: Duration,
+    /// When jobs are left alone for the sake of the outside.
+    pub breaker: BreakerSettings,
 }
 
 /// The worker of one queue.
@@ -117,13 +131,21 @@ pub struct JobRunner<W> {
     pub pool: PgPool,
     /// The service's outbox.
     pub outbox: Outbox,
-    /// Where readiness is told.
+    /// Where it is noted that the outside is in trouble. The service is ready all the same: its jobs wait.
     pub health: Health,
     /// What to do.
     pub worker: std::sync::Arc<W>,
 }
 
-type Calls<T> = JoinSet<(Job, Call<T>)>;
+type Calls<T> = JoinSet<Ended<T>>;
+
+/// A call that ended.
+struct Ended<T> {
+    job: Job,
+    call: Call<T>,
+    sign: Sign,
+    started: Period,
+}
 
 impl<W: Worker> JobRunner<W> {
     /// Runs jobs until the shutdown; calls in flight are waited for and recorded.
@@ -132,24 +154,25 @@ impl<W: Worker> JobRunner<W> {
     /// None; it goes on after every failure. The signature is that of a task.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let mut calls = Calls::new();
+        let mut gate = Gate::new(self.settings.breaker.clone(), self.health.clone());
         let mut due = true;
         while !shutdown.is_cancelled() {
-            let free = self.settings.concurrency.saturating_sub(calls.len());
+            let free = gate.admits(self.settings.concurrency.saturating_sub(calls.len()));
             if due && free > 0 {
                 // As many as asked for: there may be more, to claim once a call has ended.
-                due = self.claim_and_start(free, &mut calls).await == free;
+                due = self.claim_and_start(free, &mut calls, &mut gate).await == free;
             }
             let free = self.settings.concurrency > calls.len();
             tokio::select! {
-                Some(ended) = calls.join_next() => self.finish(ended.ok(), &mut calls).await,
+                Some(ended) = calls.join_next() => self.finish(ended.ok(), &mut calls, &mut gate).await,
                 () = self.outbox.job_added.notified(), if free => due = true,
-                () = tokio::time::sleep(POLL) => due = true,
+                () = tokio::time::sleep(gate.rest(POLL)) => due = true,
                 () = shutdown.cancelled() => {}
             }
         }
         let drained = async {
             while let Some(ended) = calls.join_next().await {
-                self.finish(ended.ok(), &mut calls).await;
+                self.finish(ended.ok(), &mut calls, &mut gate).await;
             }
         };
         // What is not back in time runs again after its lease, in this process's successor.
@@ -158,17 +181,18 @@ impl<W: Worker> JobRunner<W> {
     }
 
     /// Claims jobs, starts their calls, and says how many those are.
-    async fn claim_and_start(&self, free: usize, calls: &mut Calls<W::Outcome>) -> usize {
+    async fn claim_and_start(&self, free: usize, calls: &mut Calls<W::Outcome>, gate: &mut Gate) -> usize {
         let claimed = claim(&self.pool, &self.settings, free).await.unwrap_or_else(|error| {
             tracing::warn!(%error, queue = self.settings.queue, "no jobs could be claimed");
             Vec::new()
         });
         let count = claimed.len();
-        claimed.into_iter().for_each(|job| self.start(calls, job));
+        let started = gate.started(count);
+        claimed.into_iter().for_each(|job| self.start(calls, job, started));
         count
     }
 
-    fn start(&self, calls: &mut Calls<W::Outcome>, mut job: Job) {
+    fn start(&self, calls: &mut Calls<W::Outcome>, mut job: Job, started: Period) {
         let worker = self.worker.clone();
         let span = tracing::info_span!(
             "job",
@@ -181,25 +205,32 @@ impl<W: Worker> JobRunner<W> {
         job.trace = trace::continue_in(&span, &job.trace);
         let call = async move {
             let called = AssertUnwindSafe(worker.call(&job)).catch_unwind().await;
-            let outcome =
-                called.unwrap_or_else(|panic| Call::Again(Failure::from_panic(panic.as_ref()).to_string()));
-            (job, outcome)
+            let (call, sign) = called.unwrap_or_else(|panic| {
+                (Call::Again(Failure::from_panic(panic.as_ref()).to_string()), Sign::Silent)
+            });
+            Ended { job, call, sign, started }
         };
         calls.spawn(call.instrument(span));
     }
 
     /// Records a call that ended, and with it every other that ends in a moment.
-    async fn finish(&self, first: Option<(Job, Call<W::Outcome>)>, calls: &mut Calls<W::Outcome>) {
+    async fn finish(&self, first: Option<Ended<W::Outcome>>, calls: &mut Calls<W::Outcome>, gate: &mut Gate) {
         let mut ended: Vec<_> = first.into_iter().collect();
         let end = Instant::now() + LINGER;
         while let Ok(Some(next)) = timeout_at(end, calls.join_next()).await {
             ended.extend(next.ok());
         }
         let (mut done, mut again) = (Vec::new(), Vec::new());
-        for (job, call) in ended {
+        for Ended { job, call, sign, started } in ended {
             match call {
-                Call::Done(outcome) => done.push((job, outcome)),
-                Call::Again(reason) => again.push((job, reason)),
+                Call::Done(outcome) => {
+                    gate.ended(started, &job, sign, "");
+                    done.push((job, outcome));
+                }
+                Call::Again(reason) => {
+                    gate.ended(started, &job, sign, &reason);
+                    again.push((job, reason));
+                }
             }
         }
         self.put_back(&again).await;
@@ -266,100 +297,6 @@ impl<W: Worker> JobRunner<W> {
             tracing::warn!(%error, "jobs wait for the end of their lease");
         }
     }
-}
-
-/// Writes jobs in the given transaction.
-pub(crate) async fn insert(conn: &mut PgConnection, jobs: &[NewJob]) -> sqlx::Result<()> {
-    if jobs.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
-    let queues: Vec<_> = jobs.iter().map(|job| job.queue.to_owned()).collect();
-    let keys: Vec<_> = jobs.iter().map(|job| job.key).collect();
-    let payloads: Vec<_> = jobs.iter().map(|job| job.payload.clone()).collect();
-    let causes: Vec<_> = jobs.iter().map(|job| job.origin.cause).collect();
-    let parents: Vec<_> = jobs.iter().map(|job| job.origin.trace.traceparent.clone()).collect();
-    let states: Vec<_> = jobs.iter().map(|job| job.origin.trace.tracestate.clone()).collect();
-    sqlx::query!(
-        "insert into messaging.jobs (id, queue, key, payload, cause, traceparent, tracestate)
-         select * from unnest($1::uuid[], $2::text[], $3::uuid[], $4::jsonb[], $5::uuid[], $6::text[], $7::text[])",
-        &ids,
-        &queues,
-        &keys,
-        &payloads,
-        &causes as &[Option<Uuid>],
-        &parents as &[Option<String>],
-        &states as &[Option<String>],
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Claims as many due jobs as are free to run. The array is made once; a subquery that is joined may be run again for
-/// every row, and would claim more than its limit each time.
-async fn claim(pool: &PgPool, settings: &JobSettings, free: usize) -> sqlx::Result<Vec<Job>> {
-    if free == 0 {
-        return Ok(Vec::new());
-    }
-    let claimed = sqlx::query!(
-        "update messaging.jobs
-         set run_at = now() + make_interval(secs => $3), attempts = attempts + 1
-         where id = any(array(
-             select id from messaging.jobs where queue = $1 and run_at <= now()
-             order by run_at limit $2 for update skip locked
-         ))
-         returning id, key, payload, attempts, cause, traceparent, tracestate",
-        settings.queue,
-        i64::try_from(free).unwrap_or(i64::MAX),
-        settings.lease.as_secs_f64(),
-    )
-    .fetch_all(pool)
-    .await?;
-    let jobs = claimed.into_iter().map(|row| Job {
-        id: row.id,
-        key: row.key,
-        payload: row.payload,
-        attempts: row.attempts,
-        cause: row.cause,
-        trace: TraceContext { traceparent: row.traceparent, tracestate: row.tracestate },
-    });
-    Ok(jobs.collect())
-}
-
-/// Deletes the jobs in the transaction that records them, and says which were still there. It goes by the index, in the
-/// order of the ids, so that two workers with the same jobs do not deadlock.
-async fn take(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!("delete from messaging.jobs where id = any($1) returning id", ids)
-        .fetch_all(conn)
-        .await
-}
-
-/// Sets when the jobs run again. One that was claimed anew meanwhile, since its lease ran out, is left to its claimer.
-async fn postpone(pool: &PgPool, settings: &JobSettings, jobs: &[(Job, String)]) -> sqlx::Result<()> {
-    let ids: Vec<_> = jobs.iter().map(|(job, _)| job.id).collect();
-    let reasons: Vec<_> = jobs.iter().map(|(_, reason)| reason.clone()).collect();
-    let waits: Vec<_> = jobs
-        .iter()
-        .map(|(job, _)| {
-            let attempt = u32::try_from(job.attempts - 1).unwrap_or_default();
-            runtime::retry::backoff(attempt, settings.backoff_base, settings.backoff_cap).as_secs_f64()
-        })
-        .collect();
-    let attempts: Vec<_> = jobs.iter().map(|(job, _)| job.attempts).collect();
-    sqlx::query!(
-        "update messaging.jobs as job
-         set run_at = now() + make_interval(secs => later.wait), last_error = later.reason
-         from unnest($1::uuid[], $2::float8[], $3::text[], $4::integer[]) as later (id, wait, reason, attempts)
-         where job.id = later.id and job.attempts = later.attempts",
-        &ids,
-        &waits,
-        &reasons,
-        &attempts,
-    )
-    .execute(pool)
-    .await?;
-    Ok(())
 }
 
 /// The spans of the current call, for a worker that hands its trace on over HTTP.

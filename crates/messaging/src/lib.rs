@@ -8,6 +8,7 @@
 //! | [`consumer`] | takes a batch of messages, and gives it to a [`Handler`] in one transaction with its [`inbox`] |
 //! | [`failure`] | says which failures to wait out, to repeat, or to put aside |
 //! | [`jobs`] | work that talks to the outside, from a durable queue, outside any transaction |
+//! | [`breaker`] | leaves jobs alone while the outside is in trouble |
 //! | [`stream`] | reads the log of all events, its offset kept in the reader's transaction |
 //! | [`idempotency`] | the inbox of the HTTP side |
 //! | [`inspect`] | looks at queues from outside |
@@ -16,6 +17,7 @@
 //! A handler cannot publish: it returns [`Effects`], and they are written in its own transaction. Nothing outside
 //! this crate knows lapin.
 
+pub mod breaker;
 pub mod broker;
 pub mod config;
 pub mod consumer;
@@ -37,8 +39,9 @@ pub mod stream;
 pub mod topology;
 mod trace;
 
+pub use breaker::Sign;
 pub use broker::Broker;
-pub use config::BrokerConfig;
+pub use config::{BreakerConfig, BrokerConfig};
 pub use consumer::{Consumer, Delivery, Handler};
 pub use failure::HandlerError;
 pub use jobs::{Call, Job, NewJob, Worker};

@@ -19,6 +19,8 @@ pub(crate) struct Metrics {
     outbox_depth: Gauge<i64>,
     outbox_age: Gauge<f64>,
     jobs_waiting: Gauge<i64>,
+    breaker_state: Gauge<i64>,
+    breaker_transitions: Counter<u64>,
 }
 
 impl Metrics {
@@ -55,6 +57,14 @@ impl Metrics {
                 .i64_gauge("messaging.jobs.depth")
                 .with_description("Jobs that are not done")
                 .build(),
+            breaker_state: meter
+                .i64_gauge("messaging.breaker.state")
+                .with_description("Breaker of a dependency: 0 closed, 1 half-open, 2 open (its jobs wait)")
+                .build(),
+            breaker_transitions: meter
+                .u64_counter("messaging.breaker.transitions")
+                .with_description("How often a breaker went to a state")
+                .build(),
         }
     }
 
@@ -75,6 +85,34 @@ impl Metrics {
         self.outbox_depth.record(backlog.events, &[]);
         self.outbox_age.record(backlog.oldest_seconds, &[]);
         self.jobs_waiting.record(backlog.jobs, &[]);
+    }
+
+    pub(crate) fn breaker_is(&self, dependency: &'static str, state: BreakerState) {
+        self.breaker_state.record(state as i64, &[KeyValue::new("dependency", dependency)]);
+    }
+
+    pub(crate) fn breaker_becomes(&self, dependency: &'static str, state: BreakerState) {
+        self.breaker_is(dependency, state);
+        let attributes = [KeyValue::new("dependency", dependency), KeyValue::new("to", state.name())];
+        self.breaker_transitions.add(1, &attributes);
+    }
+}
+
+/// A breaker's state as the gauge shows it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum BreakerState {
+    Closed = 0,
+    HalfOpen = 1,
+    Open = 2,
+}
+
+impl BreakerState {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
     }
 }
 

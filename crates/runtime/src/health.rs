@@ -1,4 +1,4 @@
-//! Readiness: which parts a service needs, and which of them are missing.
+//! Readiness: which parts a service needs, and which of them are missing; and what else there is to know.
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +13,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     missing: Arc<Mutex<BTreeMap<&'static str, Option<String>>>>,
+    notes: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 
 /// One part. Whoever looks after it says [`up`](Self::up) or [`down`](Self::down).
@@ -58,6 +59,21 @@ impl Health {
             .collect();
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "The service is not ready");
         Some(problem.detail(detail.join("; ")).with("missing", members))
+    }
+
+    /// Notes what a person may want to know, and the service can do without: it is ready all the same.
+    pub fn note(&self, name: &'static str, text: impl Into<String>) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).insert(name, text.into());
+    }
+
+    /// Takes the note of that name back.
+    pub fn drop_note(&self, name: &'static str) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// What is noted, by name.
+    pub fn notes(&self) -> BTreeMap<&'static str, String> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Option<String>>> {
@@ -117,6 +133,16 @@ mod tests {
         health.item("broker").up();
         health.item("broker");
         assert!(health.is_ready());
+    }
+
+    #[test]
+    fn a_note_takes_nothing_from_readiness() {
+        let health = Health::new();
+        health.note("printer", "out of paper");
+        assert!(health.is_ready());
+        assert_eq!(health.notes(), BTreeMap::from([("printer", "out of paper".to_owned())]));
+        health.drop_note("printer");
+        assert_eq!(health.notes(), BTreeMap::new());
     }
 
     #[test]

@@ -85,10 +85,14 @@ fn operations(health: Health) -> Router {
 }
 
 async fn ready(State(health): State<Health>) -> Response {
-    match health.problem() {
-        None => Json(serde_json::json!({ "status": "ready" })).into_response(),
-        Some(problem) => problem.into_response(),
+    if let Some(problem) = health.problem() {
+        return problem.into_response();
     }
+    let notes = health.notes();
+    if notes.is_empty() {
+        return Json(serde_json::json!({ "status": "ready" })).into_response();
+    }
+    Json(serde_json::json!({ "status": "ready", "notes": notes })).into_response()
 }
 
 async fn metrics() -> Result<Response, Problem> {

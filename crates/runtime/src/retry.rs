@@ -13,6 +13,11 @@ pub fn backoff(attempt: u32, base: Duration, cap: Duration) -> Duration {
     rand::rng().random_range(Duration::ZERO..=ceiling)
 }
 
+/// A random time between half of `pause` and all of it: long enough to be a pause, and not the same in every replica.
+pub fn spread(pause: Duration) -> Duration {
+    rand::rng().random_range(pause / 2..=pause)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{any, prop_assert, proptest};
@@ -26,6 +31,13 @@ mod tests {
             let wait = backoff(attempt, base, cap);
             prop_assert!(wait <= cap);
             prop_assert!(attempt > 16 || wait <= base * 2_u32.pow(attempt));
+        }
+
+        #[test]
+        fn a_pause_is_spread_over_its_second_half(pause in 0_u64..100_000) {
+            let pause = Duration::from_millis(pause);
+            let wait = spread(pause);
+            prop_assert!(pause / 2 <= wait && wait <= pause);
         }
     }
 

@@ -89,6 +89,13 @@ async fn readiness_follows_the_parts_and_liveness_does_not() {
         server.get("/health/ready").await.json::<Value>().await.unwrap(),
         json!({ "status": "ready" })
     );
+    server.health.note("printer", "out of paper");
+    let noted = server.get("/health/ready").await;
+    assert_eq!(noted.status(), 200);
+    assert_eq!(
+        noted.json::<Value>().await.unwrap(),
+        json!({ "status": "ready", "notes": { "printer": "out of paper" } })
+    );
 }
 
 #[tokio::test]

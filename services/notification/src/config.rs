@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lettre::message::Mailbox;
-use messaging::BrokerConfig;
+use messaging::{BreakerConfig, BrokerConfig};
 use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig, duration};
 use url::Url;
 
@@ -51,6 +51,10 @@ pub struct SmtpConfig {
     #[arg(long = "smtp-connections", env = "SMTP_CONNECTIONS", default_value_t = 8)]
     #[arg(id = "smtp_connections", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub connections: u32,
+
+    /// When the mail server is left alone.
+    #[command(flatten)]
+    pub breaker: BreakerConfig,
 }
 
 fn smtp_url(text: &str) -> Result<Url, String> {

@@ -13,7 +13,7 @@ use lettre::{
     transport::smtp::{self, PoolConfig},
 };
 use messaging::{
-    Announcement, Call, Effects, HandlerError, Job, NewJob, Node, Origin, Worker,
+    Announcement, Call, Effects, HandlerError, Job, NewJob, Node, Origin, Sign, Worker,
     jobs::{JobRunner, JobSettings},
 };
 use runtime::clock;
@@ -31,7 +31,12 @@ use crate::{
 
 /// The server wants a login or TLS (RFC 4954, section 6; RFC 3207, section 4): permanent, but not about the mail.
 const ACCESS_REFUSED: u16 = 530;
+/// The mailbox is not available now (RFC 5321, section 4.2.3): about the recipient, where another 4xx is about the
+/// server.
+const MAILBOX_BUSY: u16 = 450;
 const QUEUE: &str = "notification.mails";
+/// Its name in logs and metrics.
+const MAIL_SERVER: &str = "mail-server";
 /// What a call may take beside the mail server: to ask the database what is to be sent.
 const LEASE_MARGIN: Duration = Duration::from_secs(30);
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
@@ -50,6 +55,7 @@ pub(crate) fn runner(config: &SmtpConfig, node: &Node) -> JobRunner<Mailer> {
         lease: config.timeout + LEASE_MARGIN,
         backoff_base: BACKOFF_BASE,
         backoff_cap: BACKOFF_CAP,
+        breaker: config.breaker.settings(MAIL_SERVER),
     };
     let (pool, outbox, health) = (node.pool.clone(), node.outbox.clone(), node.health.clone());
     let worker = Arc::new(Mailer::new(config, pool.clone()));
@@ -75,17 +81,17 @@ impl Mailer {
         Self { pool, server, from: config.from.clone(), timeout: config.timeout }
     }
 
-    async fn send(&self, id: Uuid, outgoing: Outgoing) -> Call<Outcome> {
+    async fn send(&self, id: Uuid, outgoing: Outgoing) -> (Call<Outcome>, Sign) {
         let message = match compose(&self.from, id, outgoing) {
             Ok(message) => message,
             Err(error) => {
-                return Call::Done(Outcome::Failed { reason: format!("{error:#}") });
+                return (Call::Done(Outcome::Failed { reason: format!("{error:#}") }), Sign::Silent);
             }
         };
         match tokio::time::timeout(self.timeout, self.server.send(message)).await {
-            Ok(Ok(_)) => Call::Done(Outcome::Sent { at: clock::now() }),
-            Ok(Err(error)) => judge(&error),
-            Err(_) => Call::Again("the mail server did not answer in time".to_owned()),
+            Ok(Ok(_)) => (Call::Done(Outcome::Sent { at: clock::now() }), Sign::Well),
+            Ok(Err(error)) => (judge(&error), sign_of(error.status().map(u16::from))),
+            Err(_) => (Call::Again("the mail server did not answer in time".to_owned()), Sign::Trouble),
         }
     }
 }
@@ -93,19 +99,19 @@ impl Mailer {
 impl Worker for Mailer {
     type Outcome = Outcome;
 
-    async fn call(&self, job: &Job) -> Call<Outcome> {
+    async fn call(&self, job: &Job) -> (Call<Outcome>, Sign) {
         // Asked at the last moment, so that a cancel that was heard since the job was written still counts.
-        let call = match store::outgoing(&self.pool, job.id).await {
+        let (call, sign) = match store::outgoing(&self.pool, job.id).await {
             Ok(Some(outgoing)) => self.send(job.id, outgoing).await,
-            Ok(None) => Call::Done(Outcome::NotSent),
-            Err(error) => return Call::Again(error.to_string()),
+            Ok(None) => (Call::Done(Outcome::NotSent), Sign::Silent),
+            Err(error) => return (Call::Again(error.to_string()), Sign::Silent),
         };
         if let Call::Again(reason) = &call
             && let Err(error) = store::note_attempt(&self.pool, job.id, job.attempts, reason).await
         {
             tracing::warn!(%error, notification_id = %job.id, "an attempt is not shown");
         }
-        call
+        (call, sign)
     }
 
     async fn record(
@@ -169,9 +175,30 @@ fn judge(error: &smtp::Error) -> Call<Outcome> {
     }
 }
 
+/// What the server's code, none where it gave none, says about the server itself. Whoever refuses for good, a mail or
+/// our access, is there.
+fn sign_of(code: Option<u16>) -> Sign {
+    match code {
+        None => Sign::Trouble,
+        Some(MAILBOX_BUSY) => Sign::Well,
+        Some(400..=499) => Sign::Trouble,
+        Some(_) => Sign::Well,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_about_the_server_is_a_sign_of_trouble() {
+        for code in [None, Some(421), Some(451), Some(452), Some(454)] {
+            assert_eq!(sign_of(code), Sign::Trouble, "{code:?}");
+        }
+        for code in [450, 530, 550, 552, 554] {
+            assert_eq!(sign_of(Some(code)), Sign::Well, "{code}");
+        }
+    }
 
     fn outgoing(recipient: &str) -> Outgoing {
         Outgoing {

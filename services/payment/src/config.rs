@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use messaging::{BrokerConfig, jobs::JobSettings};
+use messaging::{BreakerConfig, BrokerConfig, jobs::JobSettings};
 use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig, duration};
 use url::Url;
 
-use crate::jobs::CALLS;
+use crate::jobs::{CALLS, PROCESSOR};
 
 /// Holds, takes and gives back the money of an order
 #[derive(Debug, clap::Parser)]
@@ -60,6 +60,10 @@ pub struct ProcessorConfig {
     /// The time within which such a call is made again at the latest, e.g. 5s
     #[arg(long, env = "CALL_BACKOFF_CAP", default_value = "5s", value_parser = some_time)]
     pub call_backoff_cap: Duration,
+
+    /// When the processor is left alone.
+    #[command(flatten)]
+    pub breaker: BreakerConfig,
 }
 
 /// What a call needs beside its timeout: to be claimed, to start, and to have its outcome recorded.
@@ -76,6 +80,7 @@ impl ProcessorConfig {
             lease: self.call_timeout + LEASE_MARGIN,
             backoff_base: self.call_backoff_base,
             backoff_cap: self.call_backoff_cap,
+            breaker: self.breaker.settings(PROCESSOR),
         }
     }
 }
@@ -111,6 +116,7 @@ mod tests {
                 call_concurrency: 1,
                 call_backoff_base: call_timeout,
                 call_backoff_cap: call_timeout,
+                breaker: BreakerConfig { failures: 1, pause: call_timeout, pause_cap: call_timeout },
             };
             assert!(config.jobs().lease > call_timeout, "{call_timeout:?}");
         }

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use events::OrderId;
-use messaging::{Call, Effects, HandlerError, Job, Worker};
+use messaging::{Call, Effects, HandlerError, Job, Sign, Worker};
 use opentelemetry::{KeyValue, global, metrics::Histogram};
 use serde::Deserialize;
 use sqlx::PgConnection;
@@ -15,6 +15,8 @@ use crate::reactions::{Heard, apply};
 
 /// The queue of the calls.
 pub(crate) const CALLS: &str = "payment.calls";
+/// Whom they go to, by its name in logs and metrics.
+pub(crate) const PROCESSOR: &str = "card-processor";
 
 /// The boundaries that the semantic conventions advise for HTTP durations, in seconds.
 const DURATION_BOUNDARIES: [f64; 14] =
@@ -44,12 +46,12 @@ impl Calls {
 impl Worker for Calls {
     type Outcome = Answer;
 
-    async fn call(&self, job: &Job) -> Call<Answer> {
+    async fn call(&self, job: &Job) -> (Call<Answer>, Sign) {
         let request = match Request::deserialize(&job.payload) {
             Ok(request) => request,
             Err(error) => {
                 tracing::error!(job_id = %job.id, %error, "the job is no call to the processor: it needs a person");
-                return Call::Again(error.to_string());
+                return (Call::Again(error.to_string()), Sign::Silent);
             }
         };
         let start = Instant::now();
@@ -57,7 +59,8 @@ impl Worker for Calls {
         let attributes =
             [KeyValue::new("action", request.action().as_str()), KeyValue::new("reply", name_of(&reply))];
         self.duration.record(start.elapsed().as_secs_f64(), &attributes);
-        settle(job, &request, reply)
+        let sign = sign_of(&reply);
+        (settle(job, &request, reply), sign)
     }
 
     async fn record(
@@ -79,7 +82,7 @@ impl Worker for Calls {
 fn settle(job: &Job, request: &Request, reply: Reply) -> Call<Answer> {
     match reply {
         Reply::Answer(answer) => Call::Done(answer),
-        Reply::Unknown(reason) => Call::Again(reason),
+        Reply::Unknown(reason) | Reply::Trouble(reason) => Call::Again(reason),
         Reply::Refused(reason) => {
             tracing::error!(
                 order_id = %job.key,
@@ -94,10 +97,39 @@ fn settle(job: &Job, request: &Request, reply: Reply) -> Call<Answer> {
     }
 }
 
+/// A refusal is an answer: the processor is well, if not of our mind.
+fn sign_of(reply: &Reply) -> Sign {
+    match reply {
+        Reply::Trouble(_) => Sign::Trouble,
+        Reply::Answer(_) | Reply::Unknown(_) | Reply::Refused(_) => Sign::Well,
+    }
+}
+
 fn name_of(reply: &Reply) -> &'static str {
     match reply {
         Reply::Answer(answer) => Input::Answered(answer.clone()).name(),
         Reply::Unknown(_) => "unknown",
+        Reply::Trouble(_) => "trouble",
         Reply::Refused(_) => "refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decline_or_a_refusal_is_an_answer_and_only_trouble_is_a_sign_of_trouble() {
+        let because = || "because".to_owned();
+        for reply in [
+            Reply::Answer(Answer::Declined { reason: because() }),
+            Reply::Answer(Answer::CaptureFailed { reason: because() }),
+            Reply::Answer(Answer::Captured),
+            Reply::Unknown(because()),
+            Reply::Refused(because()),
+        ] {
+            assert_eq!(sign_of(&reply), Sign::Well, "{reply:?}");
+        }
+        assert_eq!(sign_of(&Reply::Trouble(because())), Sign::Trouble);
     }
 }

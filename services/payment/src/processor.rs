@@ -8,14 +8,19 @@
 //! | 200, 201 | approved | captured | done |
 //! | 402 | declined | capture failed | refused |
 //! | 401, 403, 404, 409 with a `code` | refused | refused | refused |
-//! | 408, 409 without one, 425, 429, 5xx, none in time, garbled | unknown | unknown | unknown |
+//! | 409 without one, 425, 3xx | unknown | unknown | unknown |
+//! | 408, 429, 5xx, none in time, garbled | trouble | trouble | trouble |
 //! | another 4xx | declined | refused | refused |
 //!
 //! A 409 without a code is the same call under way; with one it says what stands in the way.
 //!
-//! Unknown is never declined: the money may be held. Refused is no answer that the payment can live with (money
+//! Unknown is never declined: the money may be held. Trouble is unknown, too, and says that the processor itself is
+//! not well: its breaker counts nothing else. Refused is no answer that the payment can live with (money
 //! would stay where it does not belong, or every card would be declined): the call is made again, and a person is
 //! told.
+//!
+//! Connecting has a timeout, and so has the whole call, to the last byte of its answer. All its repeats together have
+//! none: what became of the money must get known.
 
 use std::time::Duration;
 
@@ -90,6 +95,8 @@ pub enum Reply {
     Answer(Answer),
     /// It may have taken effect or not.
     Unknown(String),
+    /// The same, and the processor is in trouble.
+    Trouble(String),
     /// It did not take effect, and the processor does not want it to.
     Refused(String),
 }
@@ -176,13 +183,13 @@ impl Processor {
         let sent = with_trace(self.http_request(request), trace).send().await;
         let response = match sent {
             Ok(response) => response,
-            Err(error) => return Reply::Unknown(describe(&error)),
+            Err(error) => return Reply::Trouble(describe(&error)),
         };
         let status = response.status();
         tracing::Span::current().record("http.response.status_code", status.as_u16());
         match response.bytes().await {
             Ok(body) => read(request.action(), status, &body),
-            Err(error) => Reply::Unknown(describe(&error)),
+            Err(error) => Reply::Trouble(describe(&error)),
         }
     }
 
@@ -224,7 +231,7 @@ pub fn read(action: Action, status: StatusCode, body: &[u8]) -> Reply {
     match (action, status.as_u16()) {
         (Action::Authorize, 200 | 201) => match serde_json::from_slice::<Authorization>(body) {
             Ok(Authorization { id }) => Reply::Answer(Answer::Approved { authorization_id: id }),
-            Err(error) => Reply::Unknown(format!("{status}, but its body is no authorization: {error}")),
+            Err(error) => Reply::Trouble(format!("{status}, but its body is no authorization: {error}")),
         },
         (Action::Capture, 200) => Reply::Answer(Answer::Captured),
         (Action::Void, 200) => Reply::Answer(Answer::Voided),
@@ -233,8 +240,10 @@ pub fn read(action: Action, status: StatusCode, body: &[u8]) -> Reply {
         (Action::Authorize, 402) => Reply::Answer(Answer::Declined { reason }),
         (Action::Capture, 402) => Reply::Answer(Answer::CaptureFailed { reason }),
 
-        // Late, under way, or too many: the same call may well succeed.
-        (_, 408 | 425 | 429) => Reply::Unknown(reason),
+        // Late, too many, or broken: the same call may well succeed, and so may no other.
+        (_, 408 | 429 | 500..=599) => Reply::Trouble(reason),
+        // Too early, or under way.
+        (_, 425) => Reply::Unknown(reason),
         (_, 409) if !stated => Reply::Unknown(reason),
         // Not the customer's card: ours to put right.
         (_, 401 | 403 | 404 | 409) => Reply::Refused(reason),

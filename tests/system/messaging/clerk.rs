@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use events::OrderId;
 use harness::eventually;
+use messaging::breaker::BreakerSettings;
 use messaging::jobs::{JobRunner, JobSettings};
-use messaging::{Call, Effects, HandlerError, Job, NewJob, Origin, Worker};
+use messaging::{Call, Effects, HandlerError, Job, NewJob, Origin, Outbox, Sign, Worker};
 use runtime::clock;
 use runtime::tasks::Tasks;
 use sqlx::PgConnection;
@@ -26,6 +27,8 @@ const QUEUE: &str = "errands";
 pub(crate) enum Ending {
     Done,
     Again,
+    /// As the last, with the outside in trouble.
+    Trouble,
     Panic,
 }
 
@@ -68,6 +71,11 @@ impl Clerk {
         self.open.send_replace(Open::All);
     }
 
+    /// Ends every further call with [`Ending::Done`].
+    pub(crate) fn recover(&self) {
+        self.endings.lock().expect("no panic").clear();
+    }
+
     /// Lets only the calls of this job end.
     pub(crate) fn open_only(&self, job: Uuid) {
         self.open.send_replace(Open::Only(job));
@@ -85,10 +93,15 @@ impl Clerk {
     /// Waits until so many calls have ended.
     pub(crate) async fn has_ended(&self, calls: usize) {
         eventually(&format!("{calls} calls ended"), async || {
-            let ended = self.ended.load(Ordering::SeqCst);
+            let ended = self.ended();
             if ended >= calls { Ok(()) } else { Err(ended) }
         })
         .await;
+    }
+
+    /// How many calls have ended.
+    pub(crate) fn ended(&self) -> usize {
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// Fails to record, once for each SQLSTATE.
@@ -103,6 +116,16 @@ impl Clerk {
 
     /// Starts a replica of the worker.
     pub(crate) fn start(self: &Arc<Self>, seat: &Seat, lease: Duration) -> Replica {
+        self.start_behind(breaker("errands"), seat, lease)
+    }
+
+    /// The same, behind this breaker.
+    pub(crate) fn start_behind(
+        self: &Arc<Self>,
+        breaker: BreakerSettings,
+        seat: &Seat,
+        lease: Duration,
+    ) -> Replica {
         let node = seat.node();
         let runner = JobRunner {
             settings: JobSettings {
@@ -111,6 +134,7 @@ impl Clerk {
                 lease,
                 backoff_base: Duration::from_millis(20),
                 backoff_cap: Duration::from_millis(50),
+                breaker,
             },
             pool: node.pool.clone(),
             outbox: node.outbox.clone(),
@@ -126,7 +150,7 @@ impl Clerk {
 impl Worker for Clerk {
     type Outcome = ();
 
-    async fn call(&self, job: &Job) -> Call<()> {
+    async fn call(&self, job: &Job) -> (Call<()>, Sign) {
         self.calls.lock().expect("no panic").push((job.id, job.attempts));
         let ending = self.endings.lock().expect("no panic").pop_front();
         let admits = |open: &Open| match open {
@@ -137,8 +161,9 @@ impl Worker for Clerk {
         let _ = self.open.subscribe().wait_for(admits).await;
         self.ended.fetch_add(1, Ordering::SeqCst);
         match ending.unwrap_or(Ending::Done) {
-            Ending::Done => Call::Done(()),
-            Ending::Again => Call::Again("not now".to_owned()),
+            Ending::Done => (Call::Done(()), Sign::Well),
+            Ending::Again => (Call::Again("not now".to_owned()), Sign::Silent),
+            Ending::Trouble => (Call::Again("out of order".to_owned()), Sign::Trouble),
             Ending::Panic => panic!("told to"),
         }
     }
@@ -157,8 +182,25 @@ impl Worker for Clerk {
     }
 }
 
+/// A breaker that opens after three jobs and tries again soon.
+pub(crate) fn breaker(dependency: &'static str) -> BreakerSettings {
+    BreakerSettings {
+        dependency,
+        failures: 3,
+        pause: Duration::from_millis(100),
+        pause_cap: Duration::from_millis(200),
+        probes: 2,
+        successes: 2,
+    }
+}
+
 /// Commits a job for the clerk, and gives its id.
 pub(crate) async fn order_job(seat: &Seat) -> Uuid {
+    order_job_at(seat, &seat.node().outbox).await
+}
+
+/// The same by this outbox, which wakes the worker that listens to it.
+pub(crate) async fn order_job_at(seat: &Seat, outbox: &Outbox) -> Uuid {
     let id = clock::new_id();
     let job = NewJob {
         id,
@@ -169,6 +211,6 @@ pub(crate) async fn order_job(seat: &Seat) -> Uuid {
     };
     let tx = seat.pool.begin().await.expect("a transaction");
     let effects = Effects { announcements: Vec::new(), jobs: vec![job] };
-    seat.node().outbox.commit(tx, effects).await.expect("committed");
+    outbox.commit(tx, effects).await.expect("committed");
     id
 }

@@ -8,6 +8,7 @@ mod proxy;
 mod recorder;
 
 mod blocked;
+mod breaker;
 mod consumer;
 mod failures;
 mod idempotency;

@@ -3,8 +3,13 @@
 use harness::Shop;
 use serde_json::json;
 
-const IMPATIENT: [(&str, &str); 4] =
-    [("CALL_TIMEOUT", "300ms"), ("CALL_BACKOFF_BASE", "10ms"), ("CALL_BACKOFF_CAP", "100ms"), ("SEED", "17")];
+const IMPATIENT: [(&str, &str); 5] = [
+    ("CALL_TIMEOUT", "300ms"),
+    ("CALL_BACKOFF_BASE", "10ms"),
+    ("CALL_BACKOFF_CAP", "100ms"),
+    ("BREAKER_PAUSE_CAP", "50ms"),
+    ("SEED", "17"),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_without_an_answer_is_repeated_and_takes_effect_once() {

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use events::{Money, OrderId, PaymentMethod, TraceContext};
+use messaging::BreakerConfig;
 use reqwest::StatusCode;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
 use uuid::Uuid;
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
@@ -18,16 +22,20 @@ use crate::processor::{Processor, Reply, Request, read};
 const TIMEOUT: Duration = Duration::from_millis(200);
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-fn processor(url: &str) -> Processor {
-    let config = ProcessorConfig {
+fn config(url: &str) -> ProcessorConfig {
+    ProcessorConfig {
         url: url.parse().expect("a URL"),
         call_timeout: TIMEOUT,
         call_connect_timeout: TIMEOUT,
         call_concurrency: 1,
         call_backoff_base: TIMEOUT,
         call_backoff_cap: TIMEOUT,
-    };
-    Processor::new(&config).expect("a client")
+        breaker: BreakerConfig { failures: 1, pause: TIMEOUT, pause_cap: TIMEOUT },
+    }
+}
+
+fn processor(url: &str) -> Processor {
+    Processor::new(&config(url)).expect("a client")
 }
 
 fn payment() -> Payment {
@@ -80,12 +88,16 @@ fn each_answer_means_one_thing() {
 #[test]
 fn what_is_not_known_is_never_declined() {
     for action in [Action::Authorize, Action::Capture, Action::Void, Action::Refund] {
-        for status in [302, 408, 409, 425, 429, 500, 502, 503, 504] {
+        for status in [302, 409, 425] {
             let status = StatusCode::from_u16(status).expect("a status");
             assert!(matches!(read(action, status, b""), Reply::Unknown(_)), "{action} {status}");
         }
+        for status in [408, 429, 500, 502, 503, 504] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert!(matches!(read(action, status, b""), Reply::Trouble(_)), "{action} {status}");
+        }
     }
-    assert!(matches!(read(Action::Authorize, StatusCode::CREATED, b"{\"id\": "), Reply::Unknown(_)));
+    assert!(matches!(read(Action::Authorize, StatusCode::CREATED, b"{\"id\": "), Reply::Trouble(_)));
 }
 
 #[test]
@@ -168,23 +180,58 @@ async fn every_other_call_names_its_authorization_and_has_a_key_of_its_own() {
 }
 
 #[tokio::test]
-async fn no_answer_in_time_is_unknown() {
+async fn no_answer_in_time_is_trouble() {
     let server = MockServer::start().await;
     let late = ResponseTemplate::new(201).set_body_json(json!({ "id": "auth-1" })).set_delay(TIMEOUT * 50);
     Mock::given(method("POST")).respond_with(late).mount(&server).await;
 
     let reply = processor(&server.uri()).call(&request(Action::Authorize), &trace()).await;
-    assert_eq!(reply, Reply::Unknown("no answer in time".to_owned()));
+    assert_eq!(reply, Reply::Trouble("no answer in time".to_owned()));
 }
 
 #[tokio::test]
-async fn nobody_there_is_unknown() {
+async fn an_answer_that_stops_in_its_middle_is_cut_off_by_the_timeout_of_the_whole_call() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let half_an_answer = async {
+        let (mut stream, _) = listener.accept().await.expect("a call");
+        let _ = stream.read(&mut [0; 4096]).await.expect("its first part");
+        let head = b"HTTP/1.1 201 Created\r\ncontent-length: 100\r\n\r\n{\"id\":";
+        stream.write_all(head).await.expect("written");
+        stream
+    };
+    let (calls, no_trace) = (processor(&url), trace());
+    let ask = request(Action::Authorize);
+    let both = async { tokio::join!(calls.call(&ask, &no_trace), half_an_answer) };
+    let (reply, _stream) = timeout(TIMEOUT * 50, both).await.expect("cut off");
+    assert_eq!(reply, Reply::Trouble("no answer in time".to_owned()));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_taken_is_given_up_after_its_own_timeout() {
+    // A queue of one place, and taken: the system answers no further client.
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let listener = socket.listen(0).expect("it listens");
+    let address = listener.local_addr().expect("an address");
+    let _first = TcpStream::connect(address).await.expect("a place");
+
+    let mut config = config(&format!("http://{address}"));
+    config.call_timeout = TIMEOUT * 100;
+    let patient = Processor::new(&config).expect("a client");
+    let (ask, no_trace) = (request(Action::Void), trace());
+    let reply = timeout(TIMEOUT * 50, patient.call(&ask, &no_trace)).await.expect("given up");
+    assert_eq!(reply, Reply::Trouble("no answer in time".to_owned()));
+}
+
+#[tokio::test]
+async fn nobody_there_is_trouble() {
     // Bound and not listening: nobody else can take the port while the test runs.
-    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let url = format!("http://{}", socket.local_addr().expect("an address"));
 
     let reply = processor(&url).call(&request(Action::Void), &trace()).await;
-    let Reply::Unknown(reason) = reply else { panic!("{reply:?}") };
+    let Reply::Trouble(reason) = reply else { panic!("{reply:?}") };
     assert!(reason.contains("refused"), "{reason}");
 }
