@@ -37,7 +37,7 @@ pub enum BrokerError {
     Away(String),
     /// It does not know the user, the password or the vhost, or refuses a right.
     #[error(
-        "the broker refused: {0}; check the user, password and vhost of AMQP_URL, and that the broker loaded its definitions"
+        "the broker refused: {0}; check the user, password and vhost of its URL (a service's AMQP_URL), and that the broker loaded its definitions"
     )]
     Refused(String),
     /// It has an exchange or a queue of that name with other arguments.
@@ -189,7 +189,7 @@ pub(crate) fn parse_uri(url: &str) -> anyhow::Result<AMQPUri> {
     let parsed: Result<AMQPUri, String> = url.parse();
     let mut uri = parsed
         .map_err(anyhow::Error::msg)
-        .context("AMQP_URL is no AMQP URL: give one such as amqp://order:order@localhost:5672/shop")?;
+        .context("the AMQP URL is none: give one such as amqp://order:order@localhost:5672/shop")?;
     uri.query.heartbeat = Some(HEARTBEAT_SECONDS);
     Ok(uri)
 }

@@ -17,6 +17,8 @@ pub const TOPOLOGY_USER: &str = "topology";
 pub const ADMIN_USER: &str = "admin";
 /// The user of the auditor: it sees how much waits, and which messages are dead.
 pub const AUDITOR_USER: &str = "auditor";
+/// The user of people who work on dead letters: it reads them, puts them back, and can do nothing else.
+pub const OPERATOR_USER: &str = "operator";
 
 /// A service and what it hears from its queue; nothing for one that reads the log.
 pub type Hearer<'a> = (Service, &'a [EventType]);
@@ -25,12 +27,19 @@ pub type Hearer<'a> = (Service, &'a [EventType]);
 /// them others), permissions and exchanges.
 #[must_use]
 pub fn definitions(vhost: &str, hearers: &[Hearer<'_>]) -> Value {
-    let mut users =
-        vec![user(ADMIN_USER, &["administrator"]), user(TOPOLOGY_USER, &[]), user(AUDITOR_USER, &[])];
+    let queued: Vec<_> = hearers.iter().copied().filter(|(_, hears)| !hears.is_empty()).collect();
+    let dead_letters = of_each(&queued, "dead-letters");
+    let mut users = vec![
+        user(ADMIN_USER, &["administrator"]),
+        user(TOPOLOGY_USER, &[]),
+        user(AUDITOR_USER, &[]),
+        user(OPERATOR_USER, &[]),
+    ];
     let mut permissions = vec![
         permission(ADMIN_USER, vhost, ".*", ".*", ".*"),
         permission(TOPOLOGY_USER, vhost, ".*", ".*", ".*"),
-        permission(AUDITOR_USER, vhost, "^$", "^$", r"^.*\.dead-letters$"),
+        permission(AUDITOR_USER, vhost, "^$", "^$", &dead_letters),
+        permission(OPERATOR_USER, vhost, "^$", &of_each(&queued, "own"), &dead_letters),
     ];
     let mut topic_permissions = Vec::new();
     for (service, hears) in hearers {
@@ -50,7 +59,6 @@ pub fn definitions(vhost: &str, hearers: &[Hearer<'_>]) -> Value {
             "write": one_of(announces), "read": one_of(hears.iter().copied()),
         }));
     }
-    let queued: Vec<_> = hearers.iter().copied().filter(|(_, hears)| !hears.is_empty()).collect();
     let exchanges: Vec<_> = Topology::whole(&queued, &RetryDelays::default())
         .exchanges
         .into_iter()
@@ -84,6 +92,12 @@ fn permission(user: &str, vhost: &str, configure: &str, write: &str, read: &str)
     json!({ "user": user, "vhost": vhost, "configure": configure, "write": write, "read": read })
 }
 
+/// What each of the services has under that name.
+fn of_each(hearers: &[Hearer<'_>], name: &str) -> String {
+    let services: Vec<_> = hearers.iter().map(|(service, _)| service.as_str()).collect();
+    format!(r"^({})\.{name}$", services.join("|"))
+}
+
 fn one_of(events: impl Iterator<Item = EventType>) -> String {
     let names: Vec<_> = events.map(|event| event.name().replace('.', "\\.")).collect();
     format!("^({})$", names.join("|"))
@@ -115,5 +129,19 @@ mod tests {
         assert_eq!(analytics["configure"], "^$");
         assert_eq!(analytics["write"], "^$");
         assert_eq!(analytics["read"], r"^domain-events\.log$");
+    }
+
+    #[test]
+    fn an_operator_may_read_dead_letters_and_put_them_back() {
+        let hears = [EventType::OrderPlaced];
+        let hearers: [Hearer<'_>; 3] =
+            [(Service::Payment, &hears), (Service::Inventory, &hears), (Service::Analytics, &[])];
+        let made = definitions("shop", &hearers);
+        let permissions = made["permissions"].as_array().expect("permissions");
+        let operator =
+            permissions.iter().find(|rights| rights["user"] == OPERATOR_USER).expect("a permission");
+        assert_eq!(operator["configure"], "^$");
+        assert_eq!(operator["write"], r"^(payment|inventory)\.own$");
+        assert_eq!(operator["read"], r"^(payment|inventory)\.dead-letters$");
     }
 }

@@ -7,6 +7,7 @@
 //! | [`relay`] | publishes what the outbox holds, and deletes what the broker confirmed |
 //! | [`consumer`] | takes a batch of messages, and gives it to a [`Handler`] in one transaction with its [`inbox`] |
 //! | [`failure`] | says which failures to wait out, to repeat, or to put aside |
+//! | [`dead_letters`] | what is put aside, in the hands of a person: to look at, to try again, to remove |
 //! | [`jobs`] | work that talks to the outside, from a durable queue, outside any transaction |
 //! | [`breaker`] | leaves jobs alone while the outside is in trouble |
 //! | [`stream`] | reads the log of all events, its offset kept in the reader's transaction |
@@ -21,6 +22,7 @@ pub mod breaker;
 pub mod broker;
 pub mod config;
 pub mod consumer;
+pub mod dead_letters;
 pub mod definitions;
 pub mod failure;
 pub mod idempotency;

@@ -2,7 +2,9 @@
 //! transaction that applies the events.
 //!
 //! One reader at a time, by an advisory lock. What cannot be applied is kept in a table of dead letters in the
-//! same transaction, and the reader goes on behind it.
+//! same transaction, and the reader goes on behind it, and tries it again when somebody asks for it.
+
+mod replay;
 
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
@@ -16,7 +18,7 @@ use lapin::{
 };
 use runtime::health::{Health, HealthItem};
 use sqlx::{Connection, PgConnection, PgPool};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -90,7 +92,17 @@ impl<H: StreamHandler> StreamReader<H> {
             .await?;
         let mut batches = consumer.ready_chunks(batch.into());
         item.up();
-        while let Some(arrived) = batches.next().await {
+        let mut looks = interval(replay::LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let arrived = tokio::select! {
+                arrived = batches.next() => arrived,
+                _ = looks.tick() => {
+                    self.replay_requested().await;
+                    continue;
+                }
+            };
+            let Some(arrived) = arrived else { break };
             let arrived: Vec<_> = arrived.into_iter().collect::<Result<_, _>>()?;
             self.work_off(&channel, &arrived).await?;
         }
@@ -167,16 +179,21 @@ impl<H: StreamHandler> StreamReader<H> {
         let mut fresh = inbox::enter(&mut tx, &ids).await.map_err(Failure::not_of_a_message)?;
         let batch: Vec<Delivery> =
             sound.into_iter().filter(|delivery| fresh.remove(&delivery.envelope.id)).cloned().collect();
-        if !batch.is_empty() {
-            match AssertUnwindSafe(self.handler.handle(&mut tx, &batch)).catch_unwind().await {
-                Ok(handled) => handled?,
-                Err(panic) => return Err(Failure::from_panic(panic.as_ref())),
-            }
-        }
+        self.handle(&mut tx, &batch).await?;
         save_offset(&mut tx, last.offset + 1).await?;
         tx.commit().await?;
         METRICS.consumed(entries.len(), begun.elapsed());
         Ok(())
+    }
+
+    async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<(), Failure> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        match AssertUnwindSafe(self.handler.handle(conn, batch)).catch_unwind().await {
+            Ok(handled) => Ok(handled?),
+            Err(panic) => Err(Failure::from_panic(panic.as_ref())),
+        }
     }
 }
 

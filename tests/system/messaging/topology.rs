@@ -188,7 +188,7 @@ async fn declare(channel: &Channel, queue: &str) -> lapin::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_may_only_say_what_it_owns_and_read_what_is_its_own() {
     let world = World::with(Servers::shared(), &short_delays()).await;
-    let rights: [(&str, bool, &str, Attempt); 13] = [
+    let rights: [(&str, bool, &str, Attempt); 19] = [
         ("inventory", true, "say what it owns", |c| Box::pin(publish(c, "domain.events", "stock.reserved"))),
         ("inventory", false, "say what another owns", |c| {
             Box::pin(publish(c, "domain.events", "order.placed"))
@@ -210,6 +210,12 @@ async fn a_service_may_only_say_what_it_owns_and_read_what_is_its_own() {
         ("analytics", false, "read a queue", |c| Box::pin(read(c, "inventory.events"))),
         ("analytics", false, "say anything", |c| Box::pin(publish(c, "domain.events", "stock.reserved"))),
         ("analytics", false, "make a queue", |c| Box::pin(declare(c, "analytics.events"))),
+        ("operator", true, "read dead letters", |c| Box::pin(read(c, "inventory.dead-letters"))),
+        ("operator", true, "put a message back", |c| Box::pin(publish(c, "order.own", "order.events"))),
+        ("operator", false, "read a queue", |c| Box::pin(read(c, "inventory.events"))),
+        ("operator", false, "say anything", |c| Box::pin(publish(c, "domain.events", "stock.reserved"))),
+        ("operator", false, "write into a queue", |c| Box::pin(publish(c, "", "order.events"))),
+        ("operator", false, "make a queue", |c| Box::pin(declare(c, "order.more"))),
     ];
     for (user, allowed, what, attempt) in rights {
         check_right(&world, user, allowed, what, attempt).await;
