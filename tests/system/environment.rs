@@ -1,7 +1,7 @@
 //! Bad environments: what is wrong is said in one line that tells what to do, and what only needs time is waited for.
 
 mod collector;
-mod process;
+pub(crate) mod process;
 mod servers;
 mod traces;
 

@@ -2,6 +2,7 @@
 
 mod audit_command;
 mod client;
+mod dead_letters;
 mod down;
 mod load;
 mod place;
@@ -37,6 +38,8 @@ enum Command {
     Load(load::Args),
     /// Check whether everything that must be true of the whole system is
     Audit(audit_command::Args),
+    /// What no service could handle: look at it, try it again, remove it
+    DeadLetters(dead_letters::Args),
     /// What the broker must hold
     Topology(topology::Args),
     /// Write every generated file anew: state matrices, choreography, topology, broker definitions, samples
@@ -56,6 +59,7 @@ async fn main() -> ExitCode {
         Command::Timeline(args) => timeline::run(args).await,
         Command::Load(args) => load::run(args).await,
         Command::Audit(args) => audit_command::run(args).await,
+        Command::DeadLetters(args) => dead_letters::run(args).await,
         Command::Topology(args) => topology::run(args).await,
         Command::Generate { root } => generate(&root),
     };

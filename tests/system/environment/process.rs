@@ -12,23 +12,23 @@ use tokio::process::Command;
 pub(super) const SERVICES: [&str; 5] = ["order", "payment", "inventory", "notification", "analytics"];
 
 /// Variables of a process, which gets these and no others.
-pub(super) type Variables = BTreeMap<String, String>;
+pub(crate) type Variables = BTreeMap<String, String>;
 
 /// How a process ended by itself.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(crate) struct Ended {
     /// Its exit code; none after a signal.
-    pub(super) code: Option<i32>,
+    pub(crate) code: Option<i32>,
     /// What it printed on stdout.
-    pub(super) stdout: String,
+    pub(crate) stdout: String,
     /// What went wrong, by its own account: lines on stderr, and lines of the log that are errors.
-    pub(super) complaints: Vec<String>,
+    pub(crate) complaints: Vec<String>,
 }
 
 impl Ended {
     /// Asserts that it failed with one line that has all the parts in it.
     #[track_caller]
-    pub(super) fn failed_saying(&self, parts: &[&str]) {
+    pub(crate) fn failed_saying(&self, parts: &[&str]) {
         assert!(self.code.is_some_and(|code| code != 0), "exit code: {self:?}");
         let [line] = self.complaints.as_slice() else { panic!("not one line: {self:?}") };
         for part in parts {
@@ -51,7 +51,7 @@ pub(super) fn program(service: &str) -> PathBuf {
 }
 
 /// Runs a service's program until it ends by itself.
-pub(super) async fn run(service: &str, arguments: &[&str], variables: &Variables) -> Ended {
+pub(crate) async fn run(service: &str, arguments: &[&str], variables: &Variables) -> Ended {
     let mut command = Command::new(program(service));
     command.args(arguments).env_clear().envs(variables).kill_on_drop(true);
     let ended = tokio::time::timeout(DEADLINE, command.output()).await;

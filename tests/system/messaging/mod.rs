@@ -10,6 +10,7 @@ mod recorder;
 mod blocked;
 mod breaker;
 mod consumer;
+mod dead_letters;
 mod failures;
 mod idempotency;
 mod jobs;

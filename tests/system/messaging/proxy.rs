@@ -1,4 +1,4 @@
-//! A network between a service and its database that can fall silent.
+//! A network between a service and a server that can fall silent.
 
 use std::net::SocketAddr;
 
@@ -12,8 +12,15 @@ use tokio::task::JoinSet;
 pub(crate) struct Proxy {
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    silent: watch::Sender<bool>,
+    silent: Silent,
     _task: JoinSet<()>,
+}
+
+/// What is not handed on, by who says it.
+#[derive(Debug, Clone)]
+struct Silent {
+    near: watch::Sender<bool>,
+    far: watch::Sender<bool>,
 }
 
 impl Proxy {
@@ -21,7 +28,7 @@ impl Proxy {
     pub(crate) async fn to(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let silent = watch::Sender::new(false);
+        let silent = Silent { near: watch::Sender::new(false), far: watch::Sender::new(false) };
         let mut task = JoinSet::new();
         task.spawn(serve(listener, target, silent.clone()));
         Self { address, silent, _task: task }
@@ -29,23 +36,30 @@ impl Proxy {
 
     /// Hands on nothing more, and keeps every connection open.
     pub(crate) fn fall_silent(&self) {
-        self.silent.send_replace(true);
+        self.silent.near.send_replace(true);
+        self.silent.far.send_replace(true);
+    }
+
+    /// Hands on what the near side says, and no answer.
+    pub(crate) fn lose_answers(&self) {
+        self.silent.far.send_replace(true);
     }
 
     /// Cuts what was silent, and hands on again.
     pub(crate) fn heal(&self) {
-        self.silent.send_replace(false);
+        self.silent.near.send_replace(false);
+        self.silent.far.send_replace(false);
     }
 }
 
-async fn serve(listener: TcpListener, target: String, silent: watch::Sender<bool>) {
+async fn serve(listener: TcpListener, target: String, silent: Silent) {
     let mut pumps = JoinSet::new();
     loop {
         let (near, _) = listener.accept().await.expect("a connection");
         let far = TcpStream::connect(&target).await.expect("the target answers");
         let ((near_in, near_out), (far_in, far_out)) = (split(near), split(far));
-        pumps.spawn(pump(near_in, far_out, silent.subscribe()));
-        pumps.spawn(pump(far_in, near_out, silent.subscribe()));
+        pumps.spawn(pump(near_in, far_out, silent.near.subscribe()));
+        pumps.spawn(pump(far_in, near_out, silent.far.subscribe()));
     }
 }
 
