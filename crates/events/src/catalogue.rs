@@ -32,7 +32,7 @@ words! {
 macro_rules! catalogue {
     ($($variant:ident: $name:literal $version:literal $owner:ident $($record_only:ident)?;)+) => {
         /// What happened, with its data. Serializes as the data alone; the type stands in the envelope.
-        #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
         #[serde(untagged)]
         pub enum Event {
             $(#[doc = concat!("`", $name, "`")] $variant($variant),)+

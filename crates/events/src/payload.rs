@@ -12,7 +12,7 @@ macro_rules! payloads {
     ($($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $type:ty,)* })*) => {
         $(
             $(#[$doc])*
-            #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+            #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
             pub struct $name {
                 $($(#[$fdoc])* pub $field: $type,)*
             }

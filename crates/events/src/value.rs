@@ -148,7 +148,7 @@ impl From<Quantity> for i64 {
 }
 
 /// Who ordered, and where the mails go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Customer {
     /// The customer's id.
@@ -158,7 +158,7 @@ pub struct Customer {
 }
 
 /// One line of an order, at the price it was placed at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OrderLine {
     /// What.
     pub sku: Sku,
@@ -169,7 +169,7 @@ pub struct OrderLine {
 }
 
 /// One line of a reservation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StockLine {
     /// What.
     pub sku: Sku,
@@ -178,7 +178,7 @@ pub struct StockLine {
 }
 
 /// A line that could not be reserved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shortage {
     /// What.
     pub sku: Sku,

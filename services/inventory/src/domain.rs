@@ -21,7 +21,7 @@ pub const SUBSCRIBES: &[EventType] =
     &[EventType::OrderPlaced, EventType::OrderConfirmed, EventType::OrderCancelled];
 
 /// What inventory has for an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
     /// Nothing yet: the order was not heard of.
     Nothing,
@@ -74,7 +74,7 @@ impl FromStr for Status {
 }
 
 /// The stock of one order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reservation {
     /// The order.
     pub order_id: OrderId,

@@ -31,7 +31,7 @@ pub const SUBSCRIBES: &[EventType] = &[
 pub const MAX_LINES: usize = 50;
 
 /// An order, as its log tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Order {
     /// Its id.
     pub id: OrderId,

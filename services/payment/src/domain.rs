@@ -24,7 +24,7 @@ pub const SUBSCRIBES: &[EventType] =
     &[EventType::OrderPlaced, EventType::OrderConfirmed, EventType::OrderCancelled];
 
 /// What the order is to cost, and how it is paid.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Terms {
     /// The order's total.
     pub amount: Money,
@@ -33,7 +33,7 @@ pub struct Terms {
 }
 
 /// The payment of one order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Payment {
     /// The order, one payment each.
     pub order_id: OrderId,
@@ -54,7 +54,7 @@ pub struct Payment {
 }
 
 /// A definite answer of the processor. No answer is none: a call that timed out is made again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// It holds the money.
     Approved {

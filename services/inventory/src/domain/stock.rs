@@ -12,7 +12,7 @@ pub const MAX_ON_HAND: i64 = 1_000_000_000_000;
 pub const MAX_RESTOCK: i64 = 1_000_000;
 
 /// How much there is of one SKU: `0 <= reserved <= on_hand`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Level {
     /// Pieces on the shelf.
     pub on_hand: i64,

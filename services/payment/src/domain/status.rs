@@ -30,7 +30,7 @@ pub enum Status {
 }
 
 /// What the processor is asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
     /// Hold the money.
     Authorize,
