@@ -1,0 +1,61 @@
+//! The broker in memory: a queue for each service, fed by what the service subscribes to, and the log of everything.
+//!
+//! A queue promises nothing but that a message stays until it is acknowledged. Which message comes next, and how
+//! often, is decided by whoever [takes](Broker::take) it.
+
+use std::rc::Rc;
+
+use events::{Envelope, EventType, Service};
+
+/// The services that have a queue.
+pub(crate) const HEARERS: [Service; 4] =
+    [Service::Order, Service::Payment, Service::Inventory, Service::Notification];
+
+/// Messages that are published and not acknowledged.
+#[derive(Default)]
+pub(crate) struct Broker {
+    queues: [Vec<Rc<Envelope>>; HEARERS.len()],
+    log: Vec<Rc<Envelope>>,
+}
+
+impl Broker {
+    /// Routes a message to every queue that is bound to it, and to the log.
+    pub(crate) fn publish(&mut self, message: &Rc<Envelope>) {
+        let event_type = message.event.event_type();
+        for hearer in HEARERS.into_iter().filter(|hearer| subscribes(*hearer).contains(&event_type)) {
+            self.queues[hearer as usize].push(message.clone());
+        }
+        self.log.push(message.clone());
+    }
+
+    /// How many messages wait for a service.
+    pub(crate) fn waiting(&self, hearer: Service) -> usize {
+        self.queues[hearer as usize].len()
+    }
+
+    /// Takes a message out of a queue, 0 being the oldest.
+    pub(crate) fn take(&mut self, hearer: Service, index: usize) -> Rc<Envelope> {
+        self.queues[hearer as usize].remove(index)
+    }
+
+    /// Gives a message back that was not acknowledged: it comes again, after the others.
+    pub(crate) fn requeue(&mut self, hearer: Service, message: Rc<Envelope>) {
+        self.queues[hearer as usize].push(message);
+    }
+
+    /// All that was ever published, repeats included.
+    pub(crate) fn log(&self) -> &[Rc<Envelope>] {
+        &self.log
+    }
+}
+
+/// What a service hears.
+pub(crate) fn subscribes(hearer: Service) -> &'static [EventType] {
+    match hearer {
+        Service::Order => order::domain::SUBSCRIBES,
+        Service::Payment => payment::domain::SUBSCRIBES,
+        Service::Inventory => inventory::domain::SUBSCRIBES,
+        Service::Notification => notification::domain::SUBSCRIBES,
+        Service::Analytics => &[],
+    }
+}

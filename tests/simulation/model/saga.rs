@@ -1,0 +1,365 @@
+//! All that there is of one order: the row that each service has of it, what was sent, and what the processor did.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Deref;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta};
+use events::{
+    Customer, Event, EventType, Money, OrderId, OrderLine, OrderPlaced, PaymentMethod, Quantity, Service, Sku,
+};
+use inventory::domain::{Level, Reservation, Status as Held, Stock};
+use order::domain::{Order, apply, decide_cancel};
+use order::state::Status;
+use payment::domain::{Action, Answer, Input, Payment, Status as Paid};
+use uuid::Uuid;
+
+use super::HEARERS;
+use crate::broker::subscribes;
+use crate::system::{Publishing, System};
+use crate::world::End;
+
+/// More than happens to any order that comes to rest.
+const MOST_PROGRESS: i64 = 100;
+
+/// One order, everywhere. Both orders have the same id: they share nothing but the shelf, and so can trade places.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Saga {
+    pub(super) order: Order,
+    reservation: Reservation,
+    payment: Payment,
+    /// What was announced, and who heard it.
+    sent: BTreeMap<EventType, (Event, BTreeSet<Service>)>,
+    /// What the processor was asked to do, by the key that it remembers its answer by.
+    calls: BTreeMap<Action, Call>,
+}
+
+/// How far a call to the processor is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Call {
+    /// It is a job, and the processor has not taken it.
+    Open,
+    /// The processor has done it.
+    Answered(Answer),
+    /// The payment service has heard the answer.
+    Recorded(Answer),
+}
+
+/// What can happen to an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The customer cancels.
+    Cancel,
+    /// The deadline passes.
+    Expire,
+    /// A service hears a message that was sent, for the first time or again.
+    Hear(Service, EventType),
+    /// The processor takes a call, and remembers its answer by the key; the flag says whether it does what is asked.
+    Call(Action, bool),
+    /// The payment service records the processor's answer to a call, for the first time or again.
+    Record(Action),
+}
+
+impl Step {
+    /// The service whose transaction it is; a call is in none.
+    pub(super) fn service(self) -> Option<Service> {
+        match self {
+            Self::Cancel | Self::Expire => Some(Service::Order),
+            Self::Hear(hearer, _) => Some(hearer),
+            Self::Record(_) => Some(Service::Payment),
+            Self::Call(..) => None,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cancel => f.write_str("the customer cancels"),
+            Self::Expire => f.write_str("the deadline passes"),
+            Self::Hear(hearer, event_type) => write!(f, "{hearer} hears {event_type}"),
+            Self::Call(action, true) => write!(f, "the processor does what it is asked to: {action}"),
+            Self::Call(action, false) => write!(f, "the processor will not {action}"),
+            Self::Record(action) => write!(f, "payment records the answer to: {action}"),
+        }
+    }
+}
+
+/// What cannot be.
+pub(super) type Broken = &'static str;
+
+/// A saga that does not change any more, shared by all states that it is part of, with what is asked of it often.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    saga: Arc<Saga>,
+    digest: u64,
+    is_at_rest: bool,
+}
+
+pub(super) fn sku() -> Sku {
+    "MUG".parse().expect("a SKU")
+}
+
+impl Saga {
+    /// An order that was just placed, for one piece.
+    pub(super) fn placed() -> Self {
+        let order_id = OrderId(Uuid::from_u128(1));
+        let price = Money { amount_minor: 100, currency: "EUR".parse().expect("a currency") };
+        let quantity = Quantity::try_from(1).expect("a quantity");
+        let line = OrderLine { sku: sku(), quantity, unit_price: price.clone() };
+        let customer = Customer {
+            id: "ada".parse().expect("an id"),
+            email: "ada@example.com".parse().expect("an address"),
+        };
+        let placed = OrderPlaced {
+            order_id,
+            customer,
+            lines: vec![line],
+            total: price,
+            payment_method: PaymentMethod::CardVisa,
+        };
+        let now = DateTime::UNIX_EPOCH;
+        Self {
+            order: Order::placed(placed.clone(), now, now + TimeDelta::seconds(30)),
+            reservation: Reservation::blank(order_id),
+            payment: Payment::blank(order_id, Uuid::from_u128(2)),
+            sent: [(EventType::OrderPlaced, (placed.into(), BTreeSet::new()))].into(),
+            calls: BTreeMap::new(),
+        }
+    }
+
+    /// All that may happen now, whether it changes anything or not.
+    pub(super) fn steps(&self) -> Vec<Step> {
+        let mut steps = vec![Step::Cancel, Step::Expire];
+        steps.extend(self.letters().map(|(hearer, event_type)| Step::Hear(hearer, event_type)));
+        for (action, call) in &self.calls {
+            let may_fail = matches!(action, Action::Authorize | Action::Capture);
+            match call {
+                Call::Open if may_fail => {
+                    steps.extend([Step::Call(*action, true), Step::Call(*action, false)]);
+                }
+                Call::Open => steps.push(Step::Call(*action, true)),
+                Call::Answered(_) | Call::Recorded(_) => steps.push(Step::Record(*action)),
+            }
+        }
+        steps
+    }
+
+    /// What a step makes of it, and of the shelf. A crash after the commit loses what is not in an outbox.
+    pub(super) fn after(
+        &self,
+        system: &System,
+        shelf: Level,
+        (step, end): (Step, End),
+    ) -> Result<(Kept, Level), Broken> {
+        let mut saga = self.clone();
+        let mut stock = Stock([(sku(), shelf)].into());
+        let announced = match step {
+            Step::Cancel => saga.cancel(),
+            Step::Expire => saga.expire(system),
+            Step::Hear(hearer, event_type) => saga.hear(system, &mut stock, hearer, event_type)?,
+            Step::Call(action, succeeds) => saga.call(action, succeeds),
+            Step::Record(action) => saga.record(system, action)?,
+        };
+        if end == End::Commit || system.publishing == Publishing::Outbox {
+            announced.into_iter().try_for_each(|event| saga.send(event))?;
+        }
+        if saga != *self && saga.progress() <= self.progress() {
+            return Err("a change with no progress, which may go in circles");
+        }
+        if saga.progress() > MOST_PROGRESS {
+            return Err("a change too many: it goes on without end");
+        }
+        Ok((Kept::new(saga), stock.0[&sku()]))
+    }
+
+    /// Every message that was sent to a service, heard before or not.
+    fn letters(&self) -> impl Iterator<Item = (Service, EventType)> {
+        let to = |event_type: &EventType| {
+            let event_type = *event_type;
+            let hearers = HEARERS.into_iter().filter(move |hearer| subscribes(*hearer).contains(&event_type));
+            hearers.map(move |hearer| (hearer, event_type))
+        };
+        self.sent.keys().flat_map(to)
+    }
+
+    /// What the processor has done.
+    pub(super) fn answer(&self, action: Action) -> Option<&Answer> {
+        match self.calls.get(&action)? {
+            Call::Open => None,
+            Call::Answered(answer) | Call::Recorded(answer) => Some(answer),
+        }
+    }
+
+    fn cancel(&mut self) -> Vec<Event> {
+        let facts = decide_cancel(&self.order).unwrap_or_default();
+        self.record_facts(facts)
+    }
+
+    fn expire(&mut self, system: &System) -> Vec<Event> {
+        let facts = (system.timeout)(&self.order, self.order.deadline_at);
+        self.record_facts(facts)
+    }
+
+    /// A service hears a message, for the first time or again.
+    fn hear(
+        &mut self,
+        system: &System,
+        stock: &mut Stock,
+        hearer: Service,
+        event_type: EventType,
+    ) -> Result<Vec<Event>, Broken> {
+        let Some((event, heard_by)) = self.sent.get_mut(&event_type) else { return Ok(Vec::new()) };
+        heard_by.insert(hearer);
+        let event = event.clone();
+        match hearer {
+            Service::Order => {
+                let facts = (system.order)(&self.order, &event).map_err(|_| "impossible for the order")?;
+                Ok(self.record_facts(facts))
+            }
+            Service::Inventory => {
+                let reaction = (system.inventory)(&self.reservation, stock, &event);
+                let Some(reaction) = reaction.map_err(|_| "impossible for inventory")? else {
+                    return Ok(Vec::new());
+                };
+                self.reservation.apply(&reaction);
+                stock.apply(&reaction.movements);
+                Ok(vec![reaction.announces])
+            }
+            _ => Input::of(&event).map_or(Ok(Vec::new()), |input| self.pay(system, &input)),
+        }
+    }
+
+    /// The processor takes a call, and remembers its answer by the key.
+    fn call(&mut self, action: Action, succeeds: bool) -> Vec<Event> {
+        let reason = || "card_declined".to_owned();
+        let answer = match action {
+            Action::Authorize if succeeds => Answer::Approved { authorization_id: "a".to_owned() },
+            Action::Authorize => Answer::Declined { reason: reason() },
+            Action::Capture if succeeds => Answer::Captured,
+            Action::Capture => Answer::CaptureFailed { reason: reason() },
+            Action::Void => Answer::Voided,
+            Action::Refund => Answer::Refunded,
+        };
+        self.calls.insert(action, Call::Answered(answer));
+        Vec::new()
+    }
+
+    /// The payment service records an answer, for the first time or again.
+    fn record(&mut self, system: &System, action: Action) -> Result<Vec<Event>, Broken> {
+        let Some(answer) = self.answer(action).cloned() else { return Ok(Vec::new()) };
+        self.calls.insert(action, Call::Recorded(answer.clone()));
+        self.pay(system, &Input::Answered(answer))
+    }
+
+    fn pay(&mut self, system: &System, input: &Input) -> Result<Vec<Event>, Broken> {
+        let reaction = (system.payment)(&self.payment, input).map_err(|_| "impossible for the payment")?;
+        self.payment = reaction.payment;
+        if let Some(action) = reaction.call {
+            self.calls.entry(action).or_insert(Call::Open);
+        }
+        Ok(reaction.announce.into_iter().collect())
+    }
+
+    /// Changes the order, and gives back what it announces.
+    fn record_facts(&mut self, facts: Vec<Event>) -> Vec<Event> {
+        facts.iter().for_each(|fact| apply(&mut self.order, fact));
+        facts.into_iter().filter(|fact| fact.event_type().owner() == Service::Order).collect()
+    }
+
+    fn send(&mut self, event: Event) -> Result<(), Broken> {
+        match self.sent.insert(event.event_type(), (event, BTreeSet::new())) {
+            Some(_) => Err("an event said twice"),
+            None => Ok(()),
+        }
+    }
+
+    /// How much has happened: it never falls, so that every run has an end.
+    fn progress(&self) -> i64 {
+        let heard = self.sent.values().map(|(_, heard_by)| 1 + heard_by.len() as i64);
+        let calls = self.calls.values().map(|call| match call {
+            Call::Open => 1,
+            Call::Answered(_) => 2,
+            Call::Recorded(_) => 3,
+        });
+        let versions = self.order.version + self.reservation.version + self.payment.version;
+        versions + heard.chain(calls).sum::<i64>()
+    }
+
+    /// Whether each message was heard by everybody, and the answer to each call recorded: nothing more has to happen.
+    fn is_at_rest(&self) -> bool {
+        let heard = self.letters().all(|(hearer, event_type)| self.sent[&event_type].1.contains(&hearer));
+        heard && self.calls.values().all(|call| matches!(call, Call::Recorded(_)))
+    }
+
+    /// Completed with its stock and money, or cancelled and settled with neither.
+    pub(super) fn is_over(&self) -> bool {
+        let completed = (self.order.status, self.reservation.status, self.payment.status)
+            == (Status::Completed, Held::Committed, Paid::Captured);
+        let nothing_held = matches!(self.reservation.status, Held::Rejected | Held::Released);
+        let nothing_paid = matches!(self.payment.status, Paid::Declined | Paid::Voided | Paid::Refunded);
+        completed || (self.order.settled() && nothing_held && nothing_paid && self.money_is_back())
+    }
+
+    /// What the processor held it let go, and what it took it gave back.
+    fn money_is_back(&self) -> bool {
+        let approved = matches!(self.answer(Action::Authorize), Some(Answer::Approved { .. }));
+        let undone = if self.captured() { Action::Refund } else { Action::Void };
+        !approved || self.answer(undone).is_some()
+    }
+
+    pub(super) fn captured(&self) -> bool {
+        self.answer(Action::Capture) == Some(&Answer::Captured)
+    }
+
+    pub(super) fn was_confirmed(&self) -> bool {
+        self.sent.contains_key(&EventType::OrderConfirmed)
+    }
+
+    pub(super) fn stock_is(&self, status: Held) -> bool {
+        self.reservation.status == status
+    }
+}
+
+impl Kept {
+    pub(super) fn new(saga: Saga) -> Self {
+        let mut hasher = DefaultHasher::new();
+        saga.hash(&mut hasher);
+        let is_at_rest = saga.is_at_rest();
+        Self { saga: Arc::new(saga), digest: hasher.finish(), is_at_rest }
+    }
+
+    /// The hash of the saga.
+    pub(super) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Whether nothing more has to happen to it.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.is_at_rest
+    }
+}
+
+impl Deref for Kept {
+    type Target = Saga;
+
+    fn deref(&self) -> &Saga {
+        &self.saga
+    }
+}
+
+impl PartialEq for Kept {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.saga == other.saga
+    }
+}
+
+impl Eq for Kept {}
+
+impl Hash for Kept {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u64(self.digest);
+    }
+}

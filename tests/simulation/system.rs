@@ -1,0 +1,77 @@
+//! What is simulated: the shipped functions of the services, and the guards around them.
+//!
+//! A planted fault replaces one of them, by a wrapper or by leaving a guard out. The shipped code has no switches.
+
+use chrono::{DateTime, Utc};
+use events::{Event, NotificationKind};
+use inventory::domain::{Reservation, Stock};
+use notification::domain::Correspondence;
+use order::domain::Order;
+use payment::domain::{Action, Answer, Input, Payment};
+use payment::processor::Request;
+use uuid::Uuid;
+
+type OrderReact = fn(&Order, &Event) -> Result<Vec<Event>, order::domain::Impossible>;
+type InventoryReact = fn(
+    &Reservation,
+    &Stock,
+    &Event,
+) -> Result<Option<inventory::domain::Reaction>, inventory::domain::Impossible>;
+type NotificationHear =
+    fn(&mut Correspondence, &Event, Uuid) -> Result<Vec<NotificationKind>, notification::domain::Impossible>;
+type PaymentReact = fn(&Payment, &Input) -> Result<payment::domain::Reaction, payment::domain::Impossible>;
+
+/// The functions and guards that a run is made with.
+#[derive(Clone, Copy)]
+pub(crate) struct System {
+    /// What an order makes of an answer.
+    pub(crate) order: OrderReact,
+    /// What an order makes of the clock.
+    pub(crate) timeout: fn(&Order, DateTime<Utc>) -> Vec<Event>,
+    /// What a reservation makes of an event.
+    pub(crate) inventory: InventoryReact,
+    /// What a payment makes of an event or an answer.
+    pub(crate) payment: PaymentReact,
+    /// What the mails about an order make of an event.
+    pub(crate) notification: NotificationHear,
+    /// What a call that got no answer is taken for; nothing: it is made again.
+    pub(crate) silence: fn(Action) -> Option<Answer>,
+    /// The idempotency key of the n-th attempt at a call.
+    pub(crate) key: fn(&Request, u32) -> String,
+    /// Whether the inbox and the rows of the jobs keep repeats away from the state tables.
+    pub(crate) repeats_are_kept_away: bool,
+    /// Whether analytics has an inbox. It counts, so it cannot do without.
+    pub(crate) analytics_has_an_inbox: bool,
+    /// How events get from a transaction to the broker.
+    pub(crate) publishing: Publishing,
+}
+
+/// How events get from a transaction to the broker.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Publishing {
+    /// By the outbox, a table of the same transaction.
+    Outbox,
+    /// Straight away, before the commit: a rollback announces what never was.
+    BeforeCommit,
+    /// Straight away, after the commit: a crash between the two loses them.
+    AfterCommit,
+}
+
+impl System {
+    /// The shipped system.
+    pub(crate) const SHIPPED: Self = Self {
+        order: order::domain::react,
+        timeout: order::domain::decide_timeout,
+        inventory: inventory::domain::react,
+        payment: payment::domain::react,
+        notification: Correspondence::hear,
+        silence: |_| None,
+        key: |request, _| request.idempotency_key(),
+        repeats_are_kept_away: true,
+        analytics_has_an_inbox: true,
+        publishing: Publishing::Outbox,
+    };
+
+    /// The shipped system after its inboxes forgot everything: the state tables stand alone.
+    pub(crate) const FORGETFUL: Self = Self { repeats_are_kept_away: false, ..Self::SHIPPED };
+}

@@ -1,0 +1,311 @@
+//! One run: five services, a broker, a clock and the outside world, and one choice after the other.
+//!
+//! There is one thread and no waiting. What could happen next is a list of [moves](Move); chance picks one, and
+//! whether something goes wrong with it. After a while chance is taken away: what is left runs its plain course, until
+//! nothing is left to do, and then everything must add up.
+
+use std::collections::{HashSet, VecDeque};
+use std::rc::Rc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use events::{Envelope, Event, Service, TraceContext};
+use uuid::Uuid;
+
+use crate::broker::{Broker, HEARERS};
+use crate::choices::Choices;
+use crate::invariants::{self, Checked, Violation};
+use crate::outside::Outside;
+use crate::plan::{Act, number, plan};
+use crate::services::{Analytics, Effects, Tables};
+use crate::system::{Publishing, System};
+use crate::trace::Trace;
+use crate::work::Work;
+
+/// The most moves until chance is taken away.
+const MOST_MOVES: usize = 300;
+/// More than any run needs to come to rest.
+const MOST_CALM_MOVES: usize = 5_000;
+/// How often something goes wrong, in percent: one of these a run, so that some runs are quiet and some are wild.
+const MISHAPS: [usize; 4] = [0, 5, 20, 50];
+
+/// Everything there is.
+pub(crate) struct World {
+    pub(crate) system: System,
+    pub(crate) choices: Choices,
+    pub(crate) trace: Trace,
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) tables: Tables,
+    pub(crate) analytics: Analytics,
+    pub(crate) broker: Broker,
+    pub(crate) outside: Outside,
+    pub(crate) work: Work,
+    outboxes: [VecDeque<Rc<Envelope>>; HEARERS.len()],
+    inboxes: [HashSet<Uuid>; HEARERS.len()],
+    acts: Vec<Act>,
+    mishaps: usize,
+    ids: u128,
+}
+
+/// What can happen next; where there are several of a kind, chance picks one.
+#[derive(Debug, Clone, Copy)]
+enum Move {
+    /// A service records how a call to the outside ended.
+    Record,
+    /// A relay publishes the first event of its outbox.
+    Publish(Service),
+    /// A service hears an event.
+    Hear(Service),
+    /// Analytics reads the log on.
+    Read,
+    /// A worker takes a job and calls the outside.
+    Call,
+    /// The order service looks at its deadlines.
+    Expire,
+    /// A person does something.
+    Act,
+    /// Time passes.
+    Tick,
+}
+
+/// How a transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It commits.
+    Commit,
+    /// The service crashes before the commit: nothing has happened.
+    CrashBefore,
+    /// The service crashes right after the commit: whoever asked for it does not get to know.
+    CrashAfter,
+}
+
+/// Makes a run, and checks that everything adds up at its end. Gives back the world as it was left.
+pub(crate) fn run(system: System, choices: Choices, trace: Trace) -> (World, Checked<()>) {
+    let mut world = World::new(system, choices, trace);
+    let checked = world.live().and_then(|()| invariants::at_rest(&world));
+    (world, checked)
+}
+
+impl World {
+    fn new(system: System, mut choices: Choices, trace: Trace) -> Self {
+        let mishaps = choices.of(&MISHAPS);
+        let acts = plan(&mut choices);
+        Self {
+            system,
+            choices,
+            trace,
+            now: DateTime::UNIX_EPOCH,
+            tables: Tables::default(),
+            analytics: Analytics::default(),
+            broker: Broker::default(),
+            outside: Outside::default(),
+            work: Work::default(),
+            outboxes: Default::default(),
+            inboxes: Default::default(),
+            acts,
+            mishaps,
+            ids: 1_000,
+        }
+    }
+
+    fn live(&mut self) -> Checked<()> {
+        for _ in 0..self.choices.below(MOST_MOVES) {
+            if !self.step()? {
+                break;
+            }
+        }
+        self.choices.calm_down();
+        for _ in 0..MOST_CALM_MOVES {
+            if !self.step()? {
+                return Ok(());
+            }
+        }
+        Err(Violation::new("a run comes to rest", "there is always something left to do".to_owned()))
+    }
+
+    /// Something happens; false when there is nothing left but to wait.
+    fn step(&mut self) -> Checked<bool> {
+        let moves = self.moves();
+        if moves.is_empty() {
+            return Ok(false);
+        }
+        match self.choices.of(&moves) {
+            Move::Record => self.record()?,
+            Move::Publish(service) => self.publish(service),
+            Move::Hear(service) => self.hear(service)?,
+            Move::Read => self.read(),
+            Move::Call => self.call()?,
+            Move::Expire => self.expire()?,
+            Move::Act => self.act()?,
+            Move::Tick => self.tick(),
+        }
+        invariants::at_any_time(self)?;
+        Ok(true)
+    }
+
+    /// In an order that brings to an end what has begun before anything new begins.
+    fn moves(&self) -> Vec<Move> {
+        let publishing = HEARERS.into_iter().filter(|service| !self.outboxes[*service as usize].is_empty());
+        let hearing = HEARERS.into_iter().filter(|service| self.broker.waiting(*service) > 0);
+        let orders = &self.tables.orders;
+        let single = |possible: bool, one: Move| possible.then_some(one);
+        let mut moves = Vec::with_capacity(16);
+        moves.extend(single(self.work.any_ended(), Move::Record));
+        moves.extend(publishing.map(Move::Publish));
+        moves.extend(hearing.map(Move::Hear));
+        moves.extend(single(self.analytics.offset < self.broker.log().len(), Move::Read));
+        moves.extend(single(self.work.any_jobs(), Move::Call));
+        moves.extend(single(orders.any_expired(self.now), Move::Expire));
+        moves.extend(single(!self.acts.is_empty(), Move::Act));
+        if !self.choices.is_calm() && !moves.is_empty() {
+            moves.extend(single(orders.any_pending(), Move::Tick));
+        }
+        moves
+    }
+
+    /// What goes wrong now, if anything does.
+    pub(crate) fn mishap<T: Copy>(&mut self, plain: T, mishaps: &[T]) -> T {
+        if self.choices.chance(self.mishaps) { self.choices.of(mishaps) } else { plain }
+    }
+
+    /// An id that was never used before.
+    pub(crate) fn fresh_id(&mut self) -> Uuid {
+        self.ids += 1;
+        Uuid::from_u128(self.ids)
+    }
+
+    /// A transaction of a service: it changes the tables, and what follows is committed with them.
+    pub(crate) fn transact(
+        &mut self,
+        service: Service,
+        cause: Option<Uuid>,
+        end: End,
+        change: impl FnOnce(&mut Tables, Uuid) -> Checked<Effects>,
+    ) -> Checked<()> {
+        let before = (end == End::CrashBefore).then(|| self.tables.clone());
+        let fresh_id = self.fresh_id();
+        let effects = change(&mut self.tables, fresh_id)?;
+        let messages: Vec<_> =
+            effects.announcements.into_iter().map(|said| self.envelope(cause, said)).collect();
+        if self.system.publishing == Publishing::BeforeCommit {
+            messages.iter().for_each(|message| self.broker.publish(message));
+        }
+        if let Some(before) = before {
+            self.tables = before;
+            return Ok(());
+        }
+        self.work.add(effects.jobs);
+        messages
+            .iter()
+            .for_each(|message| self.trace.note(|| format!("    {service} says {}", name(message))));
+        match self.system.publishing {
+            Publishing::Outbox => self.outboxes[service as usize].extend(messages),
+            Publishing::AfterCommit if end == End::Commit => {
+                messages.iter().for_each(|message| self.broker.publish(message));
+            }
+            Publishing::BeforeCommit | Publishing::AfterCommit => {}
+        }
+        Ok(())
+    }
+
+    fn envelope(&mut self, causation_id: Option<Uuid>, (event, sequence): (Event, i64)) -> Rc<Envelope> {
+        let (id, time, trace) = (self.fresh_id(), self.now, TraceContext::default());
+        Rc::new(Envelope { id, time, causation_id, sequence, trace, event })
+    }
+
+    /// The relay publishes, and deletes; when it dies between the two, its successor publishes again.
+    fn publish(&mut self, service: Service) {
+        let crashes = self.mishap(false, &[true]);
+        let outbox = &mut self.outboxes[service as usize];
+        let Some(message) = outbox.pop_front() else { return };
+        if crashes {
+            outbox.push_front(message.clone());
+        }
+        self.broker.publish(&message);
+        self.trace.note(|| {
+            let then = if crashes { ", and crashes before it deletes it" } else { "" };
+            format!("{service}'s relay publishes {}{then}", name(&message))
+        });
+    }
+
+    /// A service hears any of the messages that wait. What is not acknowledged comes again.
+    fn hear(&mut self, hearer: Service) -> Checked<()> {
+        let index = self.choices.below(self.broker.waiting(hearer));
+        let message = self.broker.take(hearer, index);
+        let end = self.mishap(End::Commit, &[End::CrashAfter, End::CrashBefore]);
+        let fresh = self.inboxes[hearer as usize].insert(message.id);
+        self.trace.note(|| format!("{hearer} hears {}{}", name(&message), told(end)));
+        if fresh || !self.system.repeats_are_kept_away {
+            let system = self.system;
+            let change = |tables: &mut Tables, fresh_id| tables.hear(&system, hearer, &message, fresh_id);
+            self.transact(hearer, Some(message.id), end, change)?;
+        } else {
+            self.trace.note(|| "    its inbox knows it".to_owned());
+        }
+        if end == End::CrashBefore && fresh {
+            self.inboxes[hearer as usize].remove(&message.id);
+        }
+        if end != End::Commit {
+            self.broker.requeue(hearer, message);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) {
+        let batch = 1 + self.choices.below(3);
+        self.analytics.read(self.broker.log(), batch, self.system.analytics_has_an_inbox);
+        self.trace.note(|| format!("analytics reads up to {batch} messages of the log"));
+    }
+
+    fn expire(&mut self) -> Checked<()> {
+        let (system, now) = (self.system, self.now);
+        let end = self.mishap(End::Commit, &[End::CrashAfter, End::CrashBefore]);
+        self.trace.note(|| format!("the order service looks at its deadlines{}", told(end)));
+        self.transact(Service::Order, None, end, |tables, _| Ok(tables.orders.expire(&system, now)))
+    }
+
+    fn act(&mut self) -> Checked<()> {
+        let act = self.acts.remove(self.choices.below(self.acts.len()));
+        let end = self.mishap(End::Commit, &[End::CrashAfter, End::CrashBefore]);
+        self.trace.note(|| format!("{act}{}", told(end)));
+        let (now, mut refused) = (self.now, false);
+        self.transact(act.service(), None, end, |tables, _| {
+            let effects = tables.carry_out(&act, now);
+            refused = effects.is_none();
+            Ok(effects.unwrap_or_default())
+        })?;
+        if refused {
+            self.trace.note(|| "    refused".to_owned());
+        }
+        // Who gets no answer asks again. After the commit the idempotency key then gives the first answer, and nothing
+        // more comes of it.
+        let again = if refused { self.tables.orders.may_come_true(&act) } else { end == End::CrashBefore };
+        self.acts.extend(again.then_some(act));
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        let seconds = self.choices.of(&[1, 10, 30]);
+        self.pass(seconds);
+        self.trace.note(|| format!("{seconds} s pass"));
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, seconds: i64) {
+        self.now += TimeDelta::seconds(seconds);
+    }
+}
+
+/// A message, for people.
+fn name(message: &Envelope) -> String {
+    let of = message.event.order_id().map_or_else(String::new, |id| format!(" of order {}", number(id)));
+    format!("{}{of} (message {})", message.event.event_type(), message.id.as_u128())
+}
+
+/// How it ended, for people.
+pub(crate) fn told(end: End) -> &'static str {
+    match end {
+        End::Commit => "",
+        End::CrashBefore => ", and crashes before the commit",
+        End::CrashAfter => ", and crashes after the commit",
+    }
+}
