@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use problem::Problem;
 use secrecy::ExposeSecret;
 use sqlx::{
-    Connection, PgConnection, PgPool,
+    Connection, PgConnection, PgPool, Postgres, Transaction,
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -69,6 +69,21 @@ pub fn pool(config: &DatabaseConfig, service: &str) -> anyhow::Result<PgPool> {
             })
         })
         .connect_lazy_with(options))
+}
+
+/// Begins a transaction; the way to do so, in place of the pool's own.
+///
+/// Where a request is dropped while the pool's own `begin` waits for its answer, the session is left in a transaction
+/// that nobody knows of, and the next user of the connection works in it (sqlx 0.9.0, its issue 4393). Here the answer
+/// is always waited for, and a transaction that nobody wants any more is rolled back.
+///
+/// # Errors
+/// The database's, or that of the pool when there is no connection in time.
+pub async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+    let pool = pool.clone();
+    #[expect(clippy::disallowed_methods, reason = "it ends by itself, as soon as the database answers")]
+    let begun = tokio::spawn(async move { pool.begin().await });
+    begun.await.unwrap_or_else(|error| Err(sqlx::Error::Io(std::io::Error::other(error))))
 }
 
 /// Waits, with jitter, while the server cannot be reached, is starting, or is full. Marks `item` up at last.

@@ -1,5 +1,6 @@
 //! The HTTP server around a service's routes: what every answer of the system has in common.
 
+mod admission;
 mod observe;
 
 use std::{any::Any, time::Duration};
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub use self::admission::admit;
 use crate::{config::HttpConfig, health::Health};
 
 /// The largest body that a request may have.

@@ -53,7 +53,7 @@ pub async fn list(conn: &mut PgConnection, sku: &Sku, offer: Offer) -> sqlx::Res
 /// # Errors
 /// The database's.
 pub async fn list_demo_once(pool: &PgPool, outbox: &Outbox) -> anyhow::Result<()> {
-    let mut tx = pool.begin().await?;
+    let mut tx = runtime::database::begin(pool).await?;
     if !store::mark_demo_catalogue(&mut tx).await? {
         return Ok(());
     }

@@ -69,7 +69,7 @@ async fn put_product(
 ) -> Result<Response, Refusal> {
     let price = Money { amount_minor: body.price.amount_minor, currency: body.price.currency };
     let offer = Offer::new(body.name, price)?;
-    let mut tx = app.pool.begin().await?;
+    let mut tx = database::begin(&app.pool).await?;
     let listed = catalogue::list(&mut tx, &sku, offer).await?;
     let product = product_view(&mut *tx, &sku).await?;
     app.outbox.commit(tx, listed.effects()).await?;
@@ -88,7 +88,7 @@ async fn restock(
     IdempotencyKey(key): IdempotencyKey,
     body: RawJson<Restock>,
 ) -> Result<Response, Refusal> {
-    let mut tx = app.pool.begin().await?;
+    let mut tx = database::begin(&app.pool).await?;
     if let Some(key) = &key {
         match idempotency::begin(
             &mut tx,

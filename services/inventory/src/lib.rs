@@ -32,7 +32,11 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let node = Node::new(Service::Inventory, SUBSCRIBES, &config.database, &config.broker, shutdown.clone())?;
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let (router, health) = (http::router(node.pool.clone(), node.outbox.clone()), node.health.clone());
+    let router = runtime::http::admit(
+        http::router(node.pool.clone(), node.outbox.clone()),
+        config.database.max_connections,
+    );
+    let health = node.health.clone();
     tasks.spawn("http", async move {
         runtime::http::serve(listener, router, health, &config.http, shutdown).await
     });

@@ -37,7 +37,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let mails = jobs::runner(&config.smtp, &node);
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let (router, health, stop) = (http::router(node.pool.clone()), node.health.clone(), shutdown.clone());
+    let router = runtime::http::admit(http::router(node.pool.clone()), config.database.max_connections);
+    let (health, stop) = (node.health.clone(), shutdown.clone());
     tasks.spawn(
         "http",
         async move { runtime::http::serve(listener, router, health, &config.http, stop).await },

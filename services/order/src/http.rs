@@ -82,7 +82,7 @@ async fn place(
     if key.is_none() {
         app.door.let_in()?;
     }
-    let mut tx = app.pool.begin().await?;
+    let mut tx = database::begin(&app.pool).await?;
     if let Some(key) = &key {
         match idempotency::begin(&mut tx, key, &idempotency::fingerprint("POST", ORDERS, &request.bytes))
             .await?
@@ -124,7 +124,7 @@ async fn record_order(
 }
 
 async fn cancel(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Response, Refused> {
-    let mut tx = app.pool.begin().await?;
+    let mut tx = database::begin(&app.pool).await?;
     let mut locked = store::load_for_update(&mut tx, &[OrderId(id)]).await?;
     let mut order = locked.remove(&OrderId(id)).ok_or_else(|| unknown(id))?;
     let facts = decide_cancel(&order)?;

@@ -67,7 +67,7 @@ async fn expire_all(pool: &PgPool, outbox: &Outbox) -> sqlx::Result<Option<DateT
 
 /// Cancels a batch of the orders whose deadline is before `now`, and says how many those were.
 async fn expire(pool: &PgPool, outbox: &Outbox, now: DateTime<Utc>) -> sqlx::Result<usize> {
-    let mut tx = pool.begin().await?;
+    let mut tx = runtime::database::begin(pool).await?;
     let mut orders = store::claim_expired(&mut tx, now, BATCH).await?;
     if orders.is_empty() {
         return Ok(0);

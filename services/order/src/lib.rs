@@ -42,7 +42,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
 
     let app =
         App { pool: pool.clone(), outbox: outbox.clone(), door: door.clone(), deadline: config.deadline };
-    let (router, health, stop) = (http::router(app), node.health.clone(), shutdown.clone());
+    let router = runtime::http::admit(http::router(app), config.database.max_connections);
+    let (health, stop) = (node.health.clone(), shutdown.clone());
     tasks.spawn(
         "http",
         async move { runtime::http::serve(listener, router, health, &config.http, stop).await },
