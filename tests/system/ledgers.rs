@@ -60,7 +60,8 @@ async fn an_event_that_a_service_does_not_own_is_not_announced() {
             ..Effects::default()
         };
         let outbox = Outbox::new(Service::Payment);
-        let announced = outbox.commit(pool.begin().await.expect("begins"), effects()).await;
+        let announced =
+            outbox.commit(runtime::database::begin(&pool).await.expect("begins"), effects()).await;
         assert_eq!(
             announced.is_ok(),
             owner == Service::Payment,

@@ -14,3 +14,4 @@ mod races;
 mod readme;
 mod saga;
 mod tidy;
+mod transactions;

@@ -38,6 +38,20 @@ fn every_crate_keeps_the_rules() {
     assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
 }
 
+/// Crash points and the like are behind a feature that nothing turns on but a chaos run and the tests.
+#[test]
+fn no_release_can_be_told_to_fail() {
+    for package in packages() {
+        let default = package["features"]["default"].as_array().cloned().unwrap_or_default();
+        assert!(default.is_empty(), "{}: {default:?} would be in every release", package["name"]);
+    }
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    for build in ["Dockerfile", "scripts/up"] {
+        let text = std::fs::read_to_string(format!("{root}/{build}")).expect(build);
+        assert!(text.contains("cargo build") && !text.contains("feature"), "{build} builds with features");
+    }
+}
+
 #[test]
 fn every_event_has_a_hearer_or_is_for_the_record() {
     let unheard = shop::choreography::unheard();

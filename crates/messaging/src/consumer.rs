@@ -23,6 +23,7 @@ use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
 use crate::broker::{Broker, BrokerError, Session, supervise};
+use crate::crash::{self, CrashPoint};
 use crate::failure::{Failure, HandlerError};
 use crate::metrics::METRICS;
 use crate::outbox::{Effects, Origin, Outbox};
@@ -137,8 +138,10 @@ impl<H: Handler> Consumer<H> {
                 None => return Ok(false),
             }
         }
+        crash::here(CrashPoint::BeforeAck);
         // Everything up to the last: batches are worked off one after the other.
         channel.basic_ack(last.delivery_tag, BasicAckOptions { multiple: true }).await?;
+        crash::here(CrashPoint::AfterAck);
         Ok(true)
     }
 
@@ -246,7 +249,8 @@ impl<H: Handler> Consumer<H> {
         }
         let ids: Vec<Uuid> = batch.iter().map(|delivery| delivery.envelope.id).collect();
         let begun = Instant::now();
-        let mut tx = self.pool.begin().await.map_err(Failure::not_of_a_message)?;
+        let mut tx = runtime::database::begin(&self.pool).await.map_err(Failure::not_of_a_message)?;
+        crash::here(CrashPoint::AfterBegin);
         let mut fresh = inbox::enter(&mut tx, &ids).await.map_err(Failure::not_of_a_message)?;
         let batch = only_fresh(batch, &mut fresh);
         if batch.is_empty() {

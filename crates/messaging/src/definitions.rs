@@ -59,23 +59,25 @@ pub fn definitions(vhost: &str, hearers: &[Hearer<'_>]) -> Value {
             "write": one_of(announces), "read": one_of(hears.iter().copied()),
         }));
     }
-    let exchanges: Vec<_> = Topology::whole(&queued, &RetryDelays::default())
-        .exchanges
-        .into_iter()
+    json!({
+        "vhosts": [{ "name": vhost }],
+        "users": users,
+        "permissions": permissions,
+        "topic_permissions": topic_permissions,
+        "exchanges": exchanges(vhost, &queued),
+    })
+}
+
+fn exchanges(vhost: &str, queued: &[Hearer<'_>]) -> Vec<Value> {
+    let exchanges = Topology::whole(queued, &RetryDelays::default()).exchanges.into_iter();
+    exchanges
         .map(|exchange| {
             json!({
                 "name": exchange.name, "vhost": vhost, "type": exchange.kind,
                 "durable": true, "auto_delete": false, "internal": false, "arguments": {},
             })
         })
-        .collect();
-    json!({
-        "vhosts": [{ "name": vhost }],
-        "users": users,
-        "permissions": permissions,
-        "topic_permissions": topic_permissions,
-        "exchanges": exchanges,
-    })
+        .collect()
 }
 
 fn user(name: &str, tags: &[&str]) -> Value {

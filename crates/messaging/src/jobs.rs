@@ -25,6 +25,7 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::breaker::{BreakerSettings, Period, Sign};
+use crate::crash::{self, CrashPoint};
 use crate::failure::{Failure, HandlerError};
 use crate::outbox::{Effects, Origin, Outbox};
 use crate::trace;
@@ -204,7 +205,9 @@ impl<W: Worker> JobRunner<W> {
         );
         job.trace = trace::continue_in(&span, &job.trace);
         let call = async move {
+            crash::here(CrashPoint::BeforeCall);
             let called = AssertUnwindSafe(worker.call(&job)).catch_unwind().await;
+            crash::here(CrashPoint::AfterCall);
             let (call, sign) = called.unwrap_or_else(|panic| {
                 (Call::Again(Failure::from_panic(panic.as_ref()).to_string()), Sign::Silent)
             });
@@ -269,7 +272,7 @@ impl<W: Worker> JobRunner<W> {
 
     async fn record(&self, done: &mut Vec<(Job, W::Outcome)>) -> Result<(), Failure> {
         let ids: Vec<Uuid> = done.iter().map(|(job, _)| job.id).collect();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = runtime::database::begin(&self.pool).await?;
         let mut open: HashSet<Uuid> = take(&mut tx, &ids).await?.into_iter().collect();
         // Each once: a worker whose lease ran out may have claimed its own job again.
         done.retain(|(job, _)| open.remove(&job.id));

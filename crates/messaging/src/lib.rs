@@ -22,8 +22,11 @@ pub mod breaker;
 pub mod broker;
 pub mod config;
 pub mod consumer;
+pub mod crash;
 pub mod dead_letters;
 pub mod definitions;
+#[cfg(feature = "chaos")]
+pub mod detour;
 pub mod failure;
 pub mod idempotency;
 pub mod inbox;

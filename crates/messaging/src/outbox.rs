@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tracing::Span;
 use uuid::Uuid;
 
+use crate::crash::{self, CrashPoint};
 use crate::jobs::{self, NewJob};
 use crate::trace;
 
@@ -88,7 +89,9 @@ impl Outbox {
     pub async fn commit(&self, mut tx: Transaction<'_, Postgres>, effects: Effects) -> sqlx::Result<()> {
         write(&mut tx, self.service, &effects.announcements).await?;
         jobs::insert(&mut tx, &effects.jobs).await?;
+        crash::here(CrashPoint::BeforeCommit);
         tx.commit().await?;
+        crash::here(CrashPoint::AfterCommit);
         if !effects.announcements.is_empty() {
             self.announced.notify_one();
         }

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerError, Session, supervise};
+use crate::crash::{self, CrashPoint};
 
 /// A message to publish. It is persistent, `mandatory`, and known by its id.
 #[derive(Debug)]
@@ -123,6 +124,7 @@ pub(crate) async fn publish_all(channel: &Channel, messages: &[Message<'_>]) -> 
             Err(_) => break,
         }
     }
+    crash::here(CrashPoint::AfterPublish);
     let (mut acked, mut returned) = (HashSet::new(), HashSet::new());
     for (message, confirmation) in messages.iter().zip(join_all(confirms).await) {
         let Ok(confirmation) = confirmation else { continue };

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::broker::BrokerError;
+use crate::crash::{self, CrashPoint};
 use crate::failure::with_sources;
 use crate::metrics::METRICS;
 use crate::outbox::Outbox;
@@ -130,6 +131,7 @@ impl Relay {
                 .filter(|row| confirmed.contains(&row.event_id.to_string()))
                 .map(|row| row.id)
                 .collect();
+            crash::here(CrashPoint::AfterConfirm);
             answer(delete(conn, &done)).await?;
             METRICS.sent(done.len());
             *progressed |= !done.is_empty();

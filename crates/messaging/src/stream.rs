@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::broker::{Broker, BrokerError, Session, supervise};
 use crate::consumer::Delivery;
+use crate::crash::{self, CrashPoint};
 use crate::failure::{Failure, HandlerError, with_sources};
 use crate::metrics::METRICS;
 use crate::{inbox, topology};
@@ -167,7 +168,8 @@ impl<H: StreamHandler> StreamReader<H> {
     async fn apply(&self, entries: &[Entry<'_>]) -> Result<(), Failure> {
         let Some(last) = entries.last() else { return Ok(()) };
         let begun = Instant::now();
-        let mut tx = self.pool.begin().await.map_err(Failure::not_of_a_message)?;
+        let mut tx = runtime::database::begin(&self.pool).await.map_err(Failure::not_of_a_message)?;
+        crash::here(CrashPoint::AfterBegin);
         let from = lock_offset(&mut tx).await.map_err(Failure::not_of_a_message)?;
         let entries: Vec<_> = entries.iter().filter(|entry| entry.offset >= from).collect();
         if entries.is_empty() {
@@ -181,7 +183,9 @@ impl<H: StreamHandler> StreamReader<H> {
             sound.into_iter().filter(|delivery| fresh.remove(&delivery.envelope.id)).cloned().collect();
         self.handle(&mut tx, &batch).await?;
         save_offset(&mut tx, last.offset + 1).await?;
+        crash::here(CrashPoint::BeforeCommit);
         tx.commit().await?;
+        crash::here(CrashPoint::AfterCommit);
         METRICS.consumed(entries.len(), begun.elapsed());
         Ok(())
     }

@@ -2,5 +2,7 @@
 //! made from it, and what must be true of it all.
 
 pub mod audit;
+#[cfg(feature = "chaos")]
+pub mod chaos;
 pub mod choreography;
 pub mod generate;

@@ -11,6 +11,7 @@ mod timeline;
 mod topology;
 mod up;
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -40,6 +41,9 @@ enum Command {
     Audit(audit_command::Args),
     /// What no service could handle: look at it, try it again, remove it
     DeadLetters(dead_letters::Args),
+    /// Run the system under load while everything that can fail does, and check it afterwards
+    #[cfg(feature = "chaos")]
+    Chaos(shop::chaos::Args),
     /// What the broker must hold
     Topology(topology::Args),
     /// Write every generated file anew: state matrices, choreography, topology, broker definitions, samples
@@ -52,6 +56,10 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    #[cfg(feature = "chaos")]
+    if let Some(ended) = shop::chaos::service::run().await {
+        return ended;
+    }
     let result = match Cli::parse().command {
         Command::Up(args) => up::run(args).await,
         Command::Down(args) => down::run(args).await,
@@ -60,6 +68,8 @@ async fn main() -> ExitCode {
         Command::Load(args) => load::run(args).await,
         Command::Audit(args) => audit_command::run(args).await,
         Command::DeadLetters(args) => dead_letters::run(args).await,
+        #[cfg(feature = "chaos")]
+        Command::Chaos(args) => shop::chaos::run(args, say).await,
         Command::Topology(args) => topology::run(args).await,
         Command::Generate { root } => generate(&root),
     };
@@ -78,9 +88,9 @@ fn generate(root: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "a command talks to the person who gave it")]
+/// Talks to the person who gave the command; one who has stopped listening, such as `head`, is not told.
 fn say(line: &str) {
-    println!("{line}");
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 #[expect(clippy::print_stderr, reason = "a command talks to the person who gave it")]

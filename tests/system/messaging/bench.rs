@@ -121,7 +121,7 @@ impl Seat {
 
     /// Announces an event in a transaction of its own.
     pub(crate) async fn announce(&self, outbox: &Outbox, announcement: Announcement) {
-        let tx = self.pool.begin().await.expect("a transaction");
+        let tx = runtime::database::begin(&self.pool).await.expect("a transaction");
         outbox.commit(tx, Effects::announce(vec![announcement])).await.expect("committed");
     }
 
@@ -136,7 +136,7 @@ impl Seat {
 
     /// Keeps everybody else from writing to the table until it is rolled back.
     pub(crate) async fn lock(&self, table: &str) -> Transaction<'static, Postgres> {
-        let mut tx = self.pool.begin().await.expect("a transaction");
+        let mut tx = runtime::database::begin(&self.pool).await.expect("a transaction");
         let lock = AssertSqlSafe(format!("lock table {table} in exclusive mode"));
         sqlx::query(lock).execute(&mut *tx).await.expect("a lock");
         tx

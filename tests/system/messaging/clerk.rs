@@ -209,7 +209,7 @@ pub(crate) async fn order_job_at(seat: &Seat, outbox: &Outbox) -> Uuid {
         payload: serde_json::json!({}),
         origin: Origin::default(),
     };
-    let tx = seat.pool.begin().await.expect("a transaction");
+    let tx = runtime::database::begin(&seat.pool).await.expect("a transaction");
     let effects = Effects { announcements: Vec::new(), jobs: vec![job] };
     outbox.commit(tx, effects).await.expect("committed");
     id

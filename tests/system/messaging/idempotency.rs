@@ -30,7 +30,7 @@ fn answer() -> StoredResponse {
 
 /// Answers a fresh request under the key.
 async fn answered(pool: &PgPool, key: &str) {
-    let mut tx = pool.begin().await.expect("a transaction");
+    let mut tx = runtime::database::begin(pool).await.expect("a transaction");
     assert!(matches!(begin(&mut tx, key, REQUEST).await.expect("begun"), Begin::Fresh));
     complete(&mut tx, key, &answer()).await.expect("kept");
     tx.commit().await.expect("committed");
@@ -40,7 +40,7 @@ async fn answered(pool: &PgPool, key: &str) {
 async fn the_same_request_gets_the_first_answer_and_another_is_refused() {
     let (_world, pool) = database().await;
     answered(&pool, "key").await;
-    let mut tx = pool.begin().await.expect("a transaction");
+    let mut tx = runtime::database::begin(&pool).await.expect("a transaction");
     match begin(&mut tx, "key", REQUEST).await.expect("begun") {
         Begin::Replay(replayed) => assert_eq!(replayed, answer()),
         other => panic!("{other:?}"),
@@ -52,10 +52,10 @@ async fn the_same_request_gets_the_first_answer_and_another_is_refused() {
 /// Starts a second request with the key of one that is under way, lets `end` end the first, and gives what the
 /// second is told.
 async fn second_after(pool: &PgPool, commit: bool) -> Begin {
-    let mut first = pool.begin().await.expect("a transaction");
+    let mut first = runtime::database::begin(pool).await.expect("a transaction");
     assert!(matches!(begin(&mut first, "key", REQUEST).await.expect("begun"), Begin::Fresh));
     let second = async {
-        let mut tx = pool.begin().await.expect("a transaction");
+        let mut tx = runtime::database::begin(pool).await.expect("a transaction");
         begin(&mut tx, "key", REQUEST).await.expect("begun")
     };
     let first = async {

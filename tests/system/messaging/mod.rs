@@ -11,6 +11,8 @@ mod blocked;
 mod breaker;
 mod consumer;
 mod dead_letters;
+#[cfg(feature = "chaos")]
+mod detour;
 mod failures;
 mod idempotency;
 mod jobs;

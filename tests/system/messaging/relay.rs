@@ -60,7 +60,7 @@ impl Stage {
 
 /// One more version of the aggregate, announced as one writer among many does it.
 async fn write(pool: &PgPool, outbox: &Outbox, aggregate: OrderId) {
-    let mut tx = pool.begin().await.expect("a transaction");
+    let mut tx = runtime::database::begin(pool).await.expect("a transaction");
     let version = sqlx::query_scalar(
         "insert into counters (id, version) values ($1, 1)
          on conflict (id) do update set version = counters.version + 1 returning version",
@@ -137,7 +137,7 @@ async fn a_row_that_becomes_visible_behind_others_is_published() {
     let replica = stage.inventory.open(Recorder::default()).await;
     let slow = new_order();
     let event = envelope(reserved(slow, 1).event, 1);
-    let mut tx = stage.inventory.pool.begin().await.expect("a transaction");
+    let mut tx = runtime::database::begin(&stage.inventory.pool).await.expect("a transaction");
     sqlx::query(
         "insert into messaging.outbox (event_id, routing_key, body) values ($1, 'stock.reserved', $2)",
     )

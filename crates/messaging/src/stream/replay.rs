@@ -40,7 +40,7 @@ impl<H: StreamHandler> StreamReader<H> {
 
     /// Tries one; false when there is none.
     async fn replay_next(&self) -> Result<bool, Failure> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = runtime::database::begin(&self.pool).await?;
         // Another reader, that does not know yet that it is none any more, waits here.
         lock_offset(&mut tx).await?;
         let Some(requested) = next_requested(&mut tx).await? else { return Ok(false) };

@@ -9,7 +9,7 @@ use super::rules::Found;
 /// How long a cancelled order may take to settle, in seconds.
 const SETTLED_WITHIN: f64 = 60.0;
 
-fn offender(about: impl ToString, fault: impl Into<String>) -> Offender {
+fn offender(about: &(impl ToString + ?Sized), fault: impl Into<String>) -> Offender {
     Offender { about: about.to_string(), fault: fault.into() }
 }
 
@@ -25,7 +25,7 @@ fn differences<'a, K: Ord + ToString, L, R>(
 ) -> Vec<Offender> {
     let keys: BTreeSet<&K> = left.keys().chain(right.keys()).collect();
     let judged = keys.into_iter().map(|key| (key, fault(left.get(key), right.get(key))));
-    judged.filter_map(|(key, fault)| Some(offender(key.to_string(), fault?))).collect()
+    judged.filter_map(|(key, fault)| Some(offender(key, fault?))).collect()
 }
 
 pub(super) fn cancelled_orders_settle(books: &Books) -> Found {
