@@ -117,7 +117,8 @@ impl<H: Handler> Consumer<H> {
         supervise(&item, &shutdown, &self).await
     }
 
-    /// Works a batch off and acknowledges it; false when the shutdown came first and it was left as it is.
+    /// Works a batch off and acknowledges it; false when it was left as it is, since the shutdown came
+    /// first or the channel is gone.
     async fn work_off(
         &self,
         channel: &Channel,
@@ -128,7 +129,7 @@ impl<H: Handler> Consumer<H> {
             return Ok(true);
         };
         let (sound, poison) = self.decode(arrived);
-        let Some(failed) = self.apply_all(&sound, shutdown).await else {
+        let Some(failed) = self.apply_all(channel, &sound, shutdown).await else {
             return Ok(false);
         };
         if !failed.is_empty() || !poison.is_empty() {
@@ -146,14 +147,15 @@ impl<H: Handler> Consumer<H> {
     }
 
     /// Applies the batch, one by one when one of it fails in its own right, and gives back those that did;
-    /// nothing when the shutdown came first.
+    /// nothing when the shutdown came first, or the channel is gone.
     async fn apply_all<'a>(
         &self,
+        channel: &Channel,
         sound: &[(&'a Message, Delivery)],
         shutdown: &CancellationToken,
     ) -> Option<Failed<'a>> {
         let deliveries: Vec<_> = sound.iter().map(|(_, delivery)| delivery.clone()).collect();
-        match (self.apply_patiently(&deliveries, shutdown).await, sound) {
+        match (self.apply_patiently(channel, &deliveries, shutdown).await, sound) {
             (Applied::Done, _) => return Some(Vec::new()),
             (Applied::Interrupted, _) => return None,
             (Applied::Failed(reason), [(message, _)]) => return Some(vec![(message, reason)]),
@@ -161,7 +163,7 @@ impl<H: Handler> Consumer<H> {
         }
         let mut failed = Vec::new();
         for (message, delivery) in sound {
-            match self.apply_patiently(std::slice::from_ref(delivery), shutdown).await {
+            match self.apply_patiently(channel, std::slice::from_ref(delivery), shutdown).await {
                 Applied::Done => {}
                 Applied::Interrupted => return None,
                 Applied::Failed(reason) => failed.push((*message, reason)),
@@ -201,7 +203,12 @@ impl<H: Handler> Consumer<H> {
     }
 
     /// Applies the batch, waiting out what time heals; fails only for what belongs to a message.
-    async fn apply_patiently(&self, batch: &[Delivery], shutdown: &CancellationToken) -> Applied {
+    async fn apply_patiently(
+        &self,
+        channel: &Channel,
+        batch: &[Delivery],
+        shutdown: &CancellationToken,
+    ) -> Applied {
         let item = self.health.item("database");
         let (mut held, mut contended) = (0, 0);
         loop {
@@ -234,10 +241,10 @@ impl<H: Handler> Consumer<H> {
                 }
             };
             tracing::debug!(%failure, attempt, "the batch is repeated");
-            let wait = runtime::retry::backoff(attempt, BACKOFF_BASE, BACKOFF_CAP);
-            tokio::select! {
-                () = shutdown.cancelled() => return Applied::Interrupted,
-                () = tokio::time::sleep(wait) => {}
+            let wait = tokio::time::sleep(runtime::retry::backoff(attempt, BACKOFF_BASE, BACKOFF_CAP));
+            // Without its channel the broker has taken the batch back, and to hold it would only hide that.
+            if shutdown.run_until_cancelled(wait).await.is_none() || !channel.status().connected() {
+                return Applied::Interrupted;
             }
         }
     }

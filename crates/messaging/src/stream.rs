@@ -129,13 +129,18 @@ impl<H: StreamHandler> StreamReader<H> {
     async fn work_off(&self, channel: &Channel, arrived: &[Message]) -> Result<(), BrokerError> {
         let Some(last) = arrived.last() else { return Ok(()) };
         let entries: Vec<_> = arrived.iter().filter_map(Entry::of).collect();
-        if self.apply_patiently(&entries).await.is_err() {
+        let alone = entries.len() == 1;
+        if let Err(reason) = self.apply_patiently(channel, &entries).await? {
             for entry in entries {
-                let alone = std::slice::from_ref(&entry);
-                if let Err(reason) = self.apply_patiently(alone).await {
+                let failed = if alone {
+                    Err(reason.clone())
+                } else {
+                    self.apply_patiently(channel, std::slice::from_ref(&entry)).await?
+                };
+                if let Err(reason) = failed {
                     let dead = Entry { event: Err(reason), ..entry };
                     // An entry that is dead needs no handler, so only time can stand in its way.
-                    self.apply_patiently(&[dead]).await.map_err(BrokerError::Away)?;
+                    self.apply_patiently(channel, &[dead]).await?.map_err(BrokerError::Away)?;
                 }
             }
         }
@@ -143,7 +148,12 @@ impl<H: StreamHandler> StreamReader<H> {
         Ok(())
     }
 
-    async fn apply_patiently(&self, entries: &[Entry<'_>]) -> Result<(), String> {
+    /// Applies the entries, waiting out what time heals; comes to the reason of what belongs to an entry.
+    async fn apply_patiently(
+        &self,
+        channel: &Channel,
+        entries: &[Entry<'_>],
+    ) -> Result<Result<(), String>, BrokerError> {
         let item = self.health.item("database");
         let (mut attempt, mut contended) = (0, 0);
         loop {
@@ -152,15 +162,21 @@ impl<H: StreamHandler> StreamReader<H> {
                     if attempt > 0 {
                         item.up();
                     }
-                    return Ok(());
+                    return Ok(Ok(()));
                 }
-                Err(Failure::Message(reason)) => return Err(reason),
-                Err(Failure::Contention(reason)) if contended == CONTENTION_REPEATS => return Err(reason),
+                Err(Failure::Message(reason)) => return Ok(Err(reason)),
+                Err(Failure::Contention(reason)) if contended == CONTENTION_REPEATS => {
+                    return Ok(Err(reason));
+                }
                 Err(Failure::Contention(_)) => contended += 1,
                 Err(Failure::Infrastructure(reason)) => item.down(reason),
             }
             tokio::time::sleep(runtime::retry::backoff(attempt, BACKOFF_BASE, BACKOFF_CAP)).await;
             attempt += 1;
+            // To hold them now would only hide that the broker is away; they come again.
+            if !channel.status().connected() {
+                return Err(BrokerError::Away("the channel is gone".to_owned()));
+            }
         }
     }
 
