@@ -54,7 +54,7 @@ impl Node {
         broker: &BrokerConfig,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
-        let health = Health::new();
+        let health = Health::of(service.as_str());
         let parts: &[_] = if hears.is_empty() { &READER_PARTS } else { &PARTS };
         for part in parts {
             // Missing from the start, so that the service is not ready before they are all there.

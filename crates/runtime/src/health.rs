@@ -12,6 +12,7 @@ use serde_json::Value;
 /// The parts that a service needs to be ready. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
+    service: Option<&'static str>,
     missing: Arc<Mutex<BTreeMap<&'static str, Option<String>>>>,
     notes: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
@@ -27,6 +28,16 @@ impl Health {
     /// No parts yet: ready.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same for the service of that name, which `/health/live` then tells.
+    pub fn of(service: &'static str) -> Self {
+        Self { service: Some(service), ..Self::default() }
+    }
+
+    /// The name of the service.
+    pub fn service(&self) -> Option<&'static str> {
+        self.service
     }
 
     /// The part of that name. A new one is down: "starting".

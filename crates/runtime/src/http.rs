@@ -80,10 +80,18 @@ fn with_common_behaviour(router: Router, limits: Limits) -> Router {
 /// The routes for whoever operates the service. They are neither traced nor counted.
 fn operations(health: Health) -> Router {
     Router::new()
-        .route("/health/live", get(async || Json(serde_json::json!({ "status": "live" }))))
+        .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
         .with_state(health)
+}
+
+/// Says whose port this is, too: two services that changed places both live.
+async fn live(State(health): State<Health>) -> Json<serde_json::Value> {
+    Json(match health.service() {
+        Some(service) => serde_json::json!({ "status": "live", "service": service }),
+        None => serde_json::json!({ "status": "live" }),
+    })
 }
 
 async fn ready(State(health): State<Health>) -> Response {

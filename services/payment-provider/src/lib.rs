@@ -34,5 +34,6 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         hang: config.hang_duration,
         shutdown: shutdown.clone(),
     };
-    runtime::http::serve(listener, http::router(app), Health::new(), &config.http, shutdown).await
+    runtime::http::serve(listener, http::router(app), Health::of("payment-provider"), &config.http, shutdown)
+        .await
 }

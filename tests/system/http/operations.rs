@@ -56,10 +56,16 @@ async fn every_service_says_that_it_lives_and_is_ready_and_shows_its_metrics() {
     let id = shop.place("BEANS", 1, "pm_card_visa").await;
     shop.order_is(&id, "completed").await;
     shop.check().await;
-    for service in
-        [&shop.order, &shop.payment, &shop.inventory, &shop.notification, &shop.analytics, &shop.provider]
-    {
-        assert_eq!(service.get("/health/live").await, (200, json!({"status": "live"})));
+    for (name, service) in [
+        ("order", &shop.order),
+        ("payment", &shop.payment),
+        ("inventory", &shop.inventory),
+        ("notification", &shop.notification),
+        ("analytics", &shop.analytics),
+        ("payment-provider", &shop.provider),
+    ] {
+        let live = json!({"status": "live", "service": name});
+        assert_eq!(service.get("/health/live").await, (200, live));
         assert_eq!(service.get("/health/ready").await, (200, json!({"status": "ready"})));
         let metrics = service.request("GET", "/metrics").send().await.expect("an answer");
         assert_eq!(metrics.status(), 200);
