@@ -10,7 +10,7 @@ create role inventory    login password 'inventory';
 create role notification login password 'notification';
 create role analytics    login password 'analytics';
 
--- Reads everything and writes nothing: for `shop audit`.
+-- Reads everything and writes nothing: for `shop audit` and `shop doctor`.
 create role auditor login password 'auditor';
 grant pg_read_all_data to auditor;
 alter role auditor set default_transaction_read_only = on;

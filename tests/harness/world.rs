@@ -178,7 +178,13 @@ impl World {
                 Some("42P04"),
                 "only a database that is there already is fine: {error}"
             );
+            return self.database_url_of(service, service);
         }
+        // As deploy/postgres/init.sql has it.
+        let rights = AssertSqlSafe(format!(
+            r#"revoke connect on database "{name}" from public; grant connect on database "{name}" to auditor"#
+        ));
+        sqlx::raw_sql(rights).execute(&mut admin).await.expect("rights are set");
         self.database_url_of(service, service)
     }
 

@@ -3,6 +3,7 @@
 
 mod analytics;
 mod audit;
+mod doctor;
 mod environment;
 mod generated;
 mod http;

@@ -9,21 +9,49 @@ use crate::broker::{BrokerError, connect, parse_uri};
 
 const PURPOSE: &str = "inspection";
 
+/// What a queue says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages that are ready.
+    pub messages: u32,
+    /// Consumers; of a stream the broker does not tell, and says 0.
+    pub consumers: u32,
+}
+
 /// How many messages are ready in each of the queues. Needs no rights.
 ///
 /// # Errors
 /// [`BrokerError`], also when one of the queues is not there, or a URL that is none.
 pub async fn waiting(amqp_url: &str, queues: &[String]) -> anyhow::Result<BTreeMap<String, u32>> {
+    let depths = depths(amqp_url, queues).await?;
+    Ok(depths.into_iter().map(|(queue, depth)| (queue, depth.messages)).collect())
+}
+
+/// What each of the queues says of itself, as of now: the management API lags by seconds. Needs no rights.
+///
+/// # Errors
+/// As for [`waiting`].
+pub async fn depths(amqp_url: &str, queues: &[String]) -> anyhow::Result<BTreeMap<String, Depth>> {
     let connection = connect(parse_uri(amqp_url)?, PURPOSE).await?;
     let channel = connection.create_channel().await.map_err(BrokerError::from)?;
-    let mut waiting = BTreeMap::new();
+    let mut depths = BTreeMap::new();
     for queue in queues {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = channel.queue_declare(queue.as_str().into(), passive, FieldTable::default()).await;
-        waiting.insert(queue.clone(), declared.map_err(BrokerError::from)?.message_count());
+        let declared = declared.map_err(BrokerError::from)?;
+        let depth = Depth { messages: declared.message_count(), consumers: declared.consumer_count() };
+        depths.insert(queue.clone(), depth);
     }
     connection.close(200, "done".into()).await.map_err(BrokerError::from)?;
-    Ok(waiting)
+    Ok(depths)
+}
+
+/// The vhost that a URL of the broker names.
+///
+/// # Errors
+/// When the URL is none.
+pub fn vhost(amqp_url: &str) -> anyhow::Result<String> {
+    Ok(parse_uri(amqp_url)?.vhost)
 }
 
 /// The distinct ids of the messages that are ready in a queue; one without an id is told by its place. Needs the

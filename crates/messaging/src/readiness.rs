@@ -8,7 +8,6 @@ use std::{collections::BTreeSet, time::Duration};
 use anyhow::Context;
 use runtime::health::Health;
 use secrecy::ExposeSecret;
-use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -17,13 +16,6 @@ use crate::topology::{Binding, Topology};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-
-#[derive(Deserialize)]
-struct Listed {
-    source: String,
-    destination: String,
-    routing_key: String,
-}
 
 /// Looks until the shutdown, and says `bindings` up or down.
 ///
@@ -63,16 +55,7 @@ async fn missing(
     if let Ok(mut path) = url.path_segments_mut() {
         path.clear().extend(["api", "bindings", vhost]);
     }
-    let listed: Vec<Listed> = client.get(url).send().await?.error_for_status()?.json().await?;
-    let present: BTreeSet<Binding> = listed.into_iter().map(Binding::from).collect();
+    let present: BTreeSet<Binding> = client.get(url).send().await?.error_for_status()?.json().await?;
     let missing = expected.bindings.iter().filter(|binding| !present.contains(*binding));
-    Ok(missing
-        .map(|binding| format!("{} -> {} on {}", binding.routing_key, binding.queue, binding.exchange))
-        .collect())
-}
-
-impl From<Listed> for Binding {
-    fn from(Listed { source, destination, routing_key }: Listed) -> Self {
-        Self { exchange: source, queue: destination, routing_key }
-    }
+    Ok(missing.map(ToString::to_string).collect())
 }

@@ -29,8 +29,8 @@ const LINGER: Duration = Duration::from_millis(3);
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
 const BACKOFF_CAP: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Any number, the same in all replicas.
-const LEADER_LOCK: i64 = 0x6f75_7462_6f78;
+/// The advisory lock of the relay that leads. Any number, the same in all replicas.
+pub const LEADER_LOCK: i64 = 0x6f75_7462_6f78;
 
 /// The session of a leader: a peer that is gone is noticed within 5 + 2 * 3 s, and a delete that is lost is only a
 /// duplicate, so it need not wait for the disk.

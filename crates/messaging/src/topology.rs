@@ -5,7 +5,7 @@
 //! run: `mandatory` cannot tell, since the log takes every key. So the whole list is applied before any service
 //! starts, and each service declares its own part again whenever it connects.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use events::{EventType, Service};
 use lapin::{
@@ -13,6 +13,7 @@ use lapin::{
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
+use serde::Deserialize;
 
 use crate::broker::BrokerError;
 use crate::config::{RetryDelays, delay_name};
@@ -57,15 +58,23 @@ pub struct Queue {
     pub arguments: Vec<(&'static str, Argument)>,
 }
 
-/// A binding of a queue to an exchange.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A binding of a queue to an exchange; reads as the broker's management API lists it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct Binding {
     /// The exchange.
+    #[serde(rename = "source")]
     pub exchange: String,
     /// The queue.
+    #[serde(rename = "destination")]
     pub queue: String,
     /// The routing key.
     pub routing_key: String,
+}
+
+impl fmt::Display for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {} on {}", self.routing_key, self.queue, self.exchange)
+    }
 }
 
 /// Exchanges, queues and bindings that belong together.

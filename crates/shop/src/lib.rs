@@ -1,8 +1,9 @@
 //! What the `shop` command knows of the whole system: who hears what, the files that are
-//! made from it, and what must be true of it all.
+//! made from it, what must be true of it all, and what it stands on.
 
 pub mod audit;
 #[cfg(feature = "chaos")]
 pub mod chaos;
 pub mod choreography;
+pub mod doctor;
 pub mod generate;

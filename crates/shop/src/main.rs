@@ -3,6 +3,7 @@
 mod audit_command;
 mod client;
 mod dead_letters;
+mod doctor_command;
 mod down;
 mod load;
 mod place;
@@ -39,6 +40,8 @@ enum Command {
     Load(load::Args),
     /// Check whether everything that must be true of the whole system is
     Audit(audit_command::Args),
+    /// Check whether what the system stands on is as it should be, and say what to do where it is not
+    Doctor(doctor_command::Args),
     /// What no service could handle: look at it, try it again, remove it
     DeadLetters(dead_letters::Args),
     /// Run the system under load while everything that can fail does, and check it afterwards
@@ -67,6 +70,7 @@ async fn main() -> ExitCode {
         Command::Timeline(args) => timeline::run(args).await,
         Command::Load(args) => load::run(args).await,
         Command::Audit(args) => audit_command::run(args).await,
+        Command::Doctor(args) => doctor_command::run(args).await,
         Command::DeadLetters(args) => dead_letters::run(args).await,
         #[cfg(feature = "chaos")]
         Command::Chaos(args) => shop::chaos::run(args, say).await,

@@ -14,7 +14,9 @@ mod system;
 mod wait;
 
 pub use folder::{default_folder, temporary_folder};
-pub use ports::{free as free_ports, local as local_address, require_free as require_free_port};
+pub use ports::{
+    free as free_ports, holder as port_holder, local as local_address, require_free as require_free_port,
+};
 pub use postgres::{Postgres, Shutdown, Storage};
 pub use process::Process;
 pub use rabbitmq::{RabbitMq, RabbitMqPorts};

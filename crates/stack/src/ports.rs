@@ -54,8 +54,9 @@ pub fn require_free(port: u16, purpose: &str) -> Result<()> {
     bail!("port {port} ({purpose}) is taken: {holder}")
 }
 
-/// Who listens on `port`, when this user may read that from /proc.
-fn holder(port: u16) -> Option<String> {
+/// Who listens on `port` of this machine, when this user may read that from /proc.
+#[must_use]
+pub fn holder(port: u16) -> Option<String> {
     let inode = listening_inode(port)?;
     let socket = format!("socket:[{inode}]");
     fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
