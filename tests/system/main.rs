@@ -11,6 +11,7 @@ mod ledgers;
 mod messaging;
 mod notifications;
 mod outages;
+mod privileges;
 mod races;
 mod readme;
 mod saga;
