@@ -11,6 +11,7 @@ mod ledgers;
 mod messaging;
 mod notifications;
 mod outages;
+mod overload;
 mod privileges;
 mod races;
 mod readme;

@@ -1,9 +1,13 @@
 //! Who is let in: an order that would only time out is refused at the door.
+//!
+//! A look at what waits says how many orders there is room for, and each that is let in takes one place until the next
+//! look. So no more wait than the limits allow, but for those that were let in before a look and committed after it: as
+//! many as are at work at once.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -18,19 +22,18 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// When a client that is refused may come again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// Open while the work that waits is within its limits.
+/// Open while there is room for more work.
 #[derive(Debug)]
 pub struct Door {
-    limits: Limits,
-    outbox_full: AtomicBool,
-    too_many_pending: AtomicBool,
+    outbox: Room,
+    pending: Room,
 }
 
 impl Door {
-    /// An open door.
+    /// A door with nothing behind it yet.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, outbox_full: AtomicBool::new(false), too_many_pending: AtomicBool::new(false) }
+        Self { outbox: Room::new(limits.max_outbox), pending: Room::new(limits.max_pending) }
     }
 
     /// Lets a new order in.
@@ -39,37 +42,67 @@ impl Door {
     /// 503 with `Retry-After` while too much waits already.
     pub fn let_in(&self) -> Result<(), Problem> {
         let full = |detail| Err(Problem::unavailable(RETRY_AFTER).detail(detail));
-        if self.outbox_full.load(Ordering::Relaxed) {
+        if !self.outbox.take_place() {
             return full("too many events wait to be published");
         }
-        if self.too_many_pending.load(Ordering::Relaxed) {
+        if !self.pending.take_place() {
             return full("too many orders are pending");
         }
         Ok(())
     }
 
     async fn look(&self, pool: &PgPool) -> sqlx::Result<()> {
-        let Limits { max_outbox, max_pending } = self.limits;
         let mut conn = pool.acquire().await?;
-        let waiting = messaging::outbox::depth(&mut conn, max_outbox + 1).await?;
-        let pending = store::count_pending(&mut conn, max_pending + 1).await?;
-        self.outbox_full.store(waiting > max_outbox, Ordering::Relaxed);
-        self.too_many_pending.store(pending > max_pending, Ordering::Relaxed);
+        let before = self.outbox.free();
+        let waiting = messaging::outbox::depth(&mut conn, self.outbox.size).await?;
+        self.outbox.correct(before, waiting);
+        let before = self.pending.free();
+        let pending = store::count_pending(&mut conn, self.pending.size).await?;
+        self.pending.correct(before, pending);
         Ok(())
+    }
+}
+
+/// Places for what may wait.
+#[derive(Debug)]
+struct Room {
+    size: i64,
+    free: AtomicI64,
+}
+
+impl Room {
+    fn new(size: i64) -> Self {
+        Self { size, free: size.into() }
+    }
+
+    fn free(&self) -> i64 {
+        self.free.load(Ordering::Relaxed)
+    }
+
+    fn take_place(&self) -> bool {
+        let one_less = |free: i64| (free > 0).then_some(free - 1);
+        self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    }
+
+    /// Frees the places that a look found free. Those that were taken since `before` it stay taken.
+    fn correct(&self, before: i64, waiting: i64) {
+        self.free.fetch_add(self.size - waiting - before, Ordering::Relaxed);
     }
 }
 
 /// Looks at what waits, twice a second until the shutdown.
 ///
 /// # Errors
-/// None: while the database is away the door stays as it is. The signature is that of a task.
+/// None: while the database is away the door lets in as many as there was room for. The signature is that of a task.
 pub async fn watch(door: Arc<Door>, pool: PgPool, shutdown: CancellationToken) -> anyhow::Result<()> {
-    while shutdown.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
+    loop {
         if let Err(error) = door.look(&pool).await {
-            tracing::debug!(%error, "the door stays as it is");
+            tracing::debug!(%error, "the door does not know what waits");
+        }
+        if shutdown.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_none() {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -77,11 +110,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_door_with_too_much_behind_it_says_when_to_come_again() {
-        let door = Door::new(Limits { max_outbox: 1, max_pending: 1 });
-        assert_eq!(door.let_in(), Ok(()));
-        door.too_many_pending.store(true, Ordering::Relaxed);
-        let refused = door.let_in().expect_err("it is closed");
-        assert_eq!(refused.slug(), "unavailable");
+    fn a_door_lets_in_as_many_as_there_is_room_for_and_says_when_to_come_again() {
+        for (max_outbox, max_pending, detail) in
+            [(2, 9, "too many events wait to be published"), (9, 2, "too many orders are pending")]
+        {
+            let door = Door::new(Limits { max_outbox, max_pending });
+            assert_eq!((door.let_in(), door.let_in()), (Ok(()), Ok(())));
+            assert_eq!(door.let_in(), Err(Problem::unavailable(RETRY_AFTER).detail(detail)));
+        }
+    }
+
+    #[test]
+    fn a_place_that_is_taken_during_a_look_stays_taken() {
+        let room = Room::new(5);
+        let before = room.free();
+        assert!(room.take_place());
+        room.correct(before, 3);
+        assert_eq!(room.free(), 1, "of five places three were seen taken, and one was taken meanwhile");
+        room.correct(room.free(), 5);
+        assert!(!room.take_place());
     }
 }
