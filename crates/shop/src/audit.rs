@@ -192,16 +192,17 @@ impl Auditor {
         let mut tables = self.pools.tables().await?;
         let charges = charges::fetch(&self.http, &self.sources.provider_url).await?;
         let books = Books::read(&mut tables, &self.sources, queues, charges).await?;
+        let under_way = books.under_way();
         let mut findings = Vec::with_capacity(RULES.len());
         for rule in RULES {
-            findings.push(ask(rule, &mut tables, Some(&books)).await?);
+            findings.push(ask(rule, &mut tables, Some((&books, under_way.is_empty()))).await?);
         }
-        Ok(Audit { at, findings, under_way: books.under_way(), apart: books.apart() })
+        Ok(Audit { at, findings, under_way, apart: books.apart() })
     }
 }
 
-/// Asks one rule.
-async fn ask(rule: &'static Rule, tables: &mut Tables, books: Option<&Books>) -> Result<Finding> {
+/// Asks one rule. Those across databases need all books, and whether everything was at rest when they were read.
+async fn ask(rule: &'static Rule, tables: &mut Tables, books: Option<(&Books, bool)>) -> Result<Finding> {
     let (counted, offenders) = match (&rule.check, books) {
         (Check::Alone { services, counts, faults }, _) => {
             let mut counted: Vec<(u64, &'static str)> = counts.iter().map(|(what, _)| (0, *what)).collect();
@@ -214,13 +215,13 @@ async fn ask(rule: &'static Rule, tables: &mut Tables, books: Option<&Books>) ->
             }
             (counted, offenders)
         }
-        (Check::Always(check) | Check::AtRest(check), Some(books)) => {
+        (Check::Always(check) | Check::AtRest(check), Some((books, _))) => {
             let found = check(books);
             (found.counted, found.offenders)
         }
         (Check::Always(_) | Check::AtRest(_), None) => (Vec::new(), Vec::new()),
     };
-    let at_rest = books.is_none_or(|books| books.under_way().is_empty());
+    let at_rest = books.is_none_or(|(_, at_rest)| at_rest);
     let verdict = match rule.check {
         _ if offenders.is_empty() => Verdict::Holds,
         Check::AtRest(_) if !at_rest => Verdict::NotAtRest,

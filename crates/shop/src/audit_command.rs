@@ -5,12 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use events::Service;
-use messaging::config::RetryDelays;
 use shop::audit::{Audit, Auditor, Recorded, Sources, report};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{load, say};
+use crate::{client, load, say};
 
 /// What breaks a rule across databases counts when it is still so after this time at rest.
 const CONFIRM: Duration = Duration::from_secs(3);
@@ -37,28 +35,8 @@ pub(crate) struct Args {
     /// How many dead letters there are to be
     #[arg(long, default_value_t = 0)]
     dead_letters: usize,
-    /// Postgres, with a role that may read everything; each service's database has its name
-    #[arg(
-        long,
-        env = "AUDIT_POSTGRES_URL",
-        hide_env_values = true,
-        default_value = "postgres://auditor:auditor@127.0.0.1:8432"
-    )]
-    postgres_url: String,
-    /// The broker, with a user that may read dead letters
-    #[arg(
-        long,
-        env = "AUDIT_AMQP_URL",
-        hide_env_values = true,
-        default_value = "amqp://auditor:auditor@127.0.0.1:8672/shop"
-    )]
-    amqp_url: String,
-    /// The card processor
-    #[arg(long, env = "PAYMENT_PROVIDER_URL", default_value = "http://127.0.0.1:8090")]
-    provider_url: String,
-    /// The delays of the retry rungs, as the services have them
-    #[arg(long, env = "RETRY_DELAYS", default_value_t)]
-    retry_delays: RetryDelays,
+    #[command(flatten)]
+    servers: client::Servers,
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
@@ -73,13 +51,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn sources(args: &Args) -> Result<Sources> {
-    let base = args.postgres_url.trim_end_matches('/');
-    let databases = Service::ALL.iter().map(|service| (*service, format!("{base}/{service}")));
+    let servers = &args.servers;
     Ok(Sources {
-        databases: databases.collect(),
-        amqp_url: args.amqp_url.clone(),
-        retry_delays: args.retry_delays.clone(),
-        provider_url: args.provider_url.trim_end_matches('/').to_owned(),
+        databases: servers.databases(),
+        amqp_url: servers.amqp_url.clone(),
+        retry_delays: servers.retry_delays.clone(),
+        provider_url: servers.provider_url.trim_end_matches('/').to_owned(),
         expected_dead_letters: args.dead_letters,
         recorded: args.recorded.as_deref().map(read_recorded).transpose()?.unwrap_or_default(),
     })

@@ -1,6 +1,8 @@
 //! The services as a client sees them: over HTTP.
 
 use anyhow::{Context, Result, bail};
+use events::Service;
+use messaging::config::RetryDelays;
 use reqwest::{RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -14,6 +16,41 @@ pub(crate) struct Urls {
     /// The inventory service
     #[arg(long, env = "INVENTORY_URL", default_value = "http://127.0.0.1:8083")]
     pub(crate) inventory_url: String,
+}
+
+/// What the whole system is looked at through, past its services.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Servers {
+    /// Postgres, with a role that may read everything; each service's database has its name
+    #[arg(
+        long,
+        env = "AUDIT_POSTGRES_URL",
+        hide_env_values = true,
+        default_value = "postgres://auditor:auditor@127.0.0.1:8432"
+    )]
+    postgres_url: String,
+    /// The broker, with a user that may read dead letters
+    #[arg(
+        long,
+        env = "AUDIT_AMQP_URL",
+        hide_env_values = true,
+        default_value = "amqp://auditor:auditor@127.0.0.1:8672/shop"
+    )]
+    pub(crate) amqp_url: String,
+    /// The card processor
+    #[arg(long, env = "PAYMENT_PROVIDER_URL", default_value = "http://127.0.0.1:8090")]
+    pub(crate) provider_url: String,
+    /// The delays of the retry rungs, as the services have them
+    #[arg(long, env = "RETRY_DELAYS", default_value_t)]
+    pub(crate) retry_delays: RetryDelays,
+}
+
+impl Servers {
+    /// The URL of each service's database.
+    pub(crate) fn databases(&self) -> Vec<(Service, String)> {
+        let base = self.postgres_url.trim_end_matches('/');
+        Service::ALL.iter().map(|service| (*service, format!("{base}/{service}"))).collect()
+    }
 }
 
 /// A line of an order: a SKU and how many of it.

@@ -4,8 +4,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use events::Service;
-use messaging::config::RetryDelays;
 use shop::doctor::{self, Sources, report};
 
 use crate::{client, say};
@@ -30,25 +28,8 @@ pub(crate) struct Args {
     /// The analytics service
     #[arg(long, env = "ANALYTICS_URL", default_value = "http://127.0.0.1:8085")]
     analytics_url: String,
-    /// The card processor
-    #[arg(long, env = "PAYMENT_PROVIDER_URL", default_value = "http://127.0.0.1:8090")]
-    provider_url: String,
-    /// Postgres, with a role that may read everything; each service's database has its name
-    #[arg(
-        long,
-        env = "AUDIT_POSTGRES_URL",
-        hide_env_values = true,
-        default_value = "postgres://auditor:auditor@127.0.0.1:8432"
-    )]
-    postgres_url: String,
-    /// The broker, with any user
-    #[arg(
-        long,
-        env = "AUDIT_AMQP_URL",
-        hide_env_values = true,
-        default_value = "amqp://auditor:auditor@127.0.0.1:8672/shop"
-    )]
-    amqp_url: String,
+    #[command(flatten)]
+    servers: client::Servers,
     /// The broker's management API, with an administrator, who alone sees the rights of users
     #[arg(
         long,
@@ -57,9 +38,6 @@ pub(crate) struct Args {
         default_value = "http://admin:admin@127.0.0.1:8673"
     )]
     management_url: String,
-    /// The delays of the retry rungs, as the services have them
-    #[arg(long, env = "RETRY_DELAYS", default_value_t)]
-    retry_delays: RetryDelays,
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
@@ -75,21 +53,20 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn sources(args: Args) -> Sources {
-    let base = args.postgres_url.trim_end_matches('/');
-    let databases = Service::ALL.iter().map(|service| (*service, format!("{base}/{service}"))).collect();
+    let databases = args.servers.databases();
     let services = [
         ("order", args.urls.order_url),
         ("payment", args.payment_url),
         ("inventory", args.urls.inventory_url),
         ("notification", args.notification_url),
         ("analytics", args.analytics_url),
-        ("payment-provider", args.provider_url),
+        ("payment-provider", args.servers.provider_url),
     ];
     Sources {
         services: services.map(|(name, url)| (name.to_owned(), url)).into(),
         databases,
-        amqp_url: args.amqp_url,
+        amqp_url: args.servers.amqp_url,
         management_url: args.management_url,
-        retry_delays: args.retry_delays,
+        retry_delays: args.servers.retry_delays,
     }
 }
