@@ -7,3 +7,4 @@ pub mod chaos;
 pub mod choreography;
 pub mod doctor;
 pub mod generate;
+pub mod percentile;

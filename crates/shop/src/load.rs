@@ -286,8 +286,7 @@ fn report(sent: &Sent, ended: &Ended, took: Duration, latencies: &[f64]) {
 
 /// The nearest-rank percentile of sorted values; not a number when there are none.
 fn percentile(sorted: &[f64], percent: usize) -> f64 {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
+    shop::percentile::percentile(sorted, percent).unwrap_or(f64::NAN)
 }
 
 fn bar(length: u64, what: &str) -> ProgressBar {

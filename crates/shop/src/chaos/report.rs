@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::customers::Told;
 use super::faults::Fault;
+use crate::percentile::percentile;
 
 /// A fault that happened.
 #[derive(Debug)]
@@ -55,12 +56,6 @@ pub(super) fn customers(told: &Told) -> Vec<String> {
     lines
 }
 
-/// By the nearest rank, of sorted durations.
-fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,7 +67,7 @@ mod tests {
         assert_eq!(percentile(50), Some(Duration::from_millis(100)));
         assert_eq!(percentile(99), Some(Duration::from_millis(198)));
         assert_eq!(percentile(100), Some(Duration::from_millis(200)));
-        assert_eq!(super::percentile(&[], 50), None);
+        assert_eq!(super::percentile::<Duration>(&[], 50), None);
     }
 
     #[test]
