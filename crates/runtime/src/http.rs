@@ -1,6 +1,7 @@
 //! The HTTP server around a service's routes: what every answer of the system has in common.
 
 mod admission;
+mod connections;
 mod observe;
 
 use std::{any::Any, time::Duration};
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use self::admission::admit;
+use self::connections::Patient;
 use crate::{config::HttpConfig, health::Health};
 
 /// The largest body that a request may have.
@@ -28,7 +30,11 @@ pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
 /// How long clients have to take the answer to a request that was cut off.
 const CUT_OFF_ANSWER: Duration = Duration::from_millis(500);
 
-/// Serves `router` until the shutdown, then finishes the requests in flight.
+/// How much longer than a request may take a connection may be silent. It is longer than clients keep one that they do
+/// not use (90 s by default, with hyper's), so that none finds its next request on a connection that is just closed.
+const SILENCE: Duration = Duration::from_secs(110);
+
+/// Serves `router` until the shutdown, then finishes the requests in flight. 4,096 connections are open at the most.
 ///
 /// Adds `/health/live`, `/health/ready` and `/metrics`; a time limit (504), a size limit (413), 404, 405 and
 /// panics (500) as problems; a span and metrics for each request.
@@ -44,7 +50,10 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let limits = Limits { request: config.request_timeout, cut_off: CancellationToken::new() };
     let app = with_common_behaviour(router, limits.clone()).merge(operations(health));
-    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    connections::allow_files();
+    let listener = Patient::new(listener, config.request_timeout + SILENCE);
+    let server = axum::serve(listener, connections::limit(app, connections::OPEN))
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let overdue = async {
         shutdown.cancelled().await;
         tokio::time::sleep(config.drain_timeout).await;
