@@ -212,7 +212,7 @@ impl<H: Handler> Consumer<H> {
         let item = self.health.item("database");
         let (mut held, mut contended) = (0, 0);
         loop {
-            let applied = timeout(TRANSACTION_TIMEOUT, self.apply(batch));
+            let applied = timeout(TRANSACTION_TIMEOUT, apply(&self.pool, &self.outbox, &self.handler, batch));
             let failure = match before_end_of(shutdown, applied).await {
                 None => return Applied::Interrupted,
                 Some(Ok(Ok(()))) => {
@@ -248,31 +248,36 @@ impl<H: Handler> Consumer<H> {
             }
         }
     }
+}
 
-    /// The transaction.
-    async fn apply(&self, batch: &[Delivery]) -> Result<(), Failure> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<Uuid> = batch.iter().map(|delivery| delivery.envelope.id).collect();
-        let begun = Instant::now();
-        let mut tx = runtime::database::begin(&self.pool).await.map_err(Failure::not_of_a_message)?;
-        crash::here(CrashPoint::AfterBegin);
-        let mut fresh = inbox::enter(&mut tx, &ids).await.map_err(Failure::not_of_a_message)?;
-        let batch = only_fresh(batch, &mut fresh);
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let span = batch.first().map_or_else(Span::none, |delivery| delivery.span.clone());
-        let handled = AssertUnwindSafe(self.handler.handle(&mut tx, &batch)).catch_unwind().instrument(span);
-        let effects = match handled.await {
-            Ok(handled) => handled?,
-            Err(panic) => return Err(Failure::from_panic(panic.as_ref())),
-        };
-        self.outbox.commit(tx, effects).await?;
-        METRICS.consumed(batch.len(), begun.elapsed());
-        Ok(())
+/// The transaction of a batch.
+pub(crate) async fn apply<H: Handler>(
+    pool: &PgPool,
+    outbox: &Outbox,
+    handler: &H,
+    batch: &[Delivery],
+) -> Result<(), Failure> {
+    if batch.is_empty() {
+        return Ok(());
     }
+    let ids: Vec<Uuid> = batch.iter().map(|delivery| delivery.envelope.id).collect();
+    let begun = Instant::now();
+    let mut tx = runtime::database::begin(pool).await.map_err(Failure::not_of_a_message)?;
+    crash::here(CrashPoint::AfterBegin);
+    let mut fresh = inbox::enter(&mut tx, &ids).await.map_err(Failure::not_of_a_message)?;
+    let batch = only_fresh(batch, &mut fresh);
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let span = batch.first().map_or_else(Span::none, |delivery| delivery.span.clone());
+    let handled = AssertUnwindSafe(handler.handle(&mut tx, &batch)).catch_unwind().instrument(span);
+    let effects = match handled.await {
+        Ok(handled) => handled?,
+        Err(panic) => return Err(Failure::from_panic(panic.as_ref())),
+    };
+    outbox.commit(tx, effects).await?;
+    METRICS.consumed(batch.len(), begun.elapsed());
+    Ok(())
 }
 
 impl<H: Handler> Session for Consumer<H> {

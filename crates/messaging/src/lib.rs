@@ -20,6 +20,8 @@
 
 pub mod breaker;
 pub mod broker;
+#[cfg(feature = "bench")]
+pub mod calibrate;
 pub mod config;
 pub mod consumer;
 pub mod crash;

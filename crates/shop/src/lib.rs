@@ -2,6 +2,8 @@
 //! made from it, what must be true of it all, and what it stands on.
 
 pub mod audit;
+#[cfg(feature = "bench")]
+pub mod bench;
 #[cfg(feature = "chaos")]
 pub mod chaos;
 pub mod choreography;

@@ -47,6 +47,9 @@ enum Command {
     /// Run the system under load while everything that can fail does, and check it afterwards
     #[cfg(feature = "chaos")]
     Chaos(shop::chaos::Args),
+    /// How fast the system is, measured against what this machine can do at the most
+    #[cfg(feature = "bench")]
+    Bench(shop::bench::Args),
     /// What the broker must hold
     Topology(topology::Args),
     /// Write every generated file anew: state matrices, choreography, topology, broker definitions, samples
@@ -74,6 +77,8 @@ async fn main() -> ExitCode {
         Command::DeadLetters(args) => dead_letters::run(args).await,
         #[cfg(feature = "chaos")]
         Command::Chaos(args) => shop::chaos::run(args, say).await,
+        #[cfg(feature = "bench")]
+        Command::Bench(args) => bench(args).await,
         Command::Topology(args) => topology::run(args).await,
         Command::Generate { root } => generate(&root),
     };
@@ -81,6 +86,11 @@ async fn main() -> ExitCode {
         say_error(&format!("{error:#}"));
         ExitCode::FAILURE
     })
+}
+
+#[cfg(feature = "bench")]
+async fn bench(args: shop::bench::Args) -> anyhow::Result<ExitCode> {
+    shop::bench::run(args, up::own_folder()?, say).await
 }
 
 fn generate(root: &Path) -> anyhow::Result<ExitCode> {

@@ -146,7 +146,7 @@ fn passed_on() -> Vec<(String, String)> {
 }
 
 /// The services' programs lie beside this one.
-fn own_folder() -> Result<PathBuf> {
+pub(crate) fn own_folder() -> Result<PathBuf> {
     let program = env::current_exe()?;
     Ok(program.parent().context("this program has no folder")?.to_owned())
 }

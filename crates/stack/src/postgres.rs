@@ -24,6 +24,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 pub enum Storage {
     /// Everything as in production.
     Kept,
+    /// Everything as in production, and statements and the times of commits are kept, too.
+    Measured,
     /// For tests: no fsync (a crash of the server alone loses nothing), statements counted.
     Throwaway,
 }
@@ -190,11 +192,15 @@ fn settings(port: u16, storage: Storage) -> Vec<String> {
         "unix_socket_directories=".to_owned(),
         "max_connections=300".to_owned(),
     ];
-    if storage == Storage::Throwaway {
-        settings.push("fsync=off".to_owned());
+    if storage != Storage::Kept {
         settings.push("shared_preload_libraries=pg_stat_statements".to_owned());
         // Room for the statements of many databases: what is rare would be forgotten while it is counted.
         settings.push("pg_stat_statements.max=50000".to_owned());
+    }
+    match storage {
+        Storage::Kept => {}
+        Storage::Measured => settings.push("track_commit_timestamp=on".to_owned()),
+        Storage::Throwaway => settings.push("fsync=off".to_owned()),
     }
     settings
 }

@@ -72,6 +72,12 @@ impl SmtpSink {
         format!("smtp://{}", self.address)
     }
 
+    /// How many mails there are, those of an earlier sink in the same folder among them.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.mailbox.next.load(Ordering::Relaxed) - 1
+    }
+
     /// Every mail so far, in the order of arrival.
     ///
     /// # Errors

@@ -1,0 +1,147 @@
+//! `shop bench`: how fast the system is, measured against what its machine can do at the most.
+//!
+//! Absolute figures mean little on a machine that others use, too. So the limit is measured in the same run, and what
+//! counts is the ratio: the highest rate that the whole saga holds, over [the limit](limit).
+
+mod calibrate;
+mod counters;
+mod drive;
+mod footprint;
+mod limit;
+mod plot;
+mod report;
+mod search;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use messaging::config::RetryDelays;
+use messaging::definitions::TOPOLOGY_USER;
+use stack::{RabbitMq, Storage, System, SystemOptions, SystemPorts};
+
+use self::calibrate::calibrate;
+use self::counters::{Counters, Sources};
+use self::drive::Driver;
+use self::limit::Limit;
+use self::report::Report;
+use crate::choreography;
+use crate::generate::VHOST;
+
+/// Orders a second of the load with one order in flight.
+const ONE_IN_FLIGHT: f64 = 10.0;
+const WARM_UP_RATE: f64 = 100.0;
+const WARM_UP: Duration = Duration::from_secs(10);
+const AT_PART_OF_THE_RATE: Duration = Duration::from_secs(30);
+
+/// The arguments of `shop bench`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
+    /// For how many seconds the system must keep up with a rate
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(4..=3600))]
+    hold: u64,
+    /// Where to begin the search, in orders a second
+    #[arg(long, default_value_t = 200.0)]
+    from: f64,
+    /// The folder of data and logs; what is in it is removed
+    #[arg(long, default_value = "/var/tmp/shop-bench")]
+    dir: PathBuf,
+    /// Where to write the results: FILE.json and FILE.svg
+    #[arg(long, default_value = "target/bench", value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Runs the benchmark and tells what it measures.
+///
+/// # Errors
+/// What did not come up, or did not come to its end.
+pub async fn run(args: Args, binaries: PathBuf, say: impl Fn(&str)) -> Result<ExitCode> {
+    if args.dir.exists() {
+        std::fs::remove_dir_all(&args.dir)
+            .with_context(|| format!("cannot remove {}", args.dir.display()))?;
+    }
+    let options = SystemOptions {
+        dir: args.dir.clone(),
+        ports: SystemPorts::free()?,
+        binaries: binaries.clone(),
+        storage: Storage::Measured,
+        environment: Vec::new(),
+    };
+    say("starting the system");
+    let mut system = System::start(&options, apply_topology, |_, _| {}).await?;
+    let report = measure(&mut system, &args, &binaries, &say).await?;
+    system.stop().await?;
+    report.tell(&say);
+    let files = report.write(&args.out)?;
+    say(&format!("{}", files.plot.display()));
+    say(&format!("{}", files.json.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn apply_topology(rabbitmq: &RabbitMq) -> Result<()> {
+    let topology = choreography::topology(&RetryDelays::default());
+    messaging::broker::apply_topology(&rabbitmq.user_url(TOPOLOGY_USER, VHOST), &topology).await
+}
+
+async fn measure(system: &mut System, args: &Args, binaries: &Path, say: &impl Fn(&str)) -> Result<Report> {
+    let driver = Driver::open(system).await?;
+    let idle = footprint::memory(system)?;
+    say("calibrating");
+    let before = calibrate(system, &args.dir).await?;
+    driver.fill_the_shelves().await?;
+    driver.drive(WARM_UP_RATE, WARM_UP).await?;
+    say("one order in flight");
+    let alone = driver.drive(ONE_IN_FLIGHT, AT_PART_OF_THE_RATE).await?;
+    say("searching for the highest rate that is held");
+    let steps = search::climb(&driver, args.from, say).await?;
+    let sources = Sources::open(system).await?;
+    let (held, cost) = hold(&driver, &sources, &steps, args, say).await?;
+    say("latencies at parts of it");
+    let half = driver.drive(held.rate * 0.5, AT_PART_OF_THE_RATE).await?;
+    let most = driver.drive(held.rate * 0.8, AT_PART_OF_THE_RATE).await?;
+    say("calibrating again");
+    let after = calibrate(system, &args.dir).await?;
+    let peak = footprint::memory(system)?;
+    drop((driver, sources));
+    let footprints = footprint::footprints(system, binaries, &idle, &peak).await?;
+    let calibration = before.mean(&after);
+    Ok(Report {
+        limit: Limit::of(&calibration, &cost),
+        drift: before.drift(&after),
+        before,
+        after,
+        calibration,
+        throughput: held,
+        cost,
+        alone,
+        half,
+        most,
+        steps,
+        footprints,
+    })
+}
+
+/// The highest rate that is held for the whole time, and what an order takes at it.
+async fn hold(
+    driver: &Driver,
+    sources: &Sources<'_>,
+    steps: &[drive::Outcome],
+    args: &Args,
+    say: &impl Fn(&str),
+) -> Result<(drive::Outcome, counters::PerOrder)> {
+    let mut counted: Option<Counters> = None;
+    let mut at = async |rate: f64| {
+        let before = match counted.take() {
+            Some(counters) => counters,
+            None => sources.read().await?,
+        };
+        let outcome = driver.drive(rate, Duration::from_secs(args.hold)).await?;
+        say(&search::line(&outcome));
+        let after = sources.read().await?;
+        let cost = after.per_order(&before, outcome.orders);
+        counted = Some(after);
+        anyhow::Ok((outcome, cost))
+    };
+    search::hold(steps, &mut at).await
+}

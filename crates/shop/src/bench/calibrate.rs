@@ -1,0 +1,313 @@
+//! What each part of the machine can do alone: the system is there and idle.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use axum::{Router, http::StatusCode, routing::post};
+use events::{Envelope, Service, Sku};
+use inventory::reactions::Reactions;
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use messaging::Outbox;
+use messaging::calibrate;
+use reqwest::Client;
+use runtime::config::DatabaseConfig;
+use secrecy::SecretString;
+use serde::Serialize;
+use sqlx::PgPool;
+use stack::System;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::drive;
+use super::limit::CommitCost;
+use crate::generate::VHOST;
+use crate::percentile::percentile;
+
+/// How long each part is driven.
+const DURATION: Duration = Duration::from_secs(2);
+/// Clients at once of HTTP, and of commits each of these numbers, of which the best counts.
+const HTTP_CLIENTS: usize = 32;
+const COMMITTERS: [usize; 2] = [4, 12];
+const CONNECTIONS: u32 = 16;
+const MAIL_CLIENTS: usize = 4;
+const LARGE_BATCH: usize = 20;
+/// Things done alone, one after the other, for a median.
+const ALONE: usize = 200;
+
+/// What was measured; rates are of the whole machine, medians of one at a time.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Calibration {
+    /// Commits a second of one event each.
+    pub(super) commits_of_1_per_second: f64,
+    /// Commits a second of 20 events each.
+    pub(super) commits_of_20_per_second: f64,
+    /// The line through both.
+    pub(super) commit: CommitCost,
+    /// A commit of one event, alone, in ms.
+    pub(super) commit_alone_ms: f64,
+    /// Messages a second through a quorum queue.
+    pub(super) queue_per_second: f64,
+    /// A message through a quorum queue, alone, in ms.
+    pub(super) hop_alone_ms: f64,
+    /// Requests a second to a server that does nothing.
+    pub(super) http_per_second: f64,
+    /// A request to it, alone, in ms.
+    pub(super) http_alone_ms: f64,
+    /// Mails a second.
+    pub(super) smtp_per_second: f64,
+    /// `fdatasync` after 8 KiB, in ms.
+    pub(super) fdatasync_ms: f64,
+}
+
+impl Default for CommitCost {
+    fn default() -> Self {
+        Self { fixed_ms: f64::NAN, per_item_ms: f64::NAN }
+    }
+}
+
+impl Calibration {
+    /// The largest difference of a rate or a median between two calibrations, as a part of the smaller.
+    pub(super) fn drift(&self, other: &Self) -> f64 {
+        let pairs = [
+            (self.commits_of_1_per_second, other.commits_of_1_per_second),
+            (self.commits_of_20_per_second, other.commits_of_20_per_second),
+            (self.queue_per_second, other.queue_per_second),
+            (self.http_per_second, other.http_per_second),
+            (self.fdatasync_ms, other.fdatasync_ms),
+        ];
+        pairs.iter().map(|(one, two)| one.max(*two) / one.min(*two) - 1.0).fold(0.0, f64::max)
+    }
+
+    /// The middle between two calibrations.
+    pub(super) fn mean(&self, other: &Self) -> Self {
+        let mean = |of: fn(&Self) -> f64| f64::midpoint(of(self), of(other));
+        Self {
+            commits_of_1_per_second: mean(|it| it.commits_of_1_per_second),
+            commits_of_20_per_second: mean(|it| it.commits_of_20_per_second),
+            commit: CommitCost {
+                fixed_ms: mean(|it| it.commit.fixed_ms),
+                per_item_ms: mean(|it| it.commit.per_item_ms),
+            },
+            commit_alone_ms: mean(|it| it.commit_alone_ms),
+            queue_per_second: mean(|it| it.queue_per_second),
+            hop_alone_ms: mean(|it| it.hop_alone_ms),
+            http_per_second: mean(|it| it.http_per_second),
+            http_alone_ms: mean(|it| it.http_alone_ms),
+            smtp_per_second: mean(|it| it.smtp_per_second),
+            fdatasync_ms: mean(|it| it.fdatasync_ms),
+        }
+    }
+
+    /// What an order takes at the least from placed to confirmed: four commits, two hops and one call, in ms.
+    pub(super) fn shortest_confirmation_ms(&self) -> f64 {
+        4.0 * self.commit_alone_ms + 2.0 * self.hop_alone_ms + self.http_alone_ms
+    }
+}
+
+/// Measures every part, one after the other.
+pub(super) async fn calibrate(system: &System, dir: &Path) -> Result<Calibration> {
+    let commits = Commits::open(system).await.context("the database for calibration")?;
+    let (mut of_1, mut of_20) = (0.0_f64, 0.0_f64);
+    for at_once in COMMITTERS {
+        of_1 = of_1.max(commits.per_second(at_once, 1).await?);
+        of_20 = of_20.max(commits.per_second(at_once, LARGE_BATCH).await?);
+    }
+    let commit_alone_ms = commits.alone_ms().await?;
+    commits.close().await?;
+    let body = placed(0, 0)?.to_json()?;
+    let amqp_url = format!("{}/{VHOST}", system.rabbitmq.admin_url());
+    let queue = calibrate::queue(&amqp_url, body.as_bytes(), DURATION).await.context("a quorum queue")?;
+    let (http_per_second, http_alone_ms) = http().await.context("an HTTP server")?;
+    Ok(Calibration {
+        commits_of_1_per_second: of_1,
+        commits_of_20_per_second: of_20,
+        commit: CommitCost::fit((1.0, of_1), (LARGE_BATCH as f64, of_20)),
+        commit_alone_ms,
+        queue_per_second: queue.per_second,
+        hop_alone_ms: queue.hop.as_secs_f64() * 1000.0,
+        http_per_second,
+        http_alone_ms,
+        smtp_per_second: mails(system).await.context("the mail sink")?,
+        fdatasync_ms: fdatasync_ms(dir).context("fdatasync")?,
+    })
+}
+
+/// A SKU of one committer, so that none waits for another.
+fn sku(committer: usize, number: usize) -> Result<Sku> {
+    Ok(format!("CALIBRATION-{committer}-{}", number % drive::SKUS).parse()?)
+}
+
+fn placed(committer: usize, number: usize) -> Result<Envelope> {
+    Ok(calibrate::placed(&sku(committer, number)?))
+}
+
+/// A database with the schema of inventory, and nothing in it but stock.
+struct Commits {
+    admin: PgPool,
+    pool: PgPool,
+    outbox: Outbox,
+}
+
+impl Commits {
+    async fn open(system: &System) -> Result<Self> {
+        let admin = PgPool::connect(&format!("{}/postgres", system.postgres.superuser_url())).await?;
+        sqlx::raw_sql("drop database if exists calibration with (force)").execute(&admin).await?;
+        sqlx::raw_sql("create database calibration owner inventory").execute(&admin).await?;
+        let url = system.postgres.service_url(Service::Inventory.as_str()).replacen(
+            "/inventory",
+            "/calibration",
+            1,
+        );
+        let config = DatabaseConfig { url: SecretString::from(url), max_connections: CONNECTIONS };
+        let pool = runtime::database::pool(&config, "calibration")?;
+        runtime::database::migrate(&pool, &messaging::MIGRATIONS).await?;
+        runtime::database::migrate(&pool, &inventory::store::MIGRATIONS).await?;
+        let committers = COMMITTERS.iter().max().copied().unwrap_or_default();
+        let mut skus = Vec::new();
+        for (committer, number) in
+            (0..committers).flat_map(|it| (0..drive::SKUS).map(move |number| (it, number)))
+        {
+            skus.push(sku(committer, number)?.to_string());
+        }
+        for statement in [
+            "insert into products (sku, name, price_minor, currency, version) select sku, sku, 1000, 'EUR', 1 from unnest($1::text[]) as new (sku)",
+            "insert into stock (sku, on_hand) select sku, 1000000 from unnest($1::text[]) as new (sku)",
+        ] {
+            sqlx::query(statement).bind(&skus).execute(&pool).await?;
+        }
+        Ok(Self { admin, pool, outbox: Outbox::new(Service::Inventory) })
+    }
+
+    /// So many committers at once, each one batch after the other.
+    async fn per_second(&self, at_once: usize, batch: usize) -> Result<f64> {
+        let begun = Instant::now();
+        let mut committers = JoinSet::new();
+        for committer in 0..at_once {
+            let (pool, outbox) = (self.pool.clone(), self.outbox.clone());
+            committers.spawn(async move {
+                let mut commits = 0_u32;
+                while begun.elapsed() < DURATION {
+                    let events = (0..batch).map(|number| placed(committer, number)).collect::<Result<_>>()?;
+                    calibrate::commit(&pool, &outbox, &Reactions, events).await?;
+                    commits += 1;
+                }
+                anyhow::Ok(commits)
+            });
+        }
+        let mut commits = 0;
+        while let Some(done) = committers.join_next().await {
+            commits += done??;
+        }
+        Ok(f64::from(commits) / begun.elapsed().as_secs_f64())
+    }
+
+    async fn alone_ms(&self) -> Result<f64> {
+        median_ms(async |number| {
+            calibrate::commit(&self.pool, &self.outbox, &Reactions, vec![placed(0, number)?]).await
+        })
+        .await
+    }
+
+    async fn close(self) -> Result<()> {
+        self.pool.close().await;
+        sqlx::raw_sql("drop database calibration with (force)").execute(&self.admin).await?;
+        Ok(())
+    }
+}
+
+async fn median_ms(mut once: impl AsyncFnMut(usize) -> Result<()>) -> Result<f64> {
+    let mut took = Vec::with_capacity(ALONE);
+    for number in 0..ALONE {
+        let begun = Instant::now();
+        once(number).await?;
+        took.push(begun.elapsed().as_secs_f64() * 1000.0);
+    }
+    took.sort_by(f64::total_cmp);
+    Ok(percentile(&took, 50).unwrap_or(f64::NAN))
+}
+
+/// Requests a second, and the median of one alone, of a server that takes an order and does nothing.
+async fn http() -> Result<(f64, f64)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/", listener.local_addr()?);
+    let server =
+        axum::serve(listener, Router::new().route("/", post(|_: String| async { StatusCode::ACCEPTED })));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { server.await.map(|()| 0_u32).map_err(anyhow::Error::from) });
+    let client = Client::new();
+    let alone = median_ms(async |number| ask(&client, &url, number).await).await?;
+    let begun = Instant::now();
+    for _ in 0..HTTP_CLIENTS {
+        let (client, url) = (client.clone(), url.clone());
+        tasks.spawn(async move {
+            let mut answers = 0_u32;
+            while begun.elapsed() < DURATION {
+                ask(&client, &url, 0).await?;
+                answers += 1;
+            }
+            anyhow::Ok(answers)
+        });
+    }
+    let mut answers = 0;
+    for _ in 0..HTTP_CLIENTS {
+        answers += tasks.join_next().await.context("the server ended")???;
+    }
+    Ok((f64::from(answers) / begun.elapsed().as_secs_f64(), alone))
+}
+
+async fn ask(client: &Client, url: &str, number: usize) -> Result<()> {
+    let answer = client.post(url).json(&drive::order("bench", number)).send().await?;
+    ensure!(answer.status() == StatusCode::ACCEPTED, "{}", answer.status());
+    answer.bytes().await?;
+    Ok(())
+}
+
+/// Mails a second that the sink takes.
+async fn mails(system: &System) -> Result<f64> {
+    let address = system.smtp.address();
+    let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(address.ip().to_string())
+        .port(address.port())
+        .build();
+    let mail = Message::builder()
+        .from("shop@example.com".parse()?)
+        .to("bench@example.com".parse()?)
+        .subject("Calibration")
+        .body("As long as what the shop says when an order is confirmed, which is some lines.\n".repeat(3))?;
+    let begun = Instant::now();
+    let mut clients = JoinSet::new();
+    for _ in 0..MAIL_CLIENTS {
+        let (transport, mail) = (transport.clone(), mail.clone());
+        clients.spawn(async move {
+            let mut sent = 0_u32;
+            while begun.elapsed() < DURATION {
+                transport.send(mail.clone()).await?;
+                sent += 1;
+            }
+            anyhow::Ok(sent)
+        });
+    }
+    let mut sent = 0;
+    while let Some(done) = clients.join_next().await {
+        sent += done??;
+    }
+    Ok(f64::from(sent) / begun.elapsed().as_secs_f64())
+}
+
+fn fdatasync_ms(dir: &Path) -> Result<f64> {
+    let path = dir.join("fdatasync");
+    let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+    let mut took = Vec::with_capacity(ALONE);
+    for _ in 0..ALONE {
+        let begun = std::time::Instant::now();
+        file.write_all(&[0; 8192])?;
+        file.sync_data()?;
+        took.push(begun.elapsed().as_secs_f64() * 1000.0);
+    }
+    std::fs::remove_file(path)?;
+    took.sort_by(f64::total_cmp);
+    Ok(percentile(&took, 50).unwrap_or(f64::NAN))
+}

@@ -1,0 +1,338 @@
+//! Load in an open loop, and what became of every order of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use chrono::{DateTime, TimeDelta, Utc};
+use events::Service;
+use reqwest::{Client, RequestBuilder, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::{PgPool, Row};
+use stack::System;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use uuid::Uuid;
+
+use crate::percentile::percentile;
+
+/// Products that are ordered in turn.
+pub(super) const SKUS: usize = 10;
+const RESTOCK: u32 = 1_000_000;
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the last order may take to its end, once no more are placed.
+const REST_LIMIT: Duration = Duration::from_secs(120);
+/// A backlog is bounded when it is never larger than what comes in this time.
+const BACKLOG_SECONDS: f64 = 2.0;
+
+/// Where orders are placed, and where it is seen what became of them.
+#[derive(Debug)]
+pub(super) struct Driver {
+    http: Client,
+    order_url: String,
+    inventory_url: String,
+    orders: PgPool,
+    mails: PgPool,
+    facts: PgPool,
+}
+
+impl Driver {
+    pub(super) async fn open(system: &System) -> Result<Self> {
+        let http = Client::builder().timeout(REQUEST_TIMEOUT).build()?;
+        let database = async |service: Service| {
+            PgPool::connect(&format!("{}/{service}", system.postgres.superuser_url())).await
+        };
+        Ok(Self {
+            http,
+            order_url: system.url(Service::Order.as_str()),
+            inventory_url: system.url(Service::Inventory.as_str()),
+            orders: database(Service::Order).await?,
+            mails: database(Service::Notification).await?,
+            facts: database(Service::Analytics).await?,
+        })
+    }
+
+    /// Lists the products and fills the shelves, and waits until they can be ordered.
+    pub(super) async fn fill_the_shelves(&self) -> Result<()> {
+        for number in 0..SKUS {
+            let product = format!("{}/api/v1/products/{}", self.inventory_url, sku(number));
+            let listing = json!({"name": "For load", "price": {"amount_minor": 1000, "currency": "EUR"}});
+            accepted(self.http.put(&product).json(&listing)).await?;
+            let restock = self.http.post(format!("{product}/restock")).json(&json!({"quantity": RESTOCK}));
+            accepted(restock).await?;
+        }
+        let end = Instant::now() + REQUEST_TIMEOUT;
+        while let Err(why) = place(self.request(SKUS - 1)).await {
+            ensure!(Instant::now() < end, "no order is taken: {why}");
+            sleep(LOOK_INTERVAL).await;
+        }
+        Ok(())
+    }
+
+    fn request(&self, number: usize) -> RequestBuilder {
+        self.http.post(format!("{}/api/v1/orders", self.order_url)).json(&order("bench", number))
+    }
+
+    /// Places orders at a rate a second for so long, each at its time however long the answers take, waits until all of
+    /// them are at their end, and tells how each got there.
+    pub(super) async fn drive(&self, rate: f64, duration: Duration) -> Result<Outcome> {
+        let count = (rate * duration.as_secs_f64()).round() as usize;
+        let (begun, begun_at) = (Instant::now(), runtime::clock::now());
+        let (mut requests, mut taken, mut refused) =
+            (JoinSet::new(), Vec::with_capacity(count), BTreeMap::new());
+        for number in 0..count {
+            let offset = Duration::from_secs_f64(number as f64 / rate);
+            sleep_until(begun + offset).await;
+            let (request, due) = (self.request(number), begun_at + TimeDelta::from_std(offset)?);
+            requests.spawn(async move { (due, place(request).await) });
+            while let Some(answered) = requests.try_join_next() {
+                keep(answered?, &mut taken, &mut refused);
+            }
+        }
+        while let Some(answered) = requests.join_next().await {
+            keep(answered?, &mut taken, &mut refused);
+        }
+        let journeys = self.journeys(&taken).await?;
+        Ok(Outcome::of(rate, begun_at, duration, &journeys, refused))
+    }
+
+    /// How each order got to its end, as soon as all are there.
+    async fn journeys(&self, taken: &[(Uuid, DateTime<Utc>)]) -> Result<Vec<Journey>> {
+        let ids: Vec<Uuid> = taken.iter().map(|(id, _)| *id).collect();
+        let end = Instant::now() + REST_LIMIT;
+        loop {
+            let ways = self.ways(&ids).await?;
+            let journeys: Vec<_> = taken
+                .iter()
+                .filter_map(|(id, due)| {
+                    let way = ways.get(id)?;
+                    Some(Journey {
+                        due: *due,
+                        confirmed: way.confirmed,
+                        ended: way.ended?,
+                        whole: way.whole()?,
+                    })
+                })
+                .collect();
+            if journeys.len() == taken.len() {
+                return Ok(journeys);
+            }
+            if Instant::now() > end {
+                let open = taken.len() - journeys.len();
+                bail!("{open} of {} orders are not at their end after {REST_LIMIT:?}", taken.len());
+            }
+            sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// When the transactions committed that brought each order on its way.
+    async fn ways(&self, ids: &[Uuid]) -> Result<BTreeMap<Uuid, Way>> {
+        let mut ways: BTreeMap<Uuid, Way> = BTreeMap::new();
+        let steps = sqlx::query(
+            "select order_id, min(pg_xact_commit_timestamp(xmin)) filter (where type like 'order.confirmed.%'),
+                 min(pg_xact_commit_timestamp(xmin))
+                     filter (where type like 'order.completed.%' or type like 'order.cancelled.%')
+             from order_events where order_id = any($1) and direction = 'announced' group by order_id",
+        );
+        for row in steps.bind(ids).fetch_all(&self.orders).await? {
+            let way = Way { confirmed: row.try_get(1)?, ended: row.try_get(2)?, ..Way::default() };
+            ways.insert(row.try_get(0)?, way);
+        }
+        let mails = "select order_id, max(pg_xact_commit_timestamp(xmin)) from notifications
+                     where order_id = any($1) and status = 'sent' group by order_id";
+        for row in sqlx::query(mails).bind(ids).fetch_all(&self.mails).await? {
+            ways.entry(row.try_get(0)?).or_default().mailed = row.try_get(1)?;
+        }
+        let facts = "select order_id, pg_xact_commit_timestamp(xmin) from orders
+                     where order_id = any($1) and (completed_at is not null or cancelled_at is not null)";
+        for row in sqlx::query(facts).bind(ids).fetch_all(&self.facts).await? {
+            ways.entry(row.try_get(0)?).or_default().counted = row.try_get(1)?;
+        }
+        Ok(ways)
+    }
+}
+
+/// The body of an order of one line.
+pub(super) fn order(customer: &str, number: usize) -> Value {
+    json!({
+        "customer": {"id": customer, "email": "bench@example.com"},
+        "lines": [{"sku": sku(number), "quantity": 1}],
+        "payment_method": "pm_card_visa",
+    })
+}
+
+fn sku(number: usize) -> String {
+    format!("BENCH-{}", number % SKUS)
+}
+
+async fn accepted(request: RequestBuilder) -> Result<()> {
+    let response = request.send().await.context("inventory does not answer")?;
+    ensure!(response.status().is_success(), "{}: {}", response.url(), response.status());
+    Ok(())
+}
+
+/// The id of what was taken, or why it was not.
+async fn place(request: RequestBuilder) -> Result<Uuid, String> {
+    #[derive(Deserialize)]
+    struct Placed {
+        id: Uuid,
+    }
+    let response = request.send().await.map_err(|_| "no answer".to_owned())?;
+    if response.status() != StatusCode::ACCEPTED {
+        return Err(response.status().to_string());
+    }
+    let placed: Placed = response.json().await.map_err(|_| "no answer".to_owned())?;
+    Ok(placed.id)
+}
+
+fn keep(
+    (due, answered): (DateTime<Utc>, Result<Uuid, String>),
+    taken: &mut Vec<(Uuid, DateTime<Utc>)>,
+    refused: &mut BTreeMap<String, usize>,
+) {
+    match answered {
+        Ok(id) => taken.push((id, due)),
+        Err(why) => *refused.entry(why).or_default() += 1,
+    }
+}
+
+#[derive(Debug, Default)]
+struct Way {
+    confirmed: Option<DateTime<Utc>>,
+    ended: Option<DateTime<Utc>>,
+    mailed: Option<DateTime<Utc>>,
+    counted: Option<DateTime<Utc>>,
+}
+
+impl Way {
+    fn whole(&self) -> Option<DateTime<Utc>> {
+        Some(self.ended?.max(self.mailed?).max(self.counted?))
+    }
+}
+
+/// An order's way, from when it was to be placed.
+#[derive(Debug, Clone, Copy)]
+struct Journey {
+    due: DateTime<Utc>,
+    confirmed: Option<DateTime<Utc>>,
+    ended: DateTime<Utc>,
+    /// Ended, mailed and counted.
+    whole: DateTime<Utc>,
+}
+
+/// Latencies in ms, from when the order was to be placed (no coordinated omission).
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct Latency {
+    pub(super) p50_ms: f64,
+    pub(super) p90_ms: f64,
+    pub(super) p99_ms: f64,
+    pub(super) max_ms: f64,
+}
+
+impl Latency {
+    fn of(mut ms: Vec<f64>) -> Self {
+        ms.sort_by(f64::total_cmp);
+        let at = |percent| percentile(&ms, percent).unwrap_or(f64::NAN);
+        Self { p50_ms: at(50), p90_ms: at(90), p99_ms: at(99), max_ms: at(100) }
+    }
+}
+
+/// What a load came to.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Outcome {
+    /// Orders that were placed a second.
+    pub(super) rate: f64,
+    /// Orders that were taken.
+    pub(super) orders: usize,
+    /// Answers other than 202.
+    pub(super) refused: BTreeMap<String, usize>,
+    /// Placed to confirmed.
+    pub(super) confirmed: Latency,
+    /// Placed to completed.
+    pub(super) completed: Latency,
+    /// Placed to completed, mailed and counted by analytics.
+    pub(super) whole: Latency,
+    /// Orders under way at the end of each second of the load.
+    pub(super) backlog: Vec<usize>,
+}
+
+impl Outcome {
+    fn of(
+        rate: f64,
+        begun: DateTime<Utc>,
+        duration: Duration,
+        journeys: &[Journey],
+        refused: BTreeMap<String, usize>,
+    ) -> Self {
+        let latency = |end: fn(&Journey) -> Option<DateTime<Utc>>| {
+            let took = |journey: &Journey| Some((end(journey)? - journey.due).as_seconds_f64() * 1000.0);
+            Latency::of(journeys.iter().filter_map(took).collect())
+        };
+        let seconds = 1..=i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        let backlog = seconds.map(|second| under_way(journeys, begun + TimeDelta::seconds(second))).collect();
+        Self {
+            rate,
+            orders: journeys.len(),
+            refused,
+            confirmed: latency(|journey| journey.confirmed),
+            completed: latency(|journey| Some(journey.ended)),
+            whole: latency(|journey| Some(journey.whole)),
+            backlog,
+        }
+    }
+
+    /// Whether the system kept up: it took every order, and in the second half what was under way never came to more
+    /// than the orders of 2 s.
+    pub(super) fn kept_up(&self) -> bool {
+        let bound = self.rate * BACKLOG_SECONDS;
+        let second_half = self.backlog.iter().skip(self.backlog.len() / 2);
+        self.refused.is_empty() && second_half.into_iter().all(|under_way| (*under_way as f64) <= bound)
+    }
+}
+
+fn under_way(journeys: &[Journey], at: DateTime<Utc>) -> usize {
+    journeys.iter().filter(|journey| journey.due <= at && journey.whole > at).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At 10 a second for 4 s; each takes so many ms, from a given second on.
+    fn outcome(slow_from: i64, slow_ms: i64) -> Outcome {
+        let begun = DateTime::UNIX_EPOCH;
+        let journeys = (0..40).map(|number| {
+            let due = begun + TimeDelta::milliseconds(number * 100);
+            let ms = if number >= slow_from * 10 { slow_ms } else { 50 };
+            let ended = due + TimeDelta::milliseconds(ms);
+            Journey { due, confirmed: Some(due + TimeDelta::milliseconds(20)), ended, whole: ended }
+        });
+        Outcome::of(10.0, begun, Duration::from_secs(4), &journeys.collect::<Vec<_>>(), BTreeMap::new())
+    }
+
+    #[test]
+    fn latencies_count_from_when_an_order_was_due() {
+        let outcome = outcome(4, 0);
+        assert_eq!((outcome.orders, outcome.confirmed.p99_ms, outcome.whole.max_ms), (40, 20.0, 50.0));
+        // The one that is due right then is under way.
+        assert_eq!(outcome.backlog, [1, 1, 1, 0]);
+        assert!(outcome.kept_up());
+    }
+
+    #[test]
+    fn a_backlog_of_more_than_two_seconds_is_not_kept_up_with() {
+        let slow = outcome(0, 60_000);
+        assert_eq!(slow.backlog, [11, 21, 31, 40]);
+        assert!(!slow.kept_up());
+        assert!(outcome(2, 60_000).kept_up(), "no more than twenty were under way");
+    }
+
+    #[test]
+    fn who_refuses_an_order_does_not_keep_up() {
+        let mut outcome = outcome(4, 0);
+        outcome.refused.insert("503".to_owned(), 1);
+        assert!(!outcome.kept_up());
+    }
+}

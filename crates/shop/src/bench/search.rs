@@ -1,0 +1,155 @@
+//! The search for the highest rate that the system keeps up with.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::counters::PerOrder;
+use super::drive::{Driver, Outcome};
+
+/// Short steps show where to look; only a rate that is held for the whole time counts.
+const STEP: Duration = Duration::from_secs(10);
+const FASTER: f64 = 1.2;
+const SLOWER: f64 = 0.9;
+const STEPS: usize = 20;
+/// Tries to hold a rate, each about a minute.
+const TRIES: usize = 4;
+/// Rates that are nearer to each other than this are the same.
+const RESOLUTION: f64 = 1.03;
+
+/// Ever faster, until the system does not keep up; the last step is the one at which it did not.
+pub(super) async fn climb(driver: &Driver, from: f64, say: &impl Fn(&str)) -> Result<Vec<Outcome>> {
+    let mut steps: Vec<Outcome> = Vec::new();
+    let mut rate = from;
+    while steps.len() < STEPS {
+        let step = driver.drive(rate, STEP).await?;
+        say(&line(&step));
+        let kept_up = step.kept_up();
+        steps.push(step);
+        if !kept_up {
+            return Ok(steps);
+        }
+        rate *= FASTER;
+    }
+    bail!("the system keeps up with {rate:.0} orders/s: begin the search there, with --from");
+}
+
+/// Tries rates for the whole time, between those that short steps found, and gives the highest that was held.
+pub(super) async fn hold(
+    steps: &[Outcome],
+    at: &mut impl AsyncFnMut(f64) -> Result<(Outcome, PerOrder)>,
+) -> Result<(Outcome, PerOrder)> {
+    let mut bounds = Bounds::of(steps);
+    let mut best = None;
+    for tried in 0.. {
+        let Some(rate) = bounds.next() else { break };
+        // The search goes on for as long as nothing was held at all.
+        if tried >= TRIES && best.is_some() || tried >= 3 * TRIES {
+            break;
+        }
+        let (outcome, cost) = at(rate).await?;
+        bounds.tried(rate, outcome.kept_up());
+        if outcome.kept_up() {
+            best = Some((outcome, cost));
+        }
+    }
+    match best {
+        Some(best) => Ok(best),
+        None => bail!("no rate was held: is something else at work on this machine?"),
+    }
+}
+
+/// What is known of the rate that is searched for.
+struct Bounds {
+    /// Held for a step, and not yet for the whole time.
+    promising: Option<f64>,
+    held: Option<f64>,
+    too_fast: f64,
+}
+
+impl Bounds {
+    fn of(steps: &[Outcome]) -> Self {
+        let promising = steps.iter().filter(|step| step.kept_up()).map(|step| step.rate).reduce(f64::max);
+        let too_fast =
+            steps.iter().filter(|step| !step.kept_up()).map(|step| step.rate).fold(f64::INFINITY, f64::min);
+        Self { promising, held: None, too_fast }
+    }
+
+    fn next(&mut self) -> Option<f64> {
+        if let Some(promising) = self.promising.take() {
+            return Some(promising);
+        }
+        match self.held {
+            Some(held) if self.too_fast / held < RESOLUTION => None,
+            Some(held) => Some((held * self.too_fast).sqrt()),
+            None => Some(self.too_fast * SLOWER),
+        }
+    }
+
+    fn tried(&mut self, rate: f64, kept_up: bool) {
+        if kept_up {
+            self.held = Some(rate);
+        } else {
+            self.too_fast = rate;
+        }
+    }
+}
+
+/// What a load came to, in a line.
+pub(super) fn line(outcome: &Outcome) -> String {
+    let refused: usize = outcome.refused.values().sum();
+    format!(
+        "  {:>7.1} orders/s  {:<10}  confirmed p50 {:>7.1} ms, p99 {:>7.1} ms  under way {:>5}{}",
+        outcome.rate,
+        if outcome.kept_up() { "kept up" } else { "too fast" },
+        outcome.confirmed.p50_ms,
+        outcome.confirmed.p99_ms,
+        outcome.backlog.last().copied().unwrap_or_default(),
+        if refused > 0 { format!("  refused {refused}") } else { String::new() },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::drive::Latency;
+    use super::*;
+
+    fn outcome(rate: f64, capacity: f64) -> Outcome {
+        let under_way = if rate <= capacity { 0 } else { (rate * 10.0) as usize };
+        let latency = Latency::default();
+        let (confirmed, completed, whole) = (latency, latency, latency);
+        let refused = std::collections::BTreeMap::new();
+        Outcome { rate, orders: 1, refused, confirmed, completed, whole, backlog: vec![under_way; 10] }
+    }
+
+    async fn search(steps: &[f64], short: f64, long: f64) -> (f64, Vec<f64>) {
+        let steps: Vec<_> = steps.iter().map(|rate| outcome(*rate, short)).collect();
+        let mut tried = Vec::new();
+        let held = hold(&steps, &mut async |rate: f64| {
+            tried.push(rate.round());
+            Ok((outcome(rate, long), PerOrder::default()))
+        })
+        .await;
+        (held.map_or(f64::NAN, |(held, _)| held.rate.round()), tried)
+    }
+
+    #[tokio::test]
+    async fn what_was_held_for_a_step_is_tried_first_and_then_what_lies_between() {
+        let (held, tried) = search(&[200.0, 400.0, 800.0], 500.0, 500.0).await;
+        assert_eq!(tried, [400.0, 566.0, 476.0, 519.0]);
+        assert_eq!(held, 476.0);
+    }
+
+    #[tokio::test]
+    async fn what_is_held_for_a_step_only_is_too_fast() {
+        let (held, tried) = search(&[400.0, 800.0], 500.0, 350.0).await;
+        assert_eq!((held, tried), (342.0, vec![400.0, 360.0, 324.0, 342.0]));
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_held_it_ends() {
+        let (held, tried) = search(&[200.0], 0.0, 0.0).await;
+        assert!(held.is_nan());
+        assert_eq!(tried.len(), 12);
+    }
+}
