@@ -3,6 +3,8 @@
 
 mod analytics;
 mod audit;
+#[cfg(feature = "bench")]
+mod bench;
 mod doctor;
 mod environment;
 mod generated;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use messaging::config::RetryDelays;
 use messaging::definitions::TOPOLOGY_USER;
 use stack::{RabbitMq, Storage, System, SystemOptions, SystemPorts};
@@ -31,19 +31,19 @@ use crate::generate::VHOST;
 
 /// Orders a second of the load with one order in flight.
 const ONE_IN_FLIGHT: f64 = 10.0;
-const WARM_UP_RATE: f64 = 100.0;
-const WARM_UP: Duration = Duration::from_secs(10);
-const AT_PART_OF_THE_RATE: Duration = Duration::from_secs(30);
 
 /// The arguments of `shop bench`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// For how many seconds the system must keep up with a rate
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(4..=3600))]
-    hold: u64,
+    /// For how many seconds the system must keep up with a rate; the other parts are as much shorter or longer
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(6..=3600))]
+    hold: u32,
     /// Where to begin the search, in orders a second
-    #[arg(long, default_value_t = 200.0)]
+    #[arg(long, default_value_t = 200.0, value_parser = rate)]
     from: f64,
+    /// Where to end it, even if the system keeps up
+    #[arg(long, default_value_t = 20_000.0, value_parser = rate)]
+    up_to: f64,
     /// The folder of data and logs; what is in it is removed
     #[arg(long, default_value = "/var/tmp/shop-bench")]
     dir: PathBuf,
@@ -52,11 +52,38 @@ pub struct Args {
     out: PathBuf,
 }
 
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (1.0..=100_000.0).contains(&rate) => Ok(rate),
+        _ => Err("a rate is a number from 1 to 100000".to_owned()),
+    }
+}
+
+/// How long each part is measured.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    hold: Duration,
+    /// A step of the search, and the warm-up.
+    step: Duration,
+    /// At a part of the highest rate, and with one order in flight.
+    part: Duration,
+    /// Each part of the machine alone.
+    calibration: Duration,
+}
+
+impl Times {
+    fn of(hold: u32) -> Self {
+        let hold = Duration::from_secs(hold.into());
+        Self { hold, step: hold / 6, part: hold / 2, calibration: hold / 30 }
+    }
+}
+
 /// Runs the benchmark and tells what it measures.
 ///
 /// # Errors
 /// What did not come up, or did not come to its end.
 pub async fn run(args: Args, binaries: PathBuf, say: impl Fn(&str)) -> Result<ExitCode> {
+    ensure!(args.from <= args.up_to, "--from {} is above --up-to {}", args.from, args.up_to);
     if args.dir.exists() {
         std::fs::remove_dir_all(&args.dir)
             .with_context(|| format!("cannot remove {}", args.dir.display()))?;
@@ -85,23 +112,24 @@ async fn apply_topology(rabbitmq: &RabbitMq) -> Result<()> {
 }
 
 async fn measure(system: &mut System, args: &Args, binaries: &Path, say: &impl Fn(&str)) -> Result<Report> {
+    let times = Times::of(args.hold);
     let driver = Driver::open(system).await?;
     let idle = footprint::memory(system)?;
     say("calibrating");
-    let before = calibrate(system, &args.dir).await?;
+    let before = calibrate(system, &args.dir, times.calibration).await?;
     driver.fill_the_shelves().await?;
-    driver.drive(WARM_UP_RATE, WARM_UP).await?;
+    driver.drive(args.from, times.step).await?;
     say("one order in flight");
-    let alone = driver.drive(ONE_IN_FLIGHT, AT_PART_OF_THE_RATE).await?;
+    let alone = driver.drive(ONE_IN_FLIGHT, times.part).await?;
     say("searching for the highest rate that is held");
-    let steps = search::climb(&driver, args.from, say).await?;
+    let steps = search::climb(&driver, args.from..=args.up_to, times.step, say).await?;
     let sources = Sources::open(system).await?;
-    let (held, cost) = hold(&driver, &sources, &steps, args, say).await?;
+    let (held, cost) = hold(&driver, &sources, &steps, times.hold, say).await?;
     say("latencies at parts of it");
-    let half = driver.drive(held.rate * 0.5, AT_PART_OF_THE_RATE).await?;
-    let most = driver.drive(held.rate * 0.8, AT_PART_OF_THE_RATE).await?;
+    let half = driver.drive(held.rate * 0.5, times.part).await?;
+    let most = driver.drive(held.rate * 0.8, times.part).await?;
     say("calibrating again");
-    let after = calibrate(system, &args.dir).await?;
+    let after = calibrate(system, &args.dir, times.calibration).await?;
     let peak = footprint::memory(system)?;
     drop((driver, sources));
     let footprints = footprint::footprints(system, binaries, &idle, &peak).await?;
@@ -127,7 +155,7 @@ async fn hold(
     driver: &Driver,
     sources: &Sources<'_>,
     steps: &[drive::Outcome],
-    args: &Args,
+    duration: Duration,
     say: &impl Fn(&str),
 ) -> Result<(drive::Outcome, counters::PerOrder)> {
     let mut counted: Option<Counters> = None;
@@ -136,7 +164,7 @@ async fn hold(
             Some(counters) => counters,
             None => sources.read().await?,
         };
-        let outcome = driver.drive(rate, Duration::from_secs(args.hold)).await?;
+        let outcome = driver.drive(rate, duration).await?;
         say(&search::line(&outcome));
         let after = sources.read().await?;
         let cost = after.per_order(&before, outcome.orders);

@@ -38,7 +38,7 @@ impl Ended {
 }
 
 /// The folder of the services' programs, beside that of this test.
-pub(super) fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     let test = std::env::current_exe().expect("this test is a program");
     test.ancestors().nth(2).expect("target/<profile>/deps/<test>").to_owned()
 }

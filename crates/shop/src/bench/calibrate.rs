@@ -27,8 +27,6 @@ use super::limit::CommitCost;
 use crate::generate::VHOST;
 use crate::percentile::percentile;
 
-/// How long each part is driven.
-const DURATION: Duration = Duration::from_secs(2);
 /// Clients at once of HTTP, and of commits each of these numbers, of which the best counts.
 const HTTP_CLIENTS: usize = 32;
 const COMMITTERS: [usize; 2] = [4, 12];
@@ -108,9 +106,9 @@ impl Calibration {
     }
 }
 
-/// Measures every part, one after the other.
-pub(super) async fn calibrate(system: &System, dir: &Path) -> Result<Calibration> {
-    let commits = Commits::open(system).await.context("the database for calibration")?;
+/// Measures every part, one after the other, each for so long.
+pub(super) async fn calibrate(system: &System, dir: &Path, duration: Duration) -> Result<Calibration> {
+    let commits = Commits::open(system, duration).await.context("the database for calibration")?;
     let (mut of_1, mut of_20) = (0.0_f64, 0.0_f64);
     for at_once in COMMITTERS {
         of_1 = of_1.max(commits.per_second(at_once, 1).await?);
@@ -120,8 +118,8 @@ pub(super) async fn calibrate(system: &System, dir: &Path) -> Result<Calibration
     commits.close().await?;
     let body = placed(0, 0)?.to_json()?;
     let amqp_url = format!("{}/{VHOST}", system.rabbitmq.admin_url());
-    let queue = calibrate::queue(&amqp_url, body.as_bytes(), DURATION).await.context("a quorum queue")?;
-    let (http_per_second, http_alone_ms) = http().await.context("an HTTP server")?;
+    let queue = calibrate::queue(&amqp_url, body.as_bytes(), duration).await.context("a quorum queue")?;
+    let (http_per_second, http_alone_ms) = http(duration).await.context("an HTTP server")?;
     Ok(Calibration {
         commits_of_1_per_second: of_1,
         commits_of_20_per_second: of_20,
@@ -131,7 +129,7 @@ pub(super) async fn calibrate(system: &System, dir: &Path) -> Result<Calibration
         hop_alone_ms: queue.hop.as_secs_f64() * 1000.0,
         http_per_second,
         http_alone_ms,
-        smtp_per_second: mails(system).await.context("the mail sink")?,
+        smtp_per_second: mails(system, duration).await.context("the mail sink")?,
         fdatasync_ms: fdatasync_ms(dir).context("fdatasync")?,
     })
 }
@@ -150,10 +148,11 @@ struct Commits {
     admin: PgPool,
     pool: PgPool,
     outbox: Outbox,
+    duration: Duration,
 }
 
 impl Commits {
-    async fn open(system: &System) -> Result<Self> {
+    async fn open(system: &System, duration: Duration) -> Result<Self> {
         let admin = PgPool::connect(&format!("{}/postgres", system.postgres.superuser_url())).await?;
         sqlx::raw_sql("drop database if exists calibration with (force)").execute(&admin).await?;
         sqlx::raw_sql("create database calibration owner inventory").execute(&admin).await?;
@@ -179,7 +178,7 @@ impl Commits {
         ] {
             sqlx::query(statement).bind(&skus).execute(&pool).await?;
         }
-        Ok(Self { admin, pool, outbox: Outbox::new(Service::Inventory) })
+        Ok(Self { admin, pool, outbox: Outbox::new(Service::Inventory), duration })
     }
 
     /// So many committers at once, each one batch after the other.
@@ -187,10 +186,10 @@ impl Commits {
         let begun = Instant::now();
         let mut committers = JoinSet::new();
         for committer in 0..at_once {
-            let (pool, outbox) = (self.pool.clone(), self.outbox.clone());
+            let (pool, outbox, duration) = (self.pool.clone(), self.outbox.clone(), self.duration);
             committers.spawn(async move {
                 let mut commits = 0_u32;
-                while begun.elapsed() < DURATION {
+                while begun.elapsed() < duration {
                     let events = (0..batch).map(|number| placed(committer, number)).collect::<Result<_>>()?;
                     calibrate::commit(&pool, &outbox, &Reactions, events).await?;
                     commits += 1;
@@ -231,7 +230,7 @@ async fn median_ms(mut once: impl AsyncFnMut(usize) -> Result<()>) -> Result<f64
 }
 
 /// Requests a second, and the median of one alone, of a server that takes an order and does nothing.
-async fn http() -> Result<(f64, f64)> {
+async fn http(duration: Duration) -> Result<(f64, f64)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/", listener.local_addr()?);
     let server =
@@ -245,7 +244,7 @@ async fn http() -> Result<(f64, f64)> {
         let (client, url) = (client.clone(), url.clone());
         tasks.spawn(async move {
             let mut answers = 0_u32;
-            while begun.elapsed() < DURATION {
+            while begun.elapsed() < duration {
                 ask(&client, &url, 0).await?;
                 answers += 1;
             }
@@ -267,7 +266,7 @@ async fn ask(client: &Client, url: &str, number: usize) -> Result<()> {
 }
 
 /// Mails a second that the sink takes.
-async fn mails(system: &System) -> Result<f64> {
+async fn mails(system: &System, duration: Duration) -> Result<f64> {
     let address = system.smtp.address();
     let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(address.ip().to_string())
         .port(address.port())
@@ -283,7 +282,7 @@ async fn mails(system: &System) -> Result<f64> {
         let (transport, mail) = (transport.clone(), mail.clone());
         clients.spawn(async move {
             let mut sent = 0_u32;
-            while begun.elapsed() < DURATION {
+            while begun.elapsed() < duration {
                 transport.send(mail.clone()).await?;
                 sent += 1;
             }

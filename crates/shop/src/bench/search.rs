@@ -1,5 +1,6 @@
 //! The search for the highest rate that the system keeps up with.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -7,31 +8,30 @@ use anyhow::{Result, bail};
 use super::counters::PerOrder;
 use super::drive::{Driver, Outcome};
 
-/// Short steps show where to look; only a rate that is held for the whole time counts.
-const STEP: Duration = Duration::from_secs(10);
 const FASTER: f64 = 1.2;
 const SLOWER: f64 = 0.9;
-const STEPS: usize = 20;
 /// Tries to hold a rate, each about a minute.
 const TRIES: usize = 4;
 /// Rates that are nearer to each other than this are the same.
 const RESOLUTION: f64 = 1.03;
 
-/// Ever faster, until the system does not keep up; the last step is the one at which it did not.
-pub(super) async fn climb(driver: &Driver, from: f64, say: &impl Fn(&str)) -> Result<Vec<Outcome>> {
+/// Ever faster within the rates, until the system does not keep up. Short steps show where to look; only a rate that is
+/// held for the whole time counts.
+pub(super) async fn climb(
+    driver: &Driver,
+    rates: RangeInclusive<f64>,
+    duration: Duration,
+    say: &impl Fn(&str),
+) -> Result<Vec<Outcome>> {
     let mut steps: Vec<Outcome> = Vec::new();
-    let mut rate = from;
-    while steps.len() < STEPS {
-        let step = driver.drive(rate, STEP).await?;
+    let mut rate = *rates.start();
+    while rates.contains(&rate) && steps.last().is_none_or(Outcome::kept_up) {
+        let step = driver.drive(rate, duration).await?;
         say(&line(&step));
-        let kept_up = step.kept_up();
         steps.push(step);
-        if !kept_up {
-            return Ok(steps);
-        }
         rate *= FASTER;
     }
-    bail!("the system keeps up with {rate:.0} orders/s: begin the search there, with --from");
+    Ok(steps)
 }
 
 /// Tries rates for the whole time, between those that short steps found, and gives the highest that was held.
@@ -80,7 +80,7 @@ impl Bounds {
             return Some(promising);
         }
         match self.held {
-            Some(held) if self.too_fast / held < RESOLUTION => None,
+            Some(held) if self.too_fast / held < RESOLUTION || self.too_fast.is_infinite() => None,
             Some(held) => Some((held * self.too_fast).sqrt()),
             None => Some(self.too_fast * SLOWER),
         }
@@ -144,6 +144,12 @@ mod tests {
     async fn what_is_held_for_a_step_only_is_too_fast() {
         let (held, tried) = search(&[400.0, 800.0], 500.0, 350.0).await;
         assert_eq!((held, tried), (342.0, vec![400.0, 360.0, 324.0, 342.0]));
+    }
+
+    #[tokio::test]
+    async fn what_is_held_and_never_was_too_fast_is_the_end_of_it() {
+        let (held, tried) = search(&[100.0, 200.0], 500.0, 500.0).await;
+        assert_eq!((held, tried), (200.0, vec![200.0]));
     }
 
     #[tokio::test]
