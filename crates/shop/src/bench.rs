@@ -7,6 +7,7 @@ mod calibrate;
 mod counters;
 mod drive;
 mod footprint;
+mod growth;
 mod limit;
 mod plot;
 mod report;
@@ -44,6 +45,9 @@ pub struct Args {
     /// Where to end it, even if the system keeps up
     #[arg(long, default_value_t = 20_000.0, value_parser = rate)]
     up_to: f64,
+    /// Measure what past orders, replicas and a backlog do to the rate, and nothing else: takes more than half an hour
+    #[arg(long)]
+    growth: bool,
     /// The folder of data and logs; what is in it is removed
     #[arg(long, default_value = "/var/tmp/shop-bench")]
     dir: PathBuf,
@@ -84,10 +88,15 @@ impl Times {
 /// What did not come up, or did not come to its end.
 pub async fn run(args: Args, binaries: PathBuf, say: impl Fn(&str)) -> Result<ExitCode> {
     ensure!(args.from <= args.up_to, "--from {} is above --up-to {}", args.from, args.up_to);
-    if args.dir.exists() {
-        std::fs::remove_dir_all(&args.dir)
-            .with_context(|| format!("cannot remove {}", args.dir.display()))?;
+    if args.growth {
+        let growth = growth::measure(&args, &binaries, &say).await?;
+        growth.tell(&say);
+        let json =
+            report::write_json(&args.out.with_extension("growth.json"), &serde_json::to_value(&growth)?)?;
+        say(&format!("{}", json.display()));
+        return Ok(ExitCode::SUCCESS);
     }
+    args.empty_folder()?;
     let options = SystemOptions {
         dir: args.dir.clone(),
         ports: SystemPorts::free()?,
@@ -104,6 +113,17 @@ pub async fn run(args: Args, binaries: PathBuf, say: impl Fn(&str)) -> Result<Ex
     say(&format!("{}", files.plot.display()));
     say(&format!("{}", files.json.display()));
     Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    /// Removes what an earlier run left.
+    fn empty_folder(&self) -> Result<()> {
+        if self.dir.exists() {
+            std::fs::remove_dir_all(&self.dir)
+                .with_context(|| format!("cannot remove {}", self.dir.display()))?;
+        }
+        Ok(())
+    }
 }
 
 async fn apply_topology(rabbitmq: &RabbitMq) -> Result<()> {

@@ -23,4 +23,4 @@ pub use rabbitmq::{RabbitMq, RabbitMqPorts};
 pub use services::{Service, Services};
 pub use signals::Signals;
 pub use smtp::SmtpSink;
-pub use system::{System, SystemOptions, SystemPorts};
+pub use system::{Replicas, System, SystemOptions, SystemPorts};

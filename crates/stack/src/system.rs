@@ -87,6 +87,21 @@ pub struct SystemOptions {
     pub environment: Vec<(String, String)>,
 }
 
+/// One more of every service.
+#[derive(Debug, Clone, Copy)]
+pub struct Replicas {
+    ports: [u16; 5],
+}
+
+impl Replicas {
+    /// Base URL of a service; none for what owns no database, and has no replica.
+    #[must_use]
+    pub fn url(&self, service: &str) -> Option<String> {
+        let position = SERVICES.iter().position(|name| *name == service)?;
+        Some(format!("http://{}", ports::local(self.ports[position])))
+    }
+}
+
 /// The running system, stopped when dropped.
 #[derive(Debug)]
 pub struct System {
@@ -141,6 +156,22 @@ impl System {
         let position = SERVICES.iter().position(|name| *name == service);
         let port = position.map_or(self.ports.provider, |index| self.ports.services[index]);
         format!("http://{}", ports::local(port))
+    }
+
+    /// Starts one more of every service that owns a database, each on a port that is free, and waits until they are ready.
+    /// `options` are those that the system was started with, `number` tells this replica from the others.
+    ///
+    /// # Errors
+    /// When one does not come up.
+    pub async fn start_replicas(&mut self, options: &SystemOptions, number: usize) -> Result<Replicas> {
+        let ports = ports::free()?;
+        for (name, port) in SERVICES.into_iter().zip(ports) {
+            let mut replica = self.service(options, name, port, self.environment(name));
+            replica.name = format!("{name}-{number}");
+            self.services.start(replica)?;
+        }
+        self.services.wait_until_ready(READY_LIMIT).await?;
+        Ok(Replicas { ports })
     }
 
     /// Starts again what ended without being asked; says what that was.

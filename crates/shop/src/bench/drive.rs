@@ -10,7 +10,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::{PgPool, Row};
-use stack::System;
+use stack::{Replicas, System};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
@@ -31,7 +31,8 @@ const BACKLOG_SECONDS: f64 = 2.0;
 #[derive(Debug)]
 pub(super) struct Driver {
     http: Client,
-    order_url: String,
+    /// The order service and its replicas, which are asked in turn.
+    order_urls: Vec<String>,
     inventory_url: String,
     orders: PgPool,
     mails: PgPool,
@@ -46,7 +47,7 @@ impl Driver {
         };
         Ok(Self {
             http,
-            order_url: system.url(Service::Order.as_str()),
+            order_urls: vec![system.url(Service::Order.as_str())],
             inventory_url: system.url(Service::Inventory.as_str()),
             orders: database(Service::Order).await?,
             mails: database(Service::Notification).await?,
@@ -71,31 +72,48 @@ impl Driver {
         Ok(())
     }
 
-    fn request(&self, number: usize) -> RequestBuilder {
-        self.http.post(format!("{}/api/v1/orders", self.order_url)).json(&order("bench", number))
+    /// Places orders at the replicas, too.
+    pub(super) fn add(&mut self, replicas: &Replicas) {
+        self.order_urls.extend(replicas.url(Service::Order.as_str()));
     }
 
-    /// Places orders at a rate a second for so long, each at its time however long the answers take, waits until all of
-    /// them are at their end, and tells how each got there.
+    fn request(&self, number: usize) -> RequestBuilder {
+        let url = &self.order_urls[number % self.order_urls.len()];
+        self.http.post(format!("{url}/api/v1/orders")).json(&order("bench", number))
+    }
+
+    /// Places orders at a rate a second for so long, waits until all of them are at their end, and tells how each got
+    /// there.
     pub(super) async fn drive(&self, rate: f64, duration: Duration) -> Result<Outcome> {
-        let count = (rate * duration.as_secs_f64()).round() as usize;
+        let placed = self.place(rate, (rate * duration.as_secs_f64()).round() as usize).await?;
+        self.finish(placed).await
+    }
+
+    /// Places orders at a rate a second, each at its time however long the answers take.
+    pub(super) async fn place(&self, rate: f64, count: usize) -> Result<Placed> {
         let (begun, begun_at) = (Instant::now(), runtime::clock::now());
-        let (mut requests, mut taken, mut refused) =
-            (JoinSet::new(), Vec::with_capacity(count), BTreeMap::new());
+        let mut placed =
+            Placed { rate, begun: begun_at, taken: Vec::with_capacity(count), refused: BTreeMap::new() };
+        let mut requests = JoinSet::new();
         for number in 0..count {
             let offset = Duration::from_secs_f64(number as f64 / rate);
             sleep_until(begun + offset).await;
             let (request, due) = (self.request(number), begun_at + TimeDelta::from_std(offset)?);
             requests.spawn(async move { (due, place(request).await) });
             while let Some(answered) = requests.try_join_next() {
-                keep(answered?, &mut taken, &mut refused);
+                placed.keep(answered?);
             }
         }
         while let Some(answered) = requests.join_next().await {
-            keep(answered?, &mut taken, &mut refused);
+            placed.keep(answered?);
         }
-        let journeys = self.journeys(&taken).await?;
-        Ok(Outcome::of(rate, begun_at, duration, &journeys, refused))
+        Ok(placed)
+    }
+
+    /// Waits until the orders are at their end, and tells how each got there.
+    pub(super) async fn finish(&self, placed: Placed) -> Result<Outcome> {
+        let journeys = self.journeys(&placed.taken).await?;
+        Ok(Outcome::of(&journeys, placed))
     }
 
     /// How each order got to its end, as soon as all are there.
@@ -176,25 +194,35 @@ async fn accepted(request: RequestBuilder) -> Result<()> {
 /// The id of what was taken, or why it was not.
 async fn place(request: RequestBuilder) -> Result<Uuid, String> {
     #[derive(Deserialize)]
-    struct Placed {
+    struct Answer {
         id: Uuid,
     }
     let response = request.send().await.map_err(|_| "no answer".to_owned())?;
     if response.status() != StatusCode::ACCEPTED {
         return Err(response.status().to_string());
     }
-    let placed: Placed = response.json().await.map_err(|_| "no answer".to_owned())?;
-    Ok(placed.id)
+    let answer: Answer = response.json().await.map_err(|_| "no answer".to_owned())?;
+    Ok(answer.id)
 }
 
-fn keep(
-    (due, answered): (DateTime<Utc>, Result<Uuid, String>),
-    taken: &mut Vec<(Uuid, DateTime<Utc>)>,
-    refused: &mut BTreeMap<String, usize>,
-) {
-    match answered {
-        Ok(id) => taken.push((id, due)),
-        Err(why) => *refused.entry(why).or_default() += 1,
+/// Orders that were placed.
+#[derive(Debug)]
+pub(super) struct Placed {
+    /// A second.
+    pub(super) rate: f64,
+    pub(super) begun: DateTime<Utc>,
+    /// What was answered 202, with when it was to be placed.
+    pub(super) taken: Vec<(Uuid, DateTime<Utc>)>,
+    /// How often each other answer came, and none.
+    pub(super) refused: BTreeMap<String, usize>,
+}
+
+impl Placed {
+    fn keep(&mut self, (due, answered): (DateTime<Utc>, Result<Uuid, String>)) {
+        match answered {
+            Ok(id) => self.taken.push((id, due)),
+            Err(why) => *self.refused.entry(why).or_default() += 1,
+        }
     }
 }
 
@@ -259,19 +287,16 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    fn of(
-        rate: f64,
-        begun: DateTime<Utc>,
-        duration: Duration,
-        journeys: &[Journey],
-        refused: BTreeMap<String, usize>,
-    ) -> Self {
+    fn of(journeys: &[Journey], placed: Placed) -> Self {
+        let Placed { rate, begun, taken, refused } = placed;
         let latency = |end: fn(&Journey) -> Option<DateTime<Utc>>| {
             let took = |journey: &Journey| Some((end(journey)? - journey.due).as_seconds_f64() * 1000.0);
             Latency::of(journeys.iter().filter_map(took).collect())
         };
-        let seconds = 1..=i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-        let backlog = seconds.map(|second| under_way(journeys, begun + TimeDelta::seconds(second))).collect();
+        let seconds = (taken.len() + refused.values().sum::<usize>()) as f64 / rate;
+        let backlog = (1..=seconds.round() as i64)
+            .map(|second| under_way(journeys, begun + TimeDelta::seconds(second)))
+            .collect();
         Self {
             rate,
             orders: journeys.len(),
@@ -309,7 +334,9 @@ mod tests {
             let ended = due + TimeDelta::milliseconds(ms);
             Journey { due, confirmed: Some(due + TimeDelta::milliseconds(20)), ended, whole: ended }
         });
-        Outcome::of(10.0, begun, Duration::from_secs(4), &journeys.collect::<Vec<_>>(), BTreeMap::new())
+        let journeys: Vec<_> = journeys.collect();
+        let taken = journeys.iter().map(|journey| (Uuid::nil(), journey.due)).collect();
+        Outcome::of(&journeys, Placed { rate: 10.0, begun, taken, refused: BTreeMap::new() })
     }
 
     #[test]

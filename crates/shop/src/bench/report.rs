@@ -48,6 +48,15 @@ pub(super) struct Files {
     pub(super) plot: PathBuf,
 }
 
+/// Writes a value where it is to be, and gives its path back.
+pub(super) fn write_json(file: &Path, value: &Value) -> Result<PathBuf> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    fs::write(file, format!("{value:#}\n")).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file.to_owned())
+}
+
 impl Report {
     /// X / L.
     fn ratio(&self) -> f64 {
@@ -72,11 +81,7 @@ impl Report {
     /// Writes FILE.json and FILE.svg.
     pub(super) fn write(&self, file: &Path) -> Result<Files> {
         let files = Files { json: file.with_extension("json"), plot: file.with_extension("svg") };
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        }
-        fs::write(&files.json, format!("{:#}\n", self.to_json()?))
-            .with_context(|| format!("cannot write {}", files.json.display()))?;
+        write_json(&files.json, &self.to_json()?)?;
         let mut points = vec![&self.alone, &self.half, &self.most, &self.throughput];
         points.extend(self.steps.iter().filter(|step| step.kept_up()));
         plot::write(&files.plot, points)?;

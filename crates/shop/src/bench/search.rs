@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::counters::PerOrder;
 use super::drive::{Driver, Outcome};
 
 const FASTER: f64 = 1.2;
@@ -34,11 +33,12 @@ pub(super) async fn climb(
     Ok(steps)
 }
 
-/// Tries rates for the whole time, between those that short steps found, and gives the highest that was held.
-pub(super) async fn hold(
+/// Tries rates for the whole time, between those that short steps found, and gives the highest that was held, with what
+/// was measured beside.
+pub(super) async fn hold<T>(
     steps: &[Outcome],
-    at: &mut impl AsyncFnMut(f64) -> Result<(Outcome, PerOrder)>,
-) -> Result<(Outcome, PerOrder)> {
+    at: &mut impl AsyncFnMut(f64) -> Result<(Outcome, T)>,
+) -> Result<(Outcome, T)> {
     let mut bounds = Bounds::of(steps);
     let mut best = None;
     for tried in 0.. {
@@ -47,10 +47,10 @@ pub(super) async fn hold(
         if tried >= TRIES && best.is_some() || tried >= 3 * TRIES {
             break;
         }
-        let (outcome, cost) = at(rate).await?;
+        let (outcome, beside) = at(rate).await?;
         bounds.tried(rate, outcome.kept_up());
         if outcome.kept_up() {
-            best = Some((outcome, cost));
+            best = Some((outcome, beside));
         }
     }
     match best {
@@ -127,7 +127,7 @@ mod tests {
         let mut tried = Vec::new();
         let held = hold(&steps, &mut async |rate: f64| {
             tried.push(rate.round());
-            Ok((outcome(rate, long), PerOrder::default()))
+            Ok((outcome(rate, long), ()))
         })
         .await;
         (held.map_or(f64::NAN, |(held, _)| held.rate.round()), tried)

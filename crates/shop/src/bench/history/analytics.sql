@@ -1,0 +1,10 @@
+insert into orders (order_id, placed_at, confirmed_at, completed_at, captured_minor, captured_currency)
+select id, at, at, at, 1000, 'EUR' from past;
+
+insert into order_counts (status, orders) select 'completed', count(*) from past
+on conflict (status, cancel_reason) do update set orders = order_counts.orders + excluded.orders;
+
+insert into revenue (currency, captured_minor, refunded_minor) select 'EUR', count(*) * 1000, 0 from past
+on conflict (currency) do update set captured_minor = revenue.captured_minor + excluded.captured_minor;
+
+update totals set mails_sent = mails_sent + (select count(*) from past), events = events + (select count(*) * 8 from past);
