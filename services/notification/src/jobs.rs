@@ -8,9 +8,9 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use events::{NotificationKind, OrderId};
 use lettre::{
-    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    Message,
     message::{Mailbox, header::ContentType},
-    transport::smtp::{self, PoolConfig},
+    transport::smtp::{self, SMTP_PORT},
 };
 use messaging::{
     Announcement, Call, Effects, HandlerError, Job, NewJob, Node, Origin, Sign, Worker,
@@ -25,6 +25,7 @@ use crate::{
     config::SmtpConfig,
     domain::Outcome,
     mail,
+    mail_server::{MailServer, SendError},
     reactions::{impossible, save},
     store::{self, Outgoing},
 };
@@ -34,6 +35,7 @@ const ACCESS_REFUSED: u16 = 530;
 /// The mailbox is not available now (RFC 5321, section 4.2.3): about the recipient, where another 4xx is about the
 /// server.
 const MAILBOX_BUSY: u16 = 450;
+const UNREACHABLE: &str = "the mail server cannot be reached";
 const QUEUE: &str = "notification.mails";
 /// Its name in logs and metrics.
 const MAIL_SERVER: &str = "mail-server";
@@ -65,7 +67,7 @@ pub(crate) fn runner(config: &SmtpConfig, node: &Node) -> JobRunner<Mailer> {
 /// Sends mails.
 pub(crate) struct Mailer {
     pool: PgPool,
-    server: AsyncSmtpTransport<Tokio1Executor>,
+    server: MailServer,
     from: Mailbox,
     timeout: Duration,
 }
@@ -73,11 +75,7 @@ pub(crate) struct Mailer {
 impl Mailer {
     fn new(config: &SmtpConfig, pool: PgPool) -> Self {
         let host = config.url.host_str().unwrap_or_default();
-        let server = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
-            .port(config.url.port().unwrap_or(smtp::SMTP_PORT))
-            .timeout(Some(config.timeout))
-            .pool_config(PoolConfig::new().max_size(config.connections))
-            .build();
+        let server = MailServer::new(host, config.url.port().unwrap_or(SMTP_PORT));
         Self { pool, server, from: config.from.clone(), timeout: config.timeout }
     }
 
@@ -88,9 +86,10 @@ impl Mailer {
                 return (Call::Done(Outcome::Failed { reason: format!("{error:#}") }), Sign::Silent);
             }
         };
-        match tokio::time::timeout(self.timeout, self.server.send(message)).await {
-            Ok(Ok(_)) => (Call::Done(Outcome::Sent { at: clock::now() }), Sign::Well),
-            Ok(Err(error)) => (judge(&error), sign_of(error.status().map(u16::from))),
+        match tokio::time::timeout(self.timeout, self.server.send(&message)).await {
+            Ok(Ok(())) => (Call::Done(Outcome::Sent { at: clock::now() }), Sign::Well),
+            Ok(Err(SendError::Smtp(error))) => (judge(&error), sign_of(error.status().map(u16::from))),
+            Ok(Err(SendError::Unreachable(_))) => (Call::Again(UNREACHABLE.to_owned()), Sign::Trouble),
             Err(_) => (Call::Again("the mail server did not answer in time".to_owned()), Sign::Trouble),
         }
     }
@@ -171,7 +170,7 @@ fn judge(error: &smtp::Error) -> Call<Outcome> {
         }
         Some(code) => Call::Again(format!("the mail server refused for now: {code}")),
         None if error.is_timeout() => Call::Again("the mail server did not answer in time".to_owned()),
-        None => Call::Again("the mail server cannot be reached".to_owned()),
+        None => Call::Again(UNREACHABLE.to_owned()),
     }
 }
 

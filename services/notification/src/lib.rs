@@ -9,6 +9,7 @@
 
 pub mod domain;
 pub mod mail;
+pub mod mail_server;
 pub mod matrix;
 
 mod config;

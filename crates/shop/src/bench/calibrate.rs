@@ -3,15 +3,17 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use axum::{Router, http::StatusCode, routing::post};
 use events::{Envelope, Service, Sku};
 use inventory::reactions::Reactions;
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use lettre::Message;
 use messaging::Outbox;
 use messaging::calibrate;
+use notification::mail_server::MailServer;
 use reqwest::Client;
 use runtime::config::DatabaseConfig;
 use secrecy::SecretString;
@@ -31,7 +33,7 @@ use crate::percentile::percentile;
 const HTTP_CLIENTS: usize = 32;
 const COMMITTERS: [usize; 2] = [4, 12];
 const CONNECTIONS: u32 = 16;
-const MAIL_CLIENTS: usize = 4;
+const MAIL_CLIENTS: usize = 8;
 const LARGE_BATCH: usize = 20;
 /// Things done alone, one after the other, for a median.
 const ALONE: usize = 200;
@@ -156,11 +158,8 @@ impl Commits {
         let admin = PgPool::connect(&format!("{}/postgres", system.postgres.superuser_url())).await?;
         sqlx::raw_sql("drop database if exists calibration with (force)").execute(&admin).await?;
         sqlx::raw_sql("create database calibration owner inventory").execute(&admin).await?;
-        let url = system.postgres.service_url(Service::Inventory.as_str()).replacen(
-            "/inventory",
-            "/calibration",
-            1,
-        );
+        let own = system.postgres.service_url(Service::Inventory.as_str());
+        let url = own.trim_end_matches(Service::Inventory.as_str()).to_owned() + "calibration";
         let config = DatabaseConfig { url: SecretString::from(url), max_connections: CONNECTIONS };
         let pool = runtime::database::pool(&config, "calibration")?;
         runtime::database::migrate(&pool, &messaging::MIGRATIONS).await?;
@@ -268,9 +267,7 @@ async fn ask(client: &Client, url: &str, number: usize) -> Result<()> {
 /// Mails a second that the sink takes.
 async fn mails(system: &System, duration: Duration) -> Result<f64> {
     let address = system.smtp.address();
-    let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(address.ip().to_string())
-        .port(address.port())
-        .build();
+    let server = Arc::new(MailServer::new(address.ip().to_string(), address.port()));
     let mail = Message::builder()
         .from("shop@example.com".parse()?)
         .to("bench@example.com".parse()?)
@@ -279,11 +276,11 @@ async fn mails(system: &System, duration: Duration) -> Result<f64> {
     let begun = Instant::now();
     let mut clients = JoinSet::new();
     for _ in 0..MAIL_CLIENTS {
-        let (transport, mail) = (transport.clone(), mail.clone());
+        let (server, mail) = (server.clone(), mail.clone());
         clients.spawn(async move {
             let mut sent = 0_u32;
             while begun.elapsed() < duration {
-                transport.send(mail.clone()).await?;
+                server.send(&mail).await?;
                 sent += 1;
             }
             anyhow::Ok(sent)
