@@ -59,9 +59,11 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
+/// The body of `POST /api/v1/orders`: who orders what, and how it is to be paid. Whether the order can be is for
+/// [`decide_place`] to say. Public for the fuzz target, which makes one of any bytes.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PlaceOrder {
+pub struct PlaceOrder {
     customer: Customer,
     lines: Vec<PlaceLine>,
     payment_method: PaymentMethod,

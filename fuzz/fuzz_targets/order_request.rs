@@ -1,0 +1,92 @@
+//! Any bytes as the body of an order: it is refused for a reason that holds, or it becomes an order that adds up and can
+//! be told to the others.
+#![no_main]
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequest, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use events::{Envelope, Money, OrderId, OrderPlaced, Sku, TraceContext};
+use futures::executor::block_on;
+use libfuzzer_sys::fuzz_target;
+use order::domain::{MAX_LINES, Prices, Refusal, Wish, decide_place};
+use order::http::PlaceOrder;
+use problem::{Problem, RawJson};
+use uuid::Uuid;
+
+fuzz_target!(|body: &[u8]| {
+    let request = Request::builder().header(CONTENT_TYPE, "application/json").body(Body::from(body.to_vec()));
+    match block_on(RawJson::<PlaceOrder>::from_request(request.expect("a request"), &())) {
+        Ok(request) => place(request.value.into()),
+        Err(problem) => check_problem(problem),
+    }
+});
+
+fn place(wish: Wish) {
+    let skus = wish.lines.iter().map(|line| &line.sku);
+    let prices: Prices = skus.filter_map(|sku| Some((sku.clone(), price(sku)?))).collect();
+    match decide_place(OrderId(Uuid::nil()), wish.clone(), &prices) {
+        Ok(placed) => check_order(placed, &wish),
+        Err(refusal) => check_refusal(&refusal, &wish),
+    }
+}
+
+/// Its first character tells what a SKU costs, so that every refusal is within reach: X has no price, U has one in
+/// another currency, and of M no more than one line of 1000 pieces fits into an amount.
+fn price(sku: &Sku) -> Option<Money> {
+    let (amount_minor, currency) = match sku.as_str().as_bytes() {
+        [b'X', ..] => return None,
+        [b'U', ..] => (999, "USD"),
+        [b'M', ..] => (i64::MAX / 1000, "EUR"),
+        _ => (999, "EUR"),
+    };
+    Some(Money { amount_minor, currency: currency.parse().expect("a currency") })
+}
+
+fn sum(wish: &Wish) -> i128 {
+    let amount = |price: Money, quantity: i32| i128::from(price.amount_minor) * i128::from(quantity);
+    wish.lines.iter().filter_map(|line| Some(amount(price(&line.sku)?, line.quantity.get()))).sum()
+}
+
+fn check_order(placed: OrderPlaced, wish: &Wish) {
+    assert_eq!(i128::from(placed.total.amount_minor), sum(wish));
+    assert_eq!((&placed.customer, placed.payment_method), (&wish.customer, wish.payment_method));
+    assert_eq!(placed.lines.len(), wish.lines.len());
+    for (line, wished) in placed.lines.iter().zip(&wish.lines) {
+        assert_eq!((&line.sku, line.quantity), (&wished.sku, wished.quantity));
+        assert_eq!(Some(&line.unit_price), price(&wished.sku).as_ref());
+        assert_eq!(line.unit_price.currency, placed.total.currency);
+    }
+    let envelope = Envelope {
+        id: Uuid::nil(),
+        time: chrono::DateTime::UNIX_EPOCH,
+        causation_id: None,
+        sequence: 1,
+        trace: TraceContext::default(),
+        event: placed.into(),
+    };
+    let told = envelope.to_json().expect("an order encodes");
+    assert_eq!(Envelope::from_json(told.as_bytes()).expect(&told), envelope);
+}
+
+fn check_refusal(refusal: &Refusal, wish: &Wish) {
+    let lines_of = |sku: &Sku| wish.lines.iter().filter(|line| line.sku == *sku).count();
+    let holds = match refusal {
+        Refusal::LineCount(count) => *count == wish.lines.len() && !(1..=MAX_LINES).contains(count),
+        Refusal::RepeatedSku(sku) => lines_of(sku) > 1,
+        Refusal::UnknownSkus(skus) => skus.iter().all(|sku| lines_of(sku) == 1 && price(sku).is_none()),
+        Refusal::SeveralCurrencies(currencies) => currencies.len() == 2,
+        Refusal::TotalTooLarge => sum(wish) > i64::MAX.into(),
+        Refusal::Completed => false,
+    };
+    assert!(holds, "{refusal}");
+    assert!(!refusal.to_string().is_empty());
+}
+
+fn check_problem(problem: Problem) {
+    let answer = problem.into_response();
+    assert!([400, 422].contains(&answer.status().as_u16()), "{answer:?}");
+    let body = block_on(to_bytes(answer.into_body(), usize::MAX)).expect("a body");
+    let body: serde_json::Value = serde_json::from_slice(&body).expect("a body in JSON");
+    assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{body}");
+}
