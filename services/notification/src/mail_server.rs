@@ -151,13 +151,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_was_closed_is_used_no_more() {
-        let (listener, server) = listen().await;
-        let (served, sent) = tokio::join!(serve(&listener, 1), server.send(&mail()));
+        let (mail, (listener, server)) = (mail(), listen().await);
+        let (served, sent) = tokio::join!(serve(&listener, 1), server.send(&mail));
         served.expect("one client");
         sent.expect("the mail is taken");
 
-        assert!(matches!(server.send(&mail()).await, Err(SendError::Smtp(_))), "nobody is there");
-        let (served, sent) = tokio::join!(serve(&listener, 1), server.send(&mail()));
+        assert!(matches!(server.send(&mail).await, Err(SendError::Smtp(_))), "nobody is there");
+        let (served, sent) = tokio::join!(serve(&listener, 1), server.send(&mail));
         served.expect("another client");
         sent.expect("the mail is taken");
     }
