@@ -18,9 +18,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use messaging::config::RetryDelays;
-use messaging::definitions::TOPOLOGY_USER;
-use stack::{RabbitMq, Storage, System, SystemOptions, SystemPorts};
+use stack::{Storage, System, SystemOptions, SystemPorts};
 
 use self::calibrate::calibrate;
 use self::counters::{Counters, Sources};
@@ -28,7 +26,6 @@ use self::drive::Driver;
 use self::limit::Limit;
 use self::report::Report;
 use crate::choreography;
-use crate::generate::VHOST;
 
 /// Orders a second of the load with one order in flight.
 const ONE_IN_FLIGHT: f64 = 10.0;
@@ -96,16 +93,8 @@ pub async fn run(args: Args, binaries: PathBuf, say: impl Fn(&str)) -> Result<Ex
         say(&format!("{}", json.display()));
         return Ok(ExitCode::SUCCESS);
     }
-    args.empty_folder()?;
-    let options = SystemOptions {
-        dir: args.dir.clone(),
-        ports: SystemPorts::free()?,
-        binaries: binaries.clone(),
-        storage: Storage::Measured,
-        environment: Vec::new(),
-    };
     say("starting the system");
-    let mut system = System::start(&options, apply_topology, |_, _| {}).await?;
+    let (mut system, _) = start(&args, &binaries, &[]).await?;
     let report = measure(&mut system, &args, &binaries, &say).await?;
     system.stop().await?;
     report.tell(&say);
@@ -115,20 +104,28 @@ pub async fn run(args: Args, binaries: PathBuf, say: impl Fn(&str)) -> Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-impl Args {
-    /// Removes what an earlier run left.
-    fn empty_folder(&self) -> Result<()> {
-        if self.dir.exists() {
-            std::fs::remove_dir_all(&self.dir)
-                .with_context(|| format!("cannot remove {}", self.dir.display()))?;
-        }
-        Ok(())
+/// Starts a system with nothing in it, its services told these variables.
+async fn start(
+    args: &Args,
+    binaries: &Path,
+    environment: &[(&str, &str)],
+) -> Result<(System, SystemOptions)> {
+    if args.dir.exists() {
+        std::fs::remove_dir_all(&args.dir)
+            .with_context(|| format!("cannot remove {}", args.dir.display()))?;
     }
-}
-
-async fn apply_topology(rabbitmq: &RabbitMq) -> Result<()> {
-    let topology = choreography::topology(&RetryDelays::default());
-    messaging::broker::apply_topology(&rabbitmq.user_url(TOPOLOGY_USER, VHOST), &topology).await
+    let options = SystemOptions {
+        dir: args.dir.clone(),
+        ports: SystemPorts::free()?,
+        binaries: binaries.to_owned(),
+        storage: Storage::Measured,
+        environment: environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+    };
+    let system = System::start(&options, choreography::apply_topology, |_, _| {}).await?;
+    Ok((system, options))
 }
 
 async fn measure(system: &mut System, args: &Args, binaries: &Path, say: &impl Fn(&str)) -> Result<Report> {

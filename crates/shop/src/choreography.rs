@@ -4,8 +4,11 @@ use std::fmt::Write;
 
 use events::{EventType, Service};
 use messaging::config::RetryDelays;
-use messaging::definitions::Hearer;
+use messaging::definitions::{Hearer, TOPOLOGY_USER};
 use messaging::topology::{Argument, Topology};
+use stack::RabbitMq;
+
+use crate::generate::VHOST;
 
 /// Every service with what it hears from its queue; analytics has none, it reads the log.
 pub const HEARERS: &[Hearer<'static>] = &[
@@ -21,6 +24,15 @@ pub const HEARERS: &[Hearer<'static>] = &[
 pub fn topology(delays: &RetryDelays) -> Topology {
     let queued: Vec<_> = HEARERS.iter().copied().filter(|(_, hears)| !hears.is_empty()).collect();
     Topology::whole(&queued, delays)
+}
+
+/// Declares the topology of the whole system, with the usual delays, on a broker of this machine.
+///
+/// # Errors
+/// [`BrokerError`](messaging::broker::BrokerError).
+pub async fn apply_topology(rabbitmq: &RabbitMq) -> anyhow::Result<()> {
+    let url = rabbitmq.user_url(TOPOLOGY_USER, VHOST);
+    messaging::broker::apply_topology(&url, &topology(&RetryDelays::default())).await
 }
 
 /// The services that hear an event from their queues.

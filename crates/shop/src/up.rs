@@ -7,9 +7,8 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use messaging::{broker, config::RetryDelays, definitions::TOPOLOGY_USER};
-use shop::{choreography, generate::VHOST};
-use stack::{RabbitMq, Signals, Storage, System, SystemOptions, SystemPorts};
+use shop::choreography;
+use stack::{Signals, Storage, System, SystemOptions, SystemPorts};
 
 use crate::supervisor::{self, Claim};
 use crate::{say, say_error};
@@ -65,7 +64,7 @@ async fn hold(dir: &Path, fresh: bool) -> Result<ExitCode> {
         empty(dir)?;
     }
     let begun = Instant::now();
-    let starting = System::start(&options, apply_topology, say_step);
+    let starting = System::start(&options, choreography::apply_topology, say_step);
     let mut system = tokio::select! {
         started = starting => started?,
         _ = signals.next() => return Ok(ExitCode::FAILURE),
@@ -79,11 +78,6 @@ async fn hold(dir: &Path, fresh: bool) -> Result<ExitCode> {
     say("stopping");
     system.stop().await?;
     Ok(ExitCode::SUCCESS)
-}
-
-async fn apply_topology(rabbitmq: &RabbitMq) -> Result<()> {
-    let topology = choreography::topology(&RetryDelays::default());
-    broker::apply_topology(&rabbitmq.user_url(TOPOLOGY_USER, VHOST), &topology).await
 }
 
 /// Starts again what ends by itself, as a container engine would, for ever.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use axum::{Router, http::StatusCode, routing::post};
 use events::{Envelope, Service, Sku};
 use inventory::reactions::Reactions;
@@ -132,7 +132,7 @@ pub(super) async fn calibrate(system: &System, dir: &Path, duration: Duration) -
         http_per_second,
         http_alone_ms,
         smtp_per_second: mails(system, duration).await.context("the mail sink")?,
-        fdatasync_ms: fdatasync_ms(dir).context("fdatasync")?,
+        fdatasync_ms: fdatasync_ms(dir).await.context("fdatasync")?,
     })
 }
 
@@ -182,25 +182,15 @@ impl Commits {
 
     /// So many committers at once, each one batch after the other.
     async fn per_second(&self, at_once: usize, batch: usize) -> Result<f64> {
-        let begun = Instant::now();
-        let mut committers = JoinSet::new();
-        for committer in 0..at_once {
-            let (pool, outbox, duration) = (self.pool.clone(), self.outbox.clone(), self.duration);
-            committers.spawn(async move {
-                let mut commits = 0_u32;
-                while begun.elapsed() < duration {
-                    let events = (0..batch).map(|number| placed(committer, number)).collect::<Result<_>>()?;
-                    calibrate::commit(&pool, &outbox, &Reactions, events).await?;
-                    commits += 1;
-                }
-                anyhow::Ok(commits)
-            });
-        }
-        let mut commits = 0;
-        while let Some(done) = committers.join_next().await {
-            commits += done??;
-        }
-        Ok(f64::from(commits) / begun.elapsed().as_secs_f64())
+        let (pool, outbox) = (self.pool.clone(), self.outbox.clone());
+        per_second(at_once, self.duration, move |committer| {
+            let (pool, outbox) = (pool.clone(), outbox.clone());
+            async move {
+                let events = (0..batch).map(|number| placed(committer, number)).collect::<Result<_>>()?;
+                calibrate::commit(&pool, &outbox, &Reactions, events).await
+            }
+        })
+        .await
     }
 
     async fn alone_ms(&self) -> Result<f64> {
@@ -217,6 +207,36 @@ impl Commits {
     }
 }
 
+/// How often a second it is done by so many at once, each of whom, told by a number, does it again and again.
+async fn per_second<F>(
+    at_once: usize,
+    duration: Duration,
+    once: impl Fn(usize) -> F + Clone + Send + 'static,
+) -> Result<f64>
+where
+    F: Future<Output = Result<()>> + Send,
+{
+    let begun = Instant::now();
+    let mut clients = JoinSet::new();
+    for number in 0..at_once {
+        let once = once.clone();
+        clients.spawn(async move {
+            let mut times = 0_u32;
+            while begun.elapsed() < duration {
+                once(number).await?;
+                times += 1;
+            }
+            anyhow::Ok(times)
+        });
+    }
+    let mut times = 0;
+    while let Some(done) = clients.join_next().await {
+        times += done??;
+    }
+    Ok(f64::from(times) / begun.elapsed().as_secs_f64())
+}
+
+/// How long it takes, done alone again and again: the median.
 async fn median_ms(mut once: impl AsyncFnMut(usize) -> Result<()>) -> Result<f64> {
     let mut took = Vec::with_capacity(ALONE);
     for number in 0..ALONE {
@@ -234,27 +254,20 @@ async fn http(duration: Duration) -> Result<(f64, f64)> {
     let url = format!("http://{}/", listener.local_addr()?);
     let server =
         axum::serve(listener, Router::new().route("/", post(|_: String| async { StatusCode::ACCEPTED })));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move { server.await.map(|()| 0_u32).map_err(anyhow::Error::from) });
     let client = Client::new();
-    let alone = median_ms(async |number| ask(&client, &url, number).await).await?;
-    let begun = Instant::now();
-    for _ in 0..HTTP_CLIENTS {
+    let measured = async {
+        let alone = median_ms(async |number| ask(&client, &url, number).await).await?;
         let (client, url) = (client.clone(), url.clone());
-        tasks.spawn(async move {
-            let mut answers = 0_u32;
-            while begun.elapsed() < duration {
-                ask(&client, &url, 0).await?;
-                answers += 1;
-            }
-            anyhow::Ok(answers)
+        let many = per_second(HTTP_CLIENTS, duration, move |_| {
+            let (client, url) = (client.clone(), url.clone());
+            async move { ask(&client, &url, 0).await }
         });
+        Ok((many.await?, alone))
+    };
+    tokio::select! {
+        ended = server.into_future() => bail!("the server ended: {ended:?}"),
+        measured = measured => measured,
     }
-    let mut answers = 0;
-    for _ in 0..HTTP_CLIENTS {
-        answers += tasks.join_next().await.context("the server ended")???;
-    }
-    Ok((f64::from(answers) / begun.elapsed().as_secs_f64(), alone))
 }
 
 async fn ask(client: &Client, url: &str, number: usize) -> Result<()> {
@@ -273,37 +286,22 @@ async fn mails(system: &System, duration: Duration) -> Result<f64> {
         .to("bench@example.com".parse()?)
         .subject("Calibration")
         .body("As long as what the shop says when an order is confirmed, which is some lines.\n".repeat(3))?;
-    let begun = Instant::now();
-    let mut clients = JoinSet::new();
-    for _ in 0..MAIL_CLIENTS {
+    let mail = Arc::new(mail);
+    per_second(MAIL_CLIENTS, duration, move |_| {
         let (server, mail) = (server.clone(), mail.clone());
-        clients.spawn(async move {
-            let mut sent = 0_u32;
-            while begun.elapsed() < duration {
-                server.send(&mail).await?;
-                sent += 1;
-            }
-            anyhow::Ok(sent)
-        });
-    }
-    let mut sent = 0;
-    while let Some(done) = clients.join_next().await {
-        sent += done??;
-    }
-    Ok(f64::from(sent) / begun.elapsed().as_secs_f64())
+        async move { Ok(server.send(&mail).await?) }
+    })
+    .await
 }
 
-fn fdatasync_ms(dir: &Path) -> Result<f64> {
+async fn fdatasync_ms(dir: &Path) -> Result<f64> {
     let path = dir.join("fdatasync");
     let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
-    let mut took = Vec::with_capacity(ALONE);
-    for _ in 0..ALONE {
-        let begun = std::time::Instant::now();
+    let median = median_ms(async |_| {
         file.write_all(&[0; 8192])?;
-        file.sync_data()?;
-        took.push(begun.elapsed().as_secs_f64() * 1000.0);
-    }
+        Ok(file.sync_data()?)
+    })
+    .await?;
     std::fs::remove_file(path)?;
-    took.sort_by(f64::total_cmp);
-    Ok(percentile(&took, 50).unwrap_or(f64::NAN))
+    Ok(median)
 }

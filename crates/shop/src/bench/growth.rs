@@ -7,11 +7,11 @@ use anyhow::{Context, Result};
 use events::Service;
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};
-use stack::{Storage, System, SystemOptions, SystemPorts};
+use stack::System;
 use tokio::time::Instant;
 
 use super::drive::Driver;
-use super::{Args, Times, apply_topology, search};
+use super::{Args, Times, search, start};
 
 /// Past orders in the databases.
 const HISTORIES: [u64; 3] = [0, 100_000, 1_000_000];
@@ -100,26 +100,6 @@ pub(super) async fn measure(args: &Args, binaries: &Path, say: &impl Fn(&str)) -
     let backlog = work_off(&mut system, say).await.context("the backlog")?;
     system.stop().await?;
     Ok(Growth { history, replicas, backlog })
-}
-
-async fn start(
-    args: &Args,
-    binaries: &Path,
-    environment: &[(&str, &str)],
-) -> Result<(System, SystemOptions)> {
-    args.empty_folder()?;
-    let options = SystemOptions {
-        dir: args.dir.clone(),
-        ports: SystemPorts::free()?,
-        binaries: binaries.to_owned(),
-        storage: Storage::Measured,
-        environment: environment
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
-    };
-    let system = System::start(&options, apply_topology, |_, _| {}).await?;
-    Ok((system, options))
 }
 
 /// The highest rate that is held for half as long as in the main part.

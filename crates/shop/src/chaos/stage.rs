@@ -63,8 +63,7 @@ impl Stage {
         addresses.insert(PROVIDER, stack::local_address(provider));
         let postgres = Postgres::start(&folder(dir, "postgres")?, postgres, Storage::Kept).await?;
         let rabbitmq = RabbitMq::start(&folder(dir, "rabbitmq")?, RabbitMqPorts::free()?).await?;
-        let topology = choreography::topology(&RetryDelays::default());
-        messaging::broker::apply_topology(&rabbitmq.user_url(TOPOLOGY_USER, VHOST), &topology).await?;
+        choreography::apply_topology(&rabbitmq).await?;
         let mut stage = Self {
             services: Services::new(&folder(dir, "services")?)?,
             detours: BTreeMap::new(),
