@@ -16,6 +16,7 @@ use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::bindings::Bindings;
 use crate::config::BrokerConfig;
 use crate::failure::with_sources;
 use crate::topology::{EVENTS_EXCHANGE, LOG, Topology};
@@ -100,13 +101,14 @@ struct Inner {
     service: Service,
     hears: &'static [EventType],
     own: Topology,
+    bindings: Bindings,
 }
 
 impl Broker {
     /// The broker of the configuration. Connects to nothing yet.
     ///
     /// # Errors
-    /// When `AMQP_URL` is no AMQP URL.
+    /// When `AMQP_URL` is no AMQP URL, or `RABBITMQ_MANAGEMENT_URL` no URL.
     pub fn new(config: &BrokerConfig, service: Service, hears: &'static [EventType]) -> anyhow::Result<Self> {
         let own = if hears.is_empty() {
             Topology::default()
@@ -114,7 +116,8 @@ impl Broker {
             Topology::of_service(service, hears, &config.retry_delays)
         };
         let uri = parse_uri(config.amqp_url.expose_secret())?;
-        Ok(Self(Arc::new(Inner { uri, config: config.clone(), service, hears, own })))
+        let bindings = Bindings::new(config, &uri.vhost)?;
+        Ok(Self(Arc::new(Inner { uri, config: config.clone(), service, hears, own, bindings })))
     }
 
     pub(crate) fn config(&self) -> &BrokerConfig {
@@ -133,8 +136,8 @@ impl Broker {
         &self.0.own
     }
 
-    pub(crate) fn vhost(&self) -> &str {
-        &self.0.uri.vhost
+    pub(crate) fn bindings(&self) -> &Bindings {
+        &self.0.bindings
     }
 
     /// A new connection, named after the service and its purpose.
@@ -143,12 +146,17 @@ impl Broker {
         connect(self.0.uri.clone(), &name).await
     }
 
-    /// Makes sure that the log is there and up: what is routed before that misses it, and is confirmed.
+    /// Makes sure that the log is there, up and bound: what is routed before that misses it, and is confirmed.
     pub(crate) async fn find_log(&self, connection: &Connection) -> Result<(), BrokerError> {
         let channel = connection.create_channel().await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         channel.queue_declare(LOG.into(), options, FieldTable::default()).await?;
-        Ok(channel.close(200, "done".into()).await?)
+        channel.close(200, "done".into()).await?;
+        match self.bindings().missing(&Topology::log()).await {
+            Ok(missing) if missing.is_empty() => Ok(()),
+            Ok(missing) => Err(BrokerError::Missing(missing.join(", "))),
+            Err(error) => Err(BrokerError::Away(format!("its management API does not answer: {error}"))),
+        }
     }
 
     /// Declares this service's own part of the topology; the exchange of all events must be there already.

@@ -18,6 +18,7 @@
 //! A handler cannot publish: it returns [`Effects`], and they are written in its own transaction. Nothing outside
 //! this crate knows lapin.
 
+mod bindings;
 pub mod breaker;
 pub mod broker;
 #[cfg(feature = "bench")]
@@ -39,7 +40,6 @@ pub mod node;
 pub mod outbox;
 pub mod prune;
 pub mod publisher;
-pub mod readiness;
 pub mod relay;
 pub mod retry;
 pub mod stream;

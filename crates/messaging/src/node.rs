@@ -12,13 +12,14 @@ use runtime::{
 use sqlx::{PgPool, migrate::Migrator};
 use tokio_util::sync::CancellationToken;
 
+use crate::bindings;
 use crate::broker::Broker;
 use crate::config::BrokerConfig;
 use crate::consumer::{Consumer, Handler};
 use crate::outbox::Outbox;
 use crate::publisher::Publisher;
 use crate::stream::{StreamHandler, StreamReader};
-use crate::{prune, readiness, relay};
+use crate::{prune, relay};
 
 /// The pause before migrations that something stood in the way of are tried again.
 const MIGRATE_AGAIN: Duration = Duration::from_secs(1);
@@ -121,7 +122,7 @@ impl Node {
 
     fn start_watchers(&self, tasks: &mut Tasks) {
         let node = self.clone();
-        tasks.spawn("bindings", readiness::run(node.broker, node.health, node.shutdown));
+        tasks.spawn("bindings", bindings::watch(node.broker, node.health, node.shutdown));
         tasks.spawn("pruning", prune::run(self.pool.clone(), self.shutdown.clone()));
         let item = self.health.item("database");
         tasks.spawn("database", database::watch(self.pool.clone(), item, self.shutdown.clone()));

@@ -2,7 +2,8 @@
 //! publishers stops everything on their connection, acknowledgements included.
 //!
 //! A broker that was just started takes connections before its streams are up. Until then it leaves the log out
-//! where it routes, and confirms all the same (measured on 3.10): so a connection is used once the log answers.
+//! where it routes, and confirms all the same (measured on 3.10); so it does while the log is declared and not bound yet.
+//! So a connection is used once the log answers and is bound.
 
 use std::collections::HashSet;
 use std::pin::pin;

@@ -4,7 +4,7 @@ use events::Envelope;
 use events::envelope::CONTENT_TYPE;
 use futures::StreamExt;
 use futures::future::join_all;
-use harness::{World, eventually};
+use harness::{DEADLINE, World, eventually};
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions,
     BasicQosOptions, QueueDeclareOptions, QueuePurgeOptions,
@@ -12,6 +12,7 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel};
 use messaging::topology::LOG;
+use tokio::time::timeout;
 
 use super::bench::Seat;
 
@@ -102,7 +103,8 @@ impl Inlet {
         let options = BasicConsumeOptions::default();
         let mut log =
             self.0.basic_consume(LOG.into(), "inlet".into(), options, arguments).await.expect("a reader");
-        let first = log.next().await.expect("the log goes on").expect("a message");
+        let first = timeout(DEADLINE, log.next()).await.expect("a message in the log");
+        let first = first.expect("the log goes on").expect("a message");
         self.0.basic_cancel("inlet".into(), BasicCancelOptions::default()).await.expect("cancelled");
         first.data
     }
