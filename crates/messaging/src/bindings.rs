@@ -1,7 +1,7 @@
 //! Which bindings the broker has.
 //!
 //! AMQP cannot tell, and `mandatory` cannot either: the log takes every key. So the broker's management API is asked:
-//! for the log's binding before anything is published, and for the service's own every few seconds.
+//! for the log's binding before events are published, and for the service's own every few seconds.
 
 use std::{collections::BTreeSet, time::Duration};
 

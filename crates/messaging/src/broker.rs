@@ -146,7 +146,8 @@ impl Broker {
         connect(self.0.uri.clone(), &name).await
     }
 
-    /// Makes sure that the log is there, up and bound: what is routed before that misses it, and is confirmed.
+    /// Makes sure that the log is there, up and bound, and so all other queues: what is routed before that misses
+    /// them, and is confirmed.
     pub(crate) async fn find_log(&self, connection: &Connection) -> Result<(), BrokerError> {
         let channel = connection.create_channel().await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

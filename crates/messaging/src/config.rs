@@ -21,7 +21,7 @@ pub struct BrokerConfig {
     pub amqp_url: SecretString,
 
     /// URL of the broker's management API with user and password, such as http://order:secret@localhost:15672;
-    /// it is asked whether the bindings are there, before anything is published and for readiness.
+    /// it is asked whether the bindings are there, before events are published and for readiness.
     #[arg(long, env = "RABBITMQ_MANAGEMENT_URL", hide_env_values = true, value_parser = management_url)]
     pub management_url: SecretString,
 

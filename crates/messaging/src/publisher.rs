@@ -2,8 +2,8 @@
 //! publishers stops everything on their connection, acknowledgements included.
 //!
 //! A broker that was just started takes connections before its streams are up. Until then it leaves the log out
-//! where it routes, and confirms all the same (measured on 3.10); so it does while the log is declared and not bound yet.
-//! So a connection is used once the log answers and is bound.
+//! where it routes, and confirms all the same (measured on 3.10). So it does with a queue that is not bound yet. The
+//! log is bound after all others: once it answers and is bound, events are published.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -59,17 +59,21 @@ impl Publisher {
 
     /// A channel in confirm mode, as soon as there is a connection.
     pub(crate) async fn channel(&self) -> Result<Channel, BrokerError> {
+        let connection = self.connection().await?;
+        confirming(&connection).await
+    }
+
+    /// The same for events, when whoever hears them would get them.
+    pub(crate) async fn events_channel(&self) -> Result<Channel, BrokerError> {
+        let connection = self.connection().await?;
+        self.broker.find_log(&connection).await?;
+        confirming(&connection).await
+    }
+
+    async fn connection(&self) -> Result<Arc<Connection>, BrokerError> {
         let mut live = self.live.subscribe();
-        let connection = match live.wait_for(Option::is_some).await {
-            Ok(connection) => connection.clone(),
-            Err(_) => None,
-        };
-        let Some(connection) = connection else {
-            return Err(BrokerError::Away("the publisher ended".to_owned()));
-        };
-        let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        Ok(channel)
+        let connection = live.wait_for(Option::is_some).await.ok().and_then(|connection| connection.clone());
+        connection.ok_or_else(|| BrokerError::Away("the publisher ended".to_owned()))
     }
 }
 
@@ -81,7 +85,6 @@ impl Session for Publisher {
         if !connection.status().connected() {
             return Err(BrokerError::Away("the connection ended at once".to_owned()));
         }
-        self.broker.find_log(&connection).await?;
         self.live.send_replace(Some(connection.clone()));
         item.up();
         let broken = loop {
@@ -103,6 +106,12 @@ impl Session for Publisher {
         self.live.send_replace(None);
         Err(broken)
     }
+}
+
+async fn confirming(connection: &Connection) -> Result<Channel, BrokerError> {
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    Ok(channel)
 }
 
 /// Publishes the messages in their order, all confirms outstanding at once, and gives back the ids of those that

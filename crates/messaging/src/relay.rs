@@ -115,7 +115,7 @@ impl Relay {
     }
 
     async fn lead(&self, conn: &mut PgConnection, progressed: &mut bool) -> Result<(), RelayError> {
-        let channel = self.publisher.channel().await?;
+        let channel = self.publisher.events_channel().await?;
         loop {
             let rows = answer(waiting(conn)).await?;
             if rows.is_empty() {

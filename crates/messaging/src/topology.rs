@@ -117,12 +117,15 @@ impl Topology {
     #[must_use]
     pub fn whole(services: &[(Service, &[EventType])], delays: &RetryDelays) -> Self {
         let mut whole = Self::log();
+        let log_binding = std::mem::take(&mut whole.bindings);
         for (service, hears) in services {
             let part = Self::of_service(*service, hears, delays);
             whole.exchanges.extend(part.exchanges);
             whole.queues.extend(part.queues);
             whole.bindings.extend(part.bindings);
         }
+        // The last: who finds it finds all the others, too, and may publish.
+        whole.bindings.extend(log_binding);
         whole
     }
 
