@@ -14,6 +14,7 @@ mod messaging;
 mod notifications;
 mod outages;
 mod overload;
+mod placing;
 mod privileges;
 mod races;
 mod readme;

@@ -4,6 +4,8 @@
 //! A key is a row of the transaction that does the work: a request that fails leaves none behind, and a second
 //! request with the key waits at the row until the first has committed.
 
+use std::collections::HashMap;
+
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
@@ -35,33 +37,65 @@ pub fn fingerprint(method: &str, path: &str, body: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(format!("{method} {path}\n")).chain_update(body).finalize().into()
 }
 
-/// Takes the key for a request, told from others by its [`fingerprint`].
+/// A request's key, and its [`fingerprint`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The key.
+    pub key: String,
+    /// What tells the request from others.
+    pub fingerprint: [u8; 32],
+}
+
+/// Takes the key for a request.
 ///
 /// # Errors
 /// The database's.
-pub async fn begin(conn: &mut PgConnection, key: &str, fingerprint: &[u8]) -> sqlx::Result<Begin> {
-    let inserted = sqlx::query!(
-        "insert into messaging.idempotency_keys (key, fingerprint) values ($1, $2) on conflict do nothing",
-        key,
-        fingerprint
-    )
-    .execute(&mut *conn)
-    .await?;
-    if inserted.rows_affected() == 1 {
-        return Ok(Begin::Fresh);
+pub async fn begin(conn: &mut PgConnection, key: &Key) -> sqlx::Result<Begin> {
+    let mut begun = begin_all(conn, &[key]).await?;
+    begun.remove(&key.key).ok_or(sqlx::Error::RowNotFound)
+}
+
+/// Takes the keys for several requests, no key twice, and says of each key what to do.
+///
+/// # Errors
+/// The database's.
+pub async fn begin_all(conn: &mut PgConnection, keys: &[&Key]) -> sqlx::Result<HashMap<String, Begin>> {
+    if keys.is_empty() {
+        return Ok(HashMap::new());
     }
-    let first = sqlx::query!(
-        r#"select fingerprint, status as "status!", location, body as "body!"
-           from messaging.idempotency_keys where key = $1"#,
-        key
+    let names: Vec<&str> = keys.iter().map(|key| key.key.as_str()).collect();
+    let fingerprints: Vec<&[u8]> = keys.iter().map(|key| key.fingerprint.as_slice()).collect();
+    // In the order of the keys: two transactions that take the same ones in different orders would deadlock.
+    let fresh = sqlx::query_scalar!(
+        "insert into messaging.idempotency_keys (key, fingerprint)
+         select key, fingerprint from unnest($1::text[], $2::bytea[]) as new (key, fingerprint) order by key
+         on conflict do nothing
+         returning key",
+        &names as _,
+        &fingerprints as _
     )
-    .fetch_one(conn)
+    .fetch_all(&mut *conn)
     .await?;
-    if first.fingerprint != fingerprint {
-        return Ok(Begin::Mismatch);
+    let mut begun: HashMap<String, Begin> = fresh.into_iter().map(|key| (key, Begin::Fresh)).collect();
+    if begun.len() == keys.len() {
+        return Ok(begun);
     }
-    let status = u16::try_from(first.status).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    Ok(Begin::Replay(StoredResponse { status, location: first.location, body: first.body }))
+    let known = sqlx::query!(
+        r#"select key, fingerprint, status as "status?", location, body as "body?"
+           from messaging.idempotency_keys where key = any($1)"#,
+        &names as _
+    )
+    .fetch_all(conn)
+    .await?;
+    for row in known {
+        // A fresh key has no answer yet.
+        let (Some(status), Some(body)) = (row.status, row.body) else { continue };
+        let same = keys.iter().any(|key| key.key == row.key && key.fingerprint == row.fingerprint.as_slice());
+        let status = u16::try_from(status).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let first = StoredResponse { status, location: row.location, body };
+        begun.insert(row.key, if same { Begin::Replay(first) } else { Begin::Mismatch });
+    }
+    Ok(begun)
 }
 
 /// Keeps the answer of a fresh key.
@@ -69,14 +103,48 @@ pub async fn begin(conn: &mut PgConnection, key: &str, fingerprint: &[u8]) -> sq
 /// # Errors
 /// The database's.
 pub async fn complete(conn: &mut PgConnection, key: &str, response: &StoredResponse) -> sqlx::Result<()> {
+    complete_all(conn, &[(key, response)]).await
+}
+
+/// Keeps the answers of fresh keys.
+///
+/// # Errors
+/// The database's.
+pub async fn complete_all(conn: &mut PgConnection, answers: &[(&str, &StoredResponse)]) -> sqlx::Result<()> {
+    if answers.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<&str> = answers.iter().map(|(key, _)| *key).collect();
+    let statuses = answers.iter().map(|(_, response)| i16::try_from(response.status));
+    let statuses: Vec<i16> =
+        statuses.collect::<Result<_, _>>().map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let locations: Vec<Option<&str>> =
+        answers.iter().map(|(_, response)| response.location.as_deref()).collect();
+    let bodies: Vec<&[u8]> = answers.iter().map(|(_, response)| response.body.as_slice()).collect();
     sqlx::query!(
-        "update messaging.idempotency_keys set status = $2, location = $3, body = $4 where key = $1",
-        key,
-        i16::try_from(response.status).map_err(|error| sqlx::Error::Encode(error.into()))?,
-        response.location,
-        response.body
+        "update messaging.idempotency_keys as it
+         set status = answer.status, location = answer.location, body = answer.body
+         from unnest($1::text[], $2::smallint[], $3::text[], $4::bytea[]) as answer (key, status, location, body)
+         where it.key = answer.key",
+        &keys as _,
+        &statuses,
+        &locations as _,
+        &bodies as _
     )
     .execute(conn)
     .await?;
+    Ok(())
+}
+
+/// Lets fresh keys go whose requests are refused, in a transaction in which others are not.
+///
+/// # Errors
+/// The database's.
+pub async fn forget(conn: &mut PgConnection, keys: &[&str]) -> sqlx::Result<()> {
+    if !keys.is_empty() {
+        sqlx::query!("delete from messaging.idempotency_keys where key = any($1)", keys as _)
+            .execute(conn)
+            .await?;
+    }
     Ok(())
 }

@@ -10,7 +10,7 @@ use axum::{
 use events::{Currency, Money, OrderId, Sku, StockLine};
 use messaging::{
     Outbox,
-    idempotency::{self, Begin, StoredResponse},
+    idempotency::{self, Begin, Key, StoredResponse},
 };
 use problem::{
     IdempotencyKey, Json, Path, Problem, Query, RawJson,
@@ -88,15 +88,11 @@ async fn restock(
     IdempotencyKey(key): IdempotencyKey,
     body: RawJson<Restock>,
 ) -> Result<Response, Refusal> {
+    let path = format!("/api/v1/products/{sku}/restock");
+    let key = key.map(|key| Key { key, fingerprint: idempotency::fingerprint("POST", &path, &body.bytes) });
     let mut tx = database::begin(&app.pool).await?;
     if let Some(key) = &key {
-        match idempotency::begin(
-            &mut tx,
-            key,
-            &idempotency::fingerprint("POST", &format!("/api/v1/products/{sku}/restock"), &body.bytes),
-        )
-        .await?
-        {
+        match idempotency::begin(&mut tx, key).await? {
             Begin::Fresh => {}
             Begin::Replay(first) => return Ok(answer(first)),
             Begin::Mismatch => return Err(Refusal::KeyUsed),
@@ -106,7 +102,7 @@ async fn restock(
     let body = serde_json::to_vec(&product_view(&mut *tx, &sku).await?)?;
     let response = StoredResponse { status: StatusCode::OK.as_u16(), location: None, body };
     if let Some(key) = &key {
-        idempotency::complete(&mut tx, key, &response).await?;
+        idempotency::complete(&mut tx, &key.key, &response).await?;
     }
     tx.commit().await?;
     Ok(answer(response))

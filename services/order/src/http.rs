@@ -2,8 +2,6 @@
 
 mod view;
 
-use std::{sync::Arc, time::Duration};
-
 use axum::{
     Router,
     extract::State,
@@ -15,7 +13,7 @@ use chrono::{DateTime, Utc};
 use events::{Customer, CustomerId, OrderId, PaymentMethod, Quantity, Sku, StockLine};
 use messaging::{
     Effects, Outbox,
-    idempotency::{self, Begin, StoredResponse},
+    idempotency::{self, Key, StoredResponse},
 };
 use problem::{
     IdempotencyKey, Json, Path, Problem, Query, RawJson,
@@ -23,14 +21,14 @@ use problem::{
 };
 use runtime::{clock, database};
 use serde::Deserialize;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use self::view::{OrderView, TimelineView};
 use crate::{
-    domain::{Order, Refusal, Wish, decide_cancel, decide_place, fold},
-    door::Door,
+    domain::{Order, Refusal, Wish, decide_cancel, fold},
     log::{Because, Record},
+    placing::Counter,
     state::Status,
     store::{self, Listing},
 };
@@ -43,10 +41,8 @@ pub struct App {
     pub pool: PgPool,
     /// Where what is announced goes.
     pub outbox: Outbox,
-    /// Whether new orders are let in.
-    pub door: Arc<Door>,
-    /// How long an order waits for stock and money.
-    pub deadline: Duration,
+    /// Where orders are placed.
+    pub counter: Counter,
 }
 
 /// The routes of `/api/v1`.
@@ -81,48 +77,19 @@ async fn place(
     IdempotencyKey(key): IdempotencyKey,
     request: RawJson<PlaceOrder>,
 ) -> Result<Response, Refused> {
-    if key.is_none() {
-        app.door.let_in()?;
-    }
-    let mut tx = database::begin(&app.pool).await?;
-    if let Some(key) = &key {
-        match idempotency::begin(&mut tx, key, &idempotency::fingerprint("POST", ORDERS, &request.bytes))
-            .await?
-        {
-            // Only a new order is refused at the door: what was answered before is answered again.
-            Begin::Fresh => app.door.let_in()?,
-            Begin::Replay(first) => return Ok(answer(first)),
-            Begin::Mismatch => return Err(Problem::idempotency_mismatch().into()),
-        }
-    }
-    let (order, record) = record_order(&mut tx, request.value.into(), app.deadline).await?;
-    let response = StoredResponse {
-        status: StatusCode::ACCEPTED.as_u16(),
-        location: Some(format!("{ORDERS}/{}", order.id)),
-        body: serde_json::to_vec(&OrderView::from(&order)).map_err(Problem::internal)?,
-    };
-    if let Some(key) = &key {
-        idempotency::complete(&mut tx, key, &response).await?;
-    }
-    app.outbox.commit(tx, Effects::announce(record.announcements)).await?;
-    Ok(answer(response))
+    let fingerprint =
+        |key| Key { key, fingerprint: idempotency::fingerprint("POST", ORDERS, &request.bytes) };
+    let key = key.map(fingerprint);
+    Ok(answer(app.counter.place(key, request.value.into()).await?))
 }
 
-async fn record_order(
-    conn: &mut PgConnection,
-    wish: Wish,
-    deadline: Duration,
-) -> Result<(Order, Record), Refused> {
-    let skus: Vec<String> = wish.lines.iter().map(|line| line.sku.to_string()).collect();
-    let prices = store::prices(conn, &skus).await?;
-    let placed = decide_place(OrderId(clock::new_id()), wish, &prices)?;
-    let now = clock::now();
-    let order = Order::placed(placed.clone(), now, now + deadline);
-    let mut record = Record::default();
-    record.begin(&order, placed.into(), &Because::told(now));
-    store::insert(conn, &order).await?;
-    store::append(conn, &record.entries).await?;
-    Ok((order, record))
+/// What is answered to whoever placed this order.
+pub(crate) fn accepted(order: &Order) -> Result<StoredResponse, Problem> {
+    Ok(StoredResponse {
+        status: StatusCode::ACCEPTED.as_u16(),
+        location: Some(format!("{ORDERS}/{}", order.id)),
+        body: serde_json::to_vec(&OrderView::from(order)).map_err(Problem::internal)?,
+    })
 }
 
 async fn cancel(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Response, Refused> {
@@ -233,9 +200,15 @@ impl From<sqlx::Error> for Refused {
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
+        Self(refusal.into())
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
         let invalid =
             |slug, title| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, slug, title).detail(&refusal);
-        Self(match &refusal {
+        match &refusal {
             Refusal::LineCount(_) => invalid("line-count", "An order has 1 to 50 lines"),
             Refusal::RepeatedSku(sku) => {
                 invalid("repeated-sku", "A SKU stands in one line only").with("sku", sku.as_str())
@@ -250,6 +223,6 @@ impl From<Refusal> for Refused {
                 Problem::new(StatusCode::CONFLICT, "order-completed", "The order is completed")
                     .detail(&refusal)
             }
-        })
+        }
     }
 }

@@ -13,11 +13,12 @@ pub mod http;
 pub mod jobs;
 pub mod log;
 pub mod matrix;
+pub mod placing;
 pub mod reactions;
 pub mod state;
 pub mod store;
 
-pub use config::Config;
+pub use config::{Config, Limits};
 pub use domain::SUBSCRIBES;
 
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use runtime::{database::Wait, tasks::Tasks};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{door::Door, http::App, reactions::Reactions};
+use crate::{door::Door, http::App, placing::Placing, reactions::Reactions};
 
 /// Runs the service until the shutdown, or until something fails that time will not heal.
 ///
@@ -40,14 +41,15 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let door = Arc::new(Door::new(config.limits));
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let app =
-        App { pool: pool.clone(), outbox: outbox.clone(), door: door.clone(), deadline: config.deadline };
+    let (counter, placing) = Placing::new(pool.clone(), outbox.clone(), door.clone(), config.deadline);
+    let app = App { pool: pool.clone(), outbox: outbox.clone(), counter };
     let router = runtime::http::admit(http::router(app), config.database.max_connections);
     let (health, stop) = (node.health.clone(), shutdown.clone());
     tasks.spawn(
         "http",
         async move { runtime::http::serve(listener, router, health, &config.http, stop).await },
     );
+    tasks.spawn("placing", placing.run());
     if node.open(&store::MIGRATIONS).await? == Wait::Usable {
         tasks.spawn("deadlines", jobs::watch_deadlines(pool.clone(), outbox, shutdown.clone()));
         tasks.spawn("door", door::watch(door, pool, shutdown));

@@ -73,29 +73,38 @@ pub async fn list_prices(conn: &mut PgConnection, products: &[(&ProductListed, i
     Ok(())
 }
 
-/// Inserts an order that was just placed.
+/// Inserts orders that were just placed.
 ///
 /// # Errors
 /// The database's.
-pub async fn insert(conn: &mut PgConnection, order: &Order) -> sqlx::Result<()> {
+pub async fn insert(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<()> {
+    let column = |of: fn(&Order) -> &str| -> Vec<&str> { orders.iter().map(of).collect() };
+    let ids: Vec<Uuid> = orders.iter().map(|order| order.id.0).collect();
+    let lines: Vec<_> = orders.iter().map(|order| Json(&order.lines)).collect();
+    let totals: Vec<i64> = orders.iter().map(|order| order.total.amount_minor).collect();
+    let placed: Vec<DateTime<Utc>> = orders.iter().map(|order| order.placed_at).collect();
+    let deadlines: Vec<DateTime<Utc>> = orders.iter().map(|order| order.deadline_at).collect();
+    let heard: Vec<_> = orders.iter().map(heard).collect();
+    let versions: Vec<i64> = orders.iter().map(|order| order.version).collect();
     sqlx::query!(
         "insert into orders (id, customer_id, customer_email, lines, total_minor, currency, payment_method,
-             placed_at, deadline_at, status, reason, stock, payment, heard, version)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, null, $11, $12, $13, $14)",
-        order.id.0,
-        order.customer.id.as_str(),
-        order.customer.email.as_str(),
-        Json(&order.lines) as _,
-        order.total.amount_minor,
-        order.total.currency.as_str(),
-        order.payment_method.as_str(),
-        order.placed_at,
-        order.deadline_at,
-        order.status.as_str(),
-        order.stock.as_str(),
-        order.payment.as_str(),
-        heard(order) as _,
-        order.version
+             placed_at, deadline_at, status, stock, payment, heard, version)
+         select * from unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::bigint[], $6::text[], $7::text[],
+             $8::timestamptz[], $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::jsonb[], $14::bigint[])",
+        &ids,
+        &column(|order| order.customer.id.as_str()) as _,
+        &column(|order| order.customer.email.as_str()) as _,
+        &lines as _,
+        &totals,
+        &column(|order| order.total.currency.as_str()) as _,
+        &column(|order| order.payment_method.as_str()) as _,
+        &placed,
+        &deadlines,
+        &column(|order| order.status.as_str()) as _,
+        &column(|order| order.stock.as_str()) as _,
+        &column(|order| order.payment.as_str()) as _,
+        &heard as _,
+        &versions
     )
     .execute(conn)
     .await?;

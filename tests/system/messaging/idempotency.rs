@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use events::Service;
 use harness::{World, eventually};
-use messaging::idempotency::{Begin, StoredResponse, begin, complete};
+use messaging::idempotency::{Begin, Key, StoredResponse, begin, begin_all, complete, forget};
 use messaging::inbox;
 use messaging::prune::prune;
 use runtime::clock;
@@ -12,7 +12,10 @@ use sqlx::types::Uuid;
 
 use super::bench::{Seat, short_delays};
 
-const REQUEST: &[u8] = b"a request";
+/// A request under a key.
+fn request(key: &str) -> Key {
+    Key { key: key.to_owned(), fingerprint: [7; 32] }
+}
 
 async fn database() -> (World, PgPool) {
     let world = World::bare(harness::world::Servers::shared()).await;
@@ -31,7 +34,7 @@ fn answer() -> StoredResponse {
 /// Answers a fresh request under the key.
 async fn answered(pool: &PgPool, key: &str) {
     let mut tx = runtime::database::begin(pool).await.expect("a transaction");
-    assert!(matches!(begin(&mut tx, key, REQUEST).await.expect("begun"), Begin::Fresh));
+    assert!(matches!(begin(&mut tx, &request(key)).await.expect("begun"), Begin::Fresh));
     complete(&mut tx, key, &answer()).await.expect("kept");
     tx.commit().await.expect("committed");
 }
@@ -41,22 +44,48 @@ async fn the_same_request_gets_the_first_answer_and_another_is_refused() {
     let (_world, pool) = database().await;
     answered(&pool, "key").await;
     let mut tx = runtime::database::begin(&pool).await.expect("a transaction");
-    match begin(&mut tx, "key", REQUEST).await.expect("begun") {
+    match begin(&mut tx, &request("key")).await.expect("begun") {
         Begin::Replay(replayed) => assert_eq!(replayed, answer()),
         other => panic!("{other:?}"),
     }
-    assert!(matches!(begin(&mut tx, "key", b"another").await.expect("begun"), Begin::Mismatch));
-    assert!(matches!(begin(&mut tx, "another key", REQUEST).await.expect("begun"), Begin::Fresh));
+    let other = Key { fingerprint: [8; 32], ..request("key") };
+    assert!(matches!(begin(&mut tx, &other).await.expect("begun"), Begin::Mismatch));
+    assert!(matches!(begin(&mut tx, &request("another key")).await.expect("begun"), Begin::Fresh));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_keys_each_is_told_its_own() {
+    let (_world, pool) = database().await;
+    answered(&pool, "known").await;
+    answered(&pool, "used").await;
+    let used = Key { fingerprint: [8; 32], ..request("used") };
+    let (known, fresh, refused) = (request("known"), request("fresh"), request("refused"));
+    let keys = [&used, &fresh, &known, &refused];
+    let mut tx = runtime::database::begin(&pool).await.expect("a transaction");
+    let begun = begin_all(&mut tx, &keys).await.expect("begun");
+    assert_eq!(begun.len(), 4);
+    assert!(matches!(&begun["known"], Begin::Replay(first) if *first == answer()));
+    assert!(matches!(begun["used"], Begin::Mismatch));
+    assert!(matches!(begun["fresh"], Begin::Fresh));
+    assert!(matches!(begun["refused"], Begin::Fresh));
+    complete(&mut tx, "fresh", &answer()).await.expect("kept");
+    forget(&mut tx, &["refused"]).await.expect("forgotten");
+    tx.commit().await.expect("committed");
+
+    let mut tx = runtime::database::begin(&pool).await.expect("a transaction");
+    let begun = begin_all(&mut tx, &[&fresh, &refused]).await.expect("begun");
+    assert!(matches!(&begun["fresh"], Begin::Replay(first) if *first == answer()));
+    assert!(matches!(begun["refused"], Begin::Fresh), "its key is free");
 }
 
 /// Starts a second request with the key of one that is under way, lets `end` end the first, and gives what the
 /// second is told.
 async fn second_after(pool: &PgPool, commit: bool) -> Begin {
     let mut first = runtime::database::begin(pool).await.expect("a transaction");
-    assert!(matches!(begin(&mut first, "key", REQUEST).await.expect("begun"), Begin::Fresh));
+    assert!(matches!(begin(&mut first, &request("key")).await.expect("begun"), Begin::Fresh));
     let second = async {
         let mut tx = runtime::database::begin(pool).await.expect("a transaction");
-        begin(&mut tx, "key", REQUEST).await.expect("begun")
+        begin(&mut tx, &request("key")).await.expect("begun")
     };
     let first = async {
         // It waits at the row of the first.
