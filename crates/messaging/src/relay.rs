@@ -116,8 +116,12 @@ impl Relay {
 
     async fn lead(&self, conn: &mut PgConnection, progressed: &mut bool) -> Result<(), RelayError> {
         let channel = self.publisher.events_channel().await?;
+        let mut done = Vec::new();
         loop {
-            let rows = answer(waiting(conn)).await?;
+            let rows = answer(delete_and_read(conn, &done)).await?;
+            METRICS.sent(done.len());
+            *progressed |= !done.is_empty();
+            done.clear();
             if rows.is_empty() {
                 self.item.up();
                 // Either way the table is read again.
@@ -126,16 +130,13 @@ impl Relay {
             }
             let messages: Vec<_> = rows.iter().map(Row::message).collect();
             let confirmed = publish_all(&channel, &messages).await;
-            let done: Vec<i64> = rows
-                .iter()
-                .filter(|row| confirmed.contains(&row.event_id.to_string()))
-                .map(|row| row.id)
-                .collect();
+            let of_confirmed = rows.iter().filter(|row| confirmed.contains(&row.event_id.to_string()));
+            done.extend(of_confirmed.map(|row| row.id));
             crash::here(CrashPoint::AfterConfirm);
-            answer(delete(conn, &done)).await?;
-            METRICS.sent(done.len());
-            *progressed |= !done.is_empty();
             if done.len() < rows.len() {
+                answer(delete(conn, &done)).await?;
+                METRICS.sent(done.len());
+                *progressed |= !done.is_empty();
                 return Err(RelayError::Unconfirmed {
                     unconfirmed: rows.len() - done.len(),
                     published: rows.len(),
@@ -174,10 +175,14 @@ async fn try_to_lead(conn: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "leads!""#, LEADER_LOCK).fetch_one(conn).await
 }
 
-async fn waiting(conn: &mut PgConnection) -> sqlx::Result<Vec<Row>> {
+/// Deletes what is done and reads what waits, in one round trip.
+async fn delete_and_read(conn: &mut PgConnection, done: &[i64]) -> sqlx::Result<Vec<Row>> {
     sqlx::query_as!(
         Row,
-        "select id, event_id, routing_key, body from messaging.outbox order by id limit $1",
+        // What the first part deletes the second still sees.
+        "with done as (delete from messaging.outbox where id = any($1))
+         select id, event_id, routing_key, body from messaging.outbox where id <> all($1) order by id limit $2",
+        done,
         WINDOW
     )
     .fetch_all(conn)

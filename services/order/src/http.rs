@@ -56,7 +56,7 @@ pub fn router(app: App) -> Router {
 }
 
 /// The body of `POST /api/v1/orders`: who orders what, and how it is to be paid. Whether the order can be is for
-/// [`decide_place`] to say. Public for the fuzz target, which makes one of any bytes.
+/// [`decide_place`](crate::domain::decide_place) to say. Public for the fuzz target, which makes one of any bytes.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlaceOrder {
