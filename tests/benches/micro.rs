@@ -67,7 +67,8 @@ fn order_that_waits_for_stock() -> order::domain::Order {
 fn batch(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let sku: Sku = "BENCH-1".parse().expect("a SKU");
-    let pool = runtime.block_on(database_of_inventory(&sku));
+    // The database goes with its world.
+    let (_world, pool) = runtime.block_on(database_of_inventory(&sku));
     let outbox = Outbox::new(Service::Inventory);
     let mut group = criterion.benchmark_group("batch");
     for size in [1, 20, 100] {
@@ -82,7 +83,7 @@ fn batch(criterion: &mut Criterion) {
     group.finish();
 }
 
-async fn database_of_inventory(sku: &Sku) -> PgPool {
+async fn database_of_inventory(sku: &Sku) -> (World, PgPool) {
     let world = World::new().await;
     let url = world.database_url(Service::Inventory.as_str()).await;
     let pool = runtime::database::pool(&DatabaseConfig { url: url.into(), max_connections: 4 }, "bench")
@@ -96,7 +97,7 @@ async fn database_of_inventory(sku: &Sku) -> PgPool {
     ] {
         sqlx::query(statement).bind(sku.as_str()).execute(&pool).await.expect("there is stock");
     }
-    pool
+    (world, pool)
 }
 
 criterion_group!(benches, envelope, react, batch);
