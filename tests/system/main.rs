@@ -15,6 +15,7 @@ mod notifications;
 mod outages;
 mod overload;
 mod placing;
+mod plans;
 mod privileges;
 mod races;
 mod readme;

@@ -27,6 +27,7 @@ use crate::crash::{self, CrashPoint};
 use crate::failure::{Failure, HandlerError};
 use crate::metrics::METRICS;
 use crate::outbox::{Effects, Origin, Outbox};
+use crate::pace::{self, Pace};
 use crate::publisher::Publisher;
 use crate::{inbox, retry, topology, trace};
 
@@ -79,6 +80,9 @@ impl Delivery {
 
 /// What a service does with the events that it hears.
 pub trait Handler: Send + Sync + 'static {
+    /// How often a batch begins under load. Longer makes batches larger and cheaper, and what is in them later.
+    const PACE: Duration = pace::INTERVAL;
+
     /// Takes a batch of fresh events in the given transaction: load many, fold `react` over them in their order,
     /// save many. Inbox, outbox, jobs and commit are the consumer's.
     ///
@@ -297,17 +301,25 @@ impl<H: Handler> Session for Consumer<H> {
             )
             .await?;
         let mut batches = consumer.ready_chunks(batch.into());
+        let mut pace = Pace::new(H::PACE);
         item.up();
         loop {
+            let next = async {
+                pace.turn().await;
+                batches.next().await
+            };
             let arrived = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                arrived = batches.next() => arrived,
+                arrived = next => arrived,
             };
             let Some(arrived) = arrived else {
                 return Err(BrokerError::Away(format!("the broker ended the consumer of {queue}")));
             };
             let arrived: Vec<_> = arrived.into_iter().collect::<Result<_, _>>()?;
+            if arrived.len() < batch.into() {
+                pace.begin();
+            }
             if !self.work_off(&channel, &arrived, shutdown).await? {
                 break;
             }

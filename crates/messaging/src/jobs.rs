@@ -14,12 +14,12 @@ mod store;
 use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use events::TraceContext;
-use futures::FutureExt;
+use futures::{FutureExt, future::join};
 use runtime::health::Health;
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
@@ -28,6 +28,7 @@ use crate::breaker::{BreakerSettings, Period, Sign};
 use crate::crash::{self, CrashPoint};
 use crate::failure::{Failure, HandlerError};
 use crate::outbox::{Effects, Origin, Outbox};
+use crate::pace::{self, Pace};
 use crate::trace;
 
 use gate::Gate;
@@ -36,8 +37,8 @@ use store::{claim, postpone, take};
 
 /// The net under the wake-up, and the clock of jobs that run again.
 const POLL: Duration = Duration::from_millis(250);
-/// How long an outcome waits for those of other calls in flight, to be recorded in one transaction.
-const LINGER: Duration = Duration::from_millis(5);
+/// Calls that are recorded in one transaction, at the most; as many more wait for that before no more are made.
+const RECORDED_AT_ONCE: usize = 64;
 const RECORD_BACKOFF_CAP: Duration = Duration::from_secs(2);
 /// How long a shutdown waits for calls in flight; what is not back by then runs again after its lease.
 const DRAIN: Duration = Duration::from_secs(7);
@@ -141,6 +142,7 @@ pub struct JobRunner<W> {
 type Calls<T> = JoinSet<Ended<T>>;
 
 /// A call that ended.
+#[derive(Debug)]
 struct Ended<T> {
     job: Job,
     call: Call<T>,
@@ -154,31 +156,59 @@ impl<W: Worker> JobRunner<W> {
     /// # Errors
     /// None; it goes on after every failure. The signature is that of a task.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let (sender, receiver) = mpsc::channel(RECORDED_AT_ONCE);
+        let overdue = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        tokio::select! {
+            _ = join(self.call_all(sender, &shutdown), self.record_all(receiver)) => {}
+            // What is not back in time runs again after its lease, in this process's successor.
+            () = overdue => {}
+        }
+        Ok(())
+    }
+
+    /// Claims jobs and calls the outside for them until the shutdown, and hands on how that ended.
+    async fn call_all(&self, ended: Sender<Ended<W::Outcome>>, shutdown: &CancellationToken) {
         let mut calls = Calls::new();
         let mut gate = Gate::new(self.settings.breaker.clone(), self.health.clone());
+        let mut pace = Pace::new(pace::INTERVAL);
         let mut due = true;
         while !shutdown.is_cancelled() {
             let free = gate.admits(self.settings.concurrency.saturating_sub(calls.len()));
-            if due && free > 0 {
-                // As many as asked for: there may be more, to claim once a call has ended.
-                due = self.claim_and_start(free, &mut calls, &mut gate).await == free;
-            }
-            let free = self.settings.concurrency > calls.len();
             tokio::select! {
-                Some(ended) = calls.join_next() => self.finish(ended.ok(), &mut calls, &mut gate).await,
-                () = self.outbox.job_added.notified(), if free => due = true,
+                Some(call) = calls.join_next() => hand_on(call, &mut gate, &ended).await,
+                () = pace.turn(), if due && free > 0 => {
+                    let count = self.claim_and_start(free, &mut calls, &mut gate).await;
+                    pace.begin();
+                    // As many as asked for: there may be more, to claim once a call has ended.
+                    due = count == free;
+                }
+                () = self.outbox.job_added.notified(), if !due => due = true,
                 () = tokio::time::sleep(gate.rest(POLL)) => due = true,
                 () = shutdown.cancelled() => {}
             }
         }
-        let drained = async {
-            while let Some(ended) = calls.join_next().await {
-                self.finish(ended.ok(), &mut calls, &mut gate).await;
+        while let Some(call) = calls.join_next().await {
+            hand_on(call, &mut gate, &ended).await;
+        }
+    }
+
+    /// Records calls that ended, those that end in a moment in one transaction.
+    async fn record_all(&self, mut ended: Receiver<Ended<W::Outcome>>) {
+        let mut pace = Pace::new(pace::INTERVAL);
+        loop {
+            pace.turn().await;
+            let mut together = Vec::new();
+            if ended.recv_many(&mut together, RECORDED_AT_ONCE).await == 0 {
+                return;
             }
-        };
-        // What is not back in time runs again after its lease, in this process's successor.
-        let _ = tokio::time::timeout(DRAIN, drained).await;
-        Ok(())
+            if together.len() < RECORDED_AT_ONCE {
+                pace.begin();
+            }
+            self.settle(together).await;
+        }
     }
 
     /// Claims jobs, starts their calls, and says how many those are.
@@ -216,24 +246,13 @@ impl<W: Worker> JobRunner<W> {
         calls.spawn(call.instrument(span));
     }
 
-    /// Records a call that ended, and with it every other that ends in a moment.
-    async fn finish(&self, first: Option<Ended<W::Outcome>>, calls: &mut Calls<W::Outcome>, gate: &mut Gate) {
-        let mut ended: Vec<_> = first.into_iter().collect();
-        let end = Instant::now() + LINGER;
-        while let Ok(Some(next)) = timeout_at(end, calls.join_next()).await {
-            ended.extend(next.ok());
-        }
+    /// Records what is done, and lets the rest run again.
+    async fn settle(&self, ended: Vec<Ended<W::Outcome>>) {
         let (mut done, mut again) = (Vec::new(), Vec::new());
-        for Ended { job, call, sign, started } in ended {
+        for Ended { job, call, .. } in ended {
             match call {
-                Call::Done(outcome) => {
-                    gate.ended(started, &job, sign, "");
-                    done.push((job, outcome));
-                }
-                Call::Again(reason) => {
-                    gate.ended(started, &job, sign, &reason);
-                    again.push((job, reason));
-                }
+                Call::Done(outcome) => done.push((job, outcome)),
+                Call::Again(reason) => again.push((job, reason)),
             }
         }
         self.put_back(&again).await;
@@ -300,6 +319,19 @@ impl<W: Worker> JobRunner<W> {
             tracing::warn!(%error, "jobs wait for the end of their lease");
         }
     }
+}
+
+/// Notes what a call tells about the outside, and hands it on.
+async fn hand_on<T>(call: Result<Ended<T>, JoinError>, gate: &mut Gate, ended: &Sender<Ended<T>>) {
+    // A call that panics has ended, too: only one that was aborted is an error.
+    let Ok(call) = call else { return };
+    let reason = match &call.call {
+        Call::Done(_) => "",
+        Call::Again(reason) => reason,
+    };
+    gate.ended(call.started, &call.job, call.sign, reason);
+    // Nobody records any more only when the shutdown takes too long: it runs again after its lease.
+    let _ = ended.send(call).await;
 }
 
 /// The spans of the current call, for a worker that hands its trace on over HTTP.

@@ -9,6 +9,7 @@
 //! | [`failure`] | says which failures to wait out, to repeat, or to put aside |
 //! | [`dead_letters`] | what is put aside, in the hands of a person: to look at, to try again, to remove |
 //! | [`jobs`] | work that talks to the outside, from a durable queue, outside any transaction |
+//! | [`pace`] | how often batches begin, so that they are large under load |
 //! | [`breaker`] | leaves jobs alone while the outside is in trouble |
 //! | [`stream`] | reads the log of all events, its offset kept in the reader's transaction |
 //! | [`idempotency`] | the inbox of the HTTP side |
@@ -38,6 +39,7 @@ pub mod jobs;
 mod metrics;
 pub mod node;
 pub mod outbox;
+pub mod pace;
 pub mod prune;
 pub mod publisher;
 pub mod relay;

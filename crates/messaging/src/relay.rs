@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use lapin::types::FieldTable;
+use lapin::{Channel, types::FieldTable};
 use runtime::health::{Health, HealthItem};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
@@ -17,15 +17,14 @@ use crate::crash::{self, CrashPoint};
 use crate::failure::with_sources;
 use crate::metrics::METRICS;
 use crate::outbox::Outbox;
+use crate::pace::{self, Pace};
 use crate::publisher::{Message, Publisher, publish_all};
 use crate::topology::EVENTS_EXCHANGE;
 
-/// Confirms outstanding at once.
-const WINDOW: i64 = 256;
+/// Events that are read and published at once, and confirms outstanding.
+const WINDOW: usize = 256;
 /// The net under the wake-up: events of another replica, or a wake-up that was lost.
 const POLL: Duration = Duration::from_millis(250);
-/// Under load the next look waits this long, so that one round trip carries the events of many commits.
-const LINGER: Duration = Duration::from_millis(3);
 const BACKOFF_BASE: Duration = Duration::from_millis(50);
 const BACKOFF_CAP: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -116,35 +115,26 @@ impl Relay {
 
     async fn lead(&self, conn: &mut PgConnection, progressed: &mut bool) -> Result<(), RelayError> {
         let channel = self.publisher.events_channel().await?;
-        let mut done = Vec::new();
+        let mut pace = Pace::new(pace::INTERVAL);
+        let (mut published, mut confirmed) = (0, Vec::new());
         loop {
-            let rows = answer(delete_and_read(conn, &done)).await?;
-            METRICS.sent(done.len());
-            *progressed |= !done.is_empty();
-            done.clear();
-            if rows.is_empty() {
+            pace.turn().await;
+            let rows = answer(delete_and_read(conn, &confirmed)).await?;
+            METRICS.sent(confirmed.len());
+            *progressed |= !confirmed.is_empty();
+            if confirmed.len() < published {
+                let unconfirmed = published - confirmed.len();
+                return Err(RelayError::Unconfirmed { unconfirmed, published });
+            }
+            if rows.is_empty() || published > 0 {
                 self.item.up();
+            }
+            (published, confirmed) = (rows.len(), publish(&channel, &rows).await);
+            if rows.is_empty() {
                 // Either way the table is read again.
                 let _ = tokio::time::timeout(POLL, self.outbox.announced.notified()).await;
-                continue;
-            }
-            let messages: Vec<_> = rows.iter().map(Row::message).collect();
-            let confirmed = publish_all(&channel, &messages).await;
-            let of_confirmed = rows.iter().filter(|row| confirmed.contains(&row.event_id.to_string()));
-            done.extend(of_confirmed.map(|row| row.id));
-            crash::here(CrashPoint::AfterConfirm);
-            if done.len() < rows.len() {
-                answer(delete(conn, &done)).await?;
-                METRICS.sent(done.len());
-                *progressed |= !done.is_empty();
-                return Err(RelayError::Unconfirmed {
-                    unconfirmed: rows.len() - done.len(),
-                    published: rows.len(),
-                });
-            }
-            self.item.up();
-            if rows.len() > 1 {
-                tokio::time::sleep(LINGER).await;
+            } else if rows.len() < WINDOW {
+                pace.begin();
             }
         }
     }
@@ -161,6 +151,18 @@ impl Row {
             body: self.body.as_bytes(),
         }
     }
+}
+
+/// Publishes the rows, and gives back those that were confirmed.
+async fn publish(channel: &Channel, rows: &[Row]) -> Vec<i64> {
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let messages: Vec<_> = rows.iter().map(Row::message).collect();
+    let confirmed = publish_all(channel, &messages).await;
+    crash::here(CrashPoint::AfterConfirm);
+    let of_confirmed = rows.iter().filter(|row| confirmed.contains(&row.event_id.to_string()));
+    of_confirmed.map(|row| row.id).collect()
 }
 
 /// The database's answer. A network that fell silent gives none, and no error for a quarter of an hour.
@@ -183,13 +185,8 @@ async fn delete_and_read(conn: &mut PgConnection, done: &[i64]) -> sqlx::Result<
         "with done as (delete from messaging.outbox where id = any($1))
          select id, event_id, routing_key, body from messaging.outbox where id <> all($1) order by id limit $2",
         done,
-        WINDOW
+        WINDOW as i64
     )
     .fetch_all(conn)
     .await
-}
-
-async fn delete(conn: &mut PgConnection, ids: &[i64]) -> sqlx::Result<()> {
-    sqlx::query!("delete from messaging.outbox where id = any($1)", ids).execute(conn).await?;
-    Ok(())
 }

@@ -27,6 +27,7 @@ use crate::consumer::Delivery;
 use crate::crash::{self, CrashPoint};
 use crate::failure::{Failure, HandlerError, with_sources};
 use crate::metrics::METRICS;
+use crate::pace::{self, Pace};
 use crate::{inbox, topology};
 
 const CONSUMER_TAG: &str = "log";
@@ -92,12 +93,17 @@ impl<H: StreamHandler> StreamReader<H> {
             )
             .await?;
         let mut batches = consumer.ready_chunks(batch.into());
+        let mut pace = Pace::new(pace::LEISURELY);
         item.up();
         let mut looks = interval(replay::LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let next = async {
+                pace.turn().await;
+                batches.next().await
+            };
             let arrived = tokio::select! {
-                arrived = batches.next() => arrived,
+                arrived = next => arrived,
                 _ = looks.tick() => {
                     self.replay_requested().await;
                     continue;
@@ -105,6 +111,9 @@ impl<H: StreamHandler> StreamReader<H> {
             };
             let Some(arrived) = arrived else { break };
             let arrived: Vec<_> = arrived.into_iter().collect::<Result<_, _>>()?;
+            if arrived.len() < batch.into() {
+                pace.begin();
+            }
             self.work_off(&channel, &arrived).await?;
         }
         Err(BrokerError::Away("the broker ended the reader of the log".to_owned()))
@@ -255,21 +264,20 @@ fn starting_at(offset: i64) -> FieldTable {
     arguments
 }
 
+/// The offset to go on from: 0 when the log was never read.
 async fn next_offset(conn: &mut PgConnection) -> sqlx::Result<i64> {
-    let kept = sqlx::query_scalar!(
-        "select next_offset from messaging.stream_offsets where stream = $1",
+    sqlx::query!(
+        "insert into messaging.stream_offsets (stream, next_offset) values ($1, 0) on conflict do nothing",
         topology::LOG
     )
-    .fetch_optional(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(kept.unwrap_or(0))
+    lock_offset(conn).await
 }
 
 async fn lock_offset(conn: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
-        "insert into messaging.stream_offsets as kept (stream, next_offset) values ($1, 0)
-         on conflict (stream) do update set next_offset = kept.next_offset
-         returning next_offset",
+        "select next_offset from messaging.stream_offsets where stream = $1 for no key update",
         topology::LOG
     )
     .fetch_one(conn)

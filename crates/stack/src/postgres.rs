@@ -24,7 +24,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 pub enum Storage {
     /// Everything as in production.
     Kept,
-    /// Everything as in production, and statements and the times of commits are kept, too.
+    /// Everything as in production, and statements and the times of commits are kept, too. Mails are only counted.
     Measured,
     /// For tests: no fsync (a crash of the server alone loses nothing), statements counted.
     Throwaway,

@@ -139,7 +139,10 @@ impl System {
         done("RabbitMQ");
         apply_topology(&rabbitmq).await.context("cannot apply the topology")?;
         done("topology");
-        let smtp = SmtpSink::start(&folder(dir, "mail")?, ports.smtp).await?;
+        let smtp = match options.storage {
+            Storage::Measured => SmtpSink::counting(ports.smtp).await?,
+            Storage::Kept | Storage::Throwaway => SmtpSink::start(&folder(dir, "mail")?, ports.smtp).await?,
+        };
         let services = Services::new(&folder(dir, "services")?)?;
         let mut system = Self { services, smtp, rabbitmq, postgres, ports: *ports };
         for service in system.all_services(options) {

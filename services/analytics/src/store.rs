@@ -116,6 +116,9 @@ async fn save_orders(conn: &mut PgConnection, projection: &Projection) -> sqlx::
 
 /// A merge and no upsert: a delta may be below zero, which an insert's check would refuse before the conflict shows.
 async fn add_orders(conn: &mut PgConnection, delta: &Counts) -> sqlx::Result<()> {
+    if delta.orders.is_empty() {
+        return Ok(());
+    }
     let statuses: Vec<&str> = delta.orders.keys().map(|status| status.as_str()).collect();
     let reasons: Vec<Option<&str>> =
         delta.orders.keys().map(|status| status.reason().map(CancelReason::as_str)).collect();
@@ -136,6 +139,9 @@ async fn add_orders(conn: &mut PgConnection, delta: &Counts) -> sqlx::Result<()>
 }
 
 async fn add_revenue(conn: &mut PgConnection, delta: &Counts) -> sqlx::Result<()> {
+    if delta.revenue.is_empty() {
+        return Ok(());
+    }
     let currencies: Vec<&str> = delta.revenue.keys().map(Currency::as_str).collect();
     let captured: Vec<i64> = delta.revenue.values().map(|revenue| revenue.captured_minor).collect();
     let refunded: Vec<i64> = delta.revenue.values().map(|revenue| revenue.refunded_minor).collect();

@@ -1,9 +1,9 @@
 //! Load, react, save: the shell around [`domain`](crate::domain) for what is heard.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use events::OrderId;
-use messaging::{Delivery, Effects, Handler, HandlerError, NewJob};
+use messaging::{Delivery, Effects, Handler, HandlerError, NewJob, pace};
 use runtime::clock;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -18,6 +18,9 @@ use crate::{
 pub struct Reactions;
 
 impl Handler for Reactions {
+    /// A mail may come a little later.
+    const PACE: Duration = pace::LEISURELY;
+
     async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<Effects, HandlerError> {
         let mut orders: Vec<Uuid> = batch.iter().filter_map(order_of).map(|order| order.0).collect();
         orders.sort_unstable();

@@ -2,7 +2,7 @@
 //!
 //! A look at what waits says how many orders there is room for, and each that is let in takes one place until the next
 //! look. So no more wait than the limits allow, but for those that were let in before a look and committed after it: as
-//! many as are at work at once.
+//! many as are placed at once.
 
 use std::{
     sync::{

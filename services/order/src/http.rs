@@ -41,14 +41,17 @@ pub struct App {
     pub pool: PgPool,
     /// Where what is announced goes.
     pub outbox: Outbox,
-    /// Where orders are placed.
-    pub counter: Counter,
 }
 
-/// The routes of `/api/v1`.
+/// The route of `/api/v1` that places orders.
+pub fn placing_router(counter: Counter) -> Router {
+    Router::new().route(ORDERS, post(place)).with_state(counter)
+}
+
+/// The other routes of `/api/v1`.
 pub fn router(app: App) -> Router {
     Router::new()
-        .route(ORDERS, get(list).post(place))
+        .route(ORDERS, get(list))
         .route("/api/v1/orders/{id}", get(look))
         .route("/api/v1/orders/{id}/cancel", post(cancel))
         .route("/api/v1/orders/{id}/timeline", get(timeline))
@@ -73,14 +76,14 @@ struct PlaceLine {
 }
 
 async fn place(
-    State(app): State<App>,
+    State(counter): State<Counter>,
     IdempotencyKey(key): IdempotencyKey,
     request: RawJson<PlaceOrder>,
 ) -> Result<Response, Refused> {
     let fingerprint =
         |key| Key { key, fingerprint: idempotency::fingerprint("POST", ORDERS, &request.bytes) };
     let key = key.map(fingerprint);
-    Ok(answer(app.counter.place(key, request.value.into()).await?))
+    Ok(answer(counter.place(key, request.value.into()).await?))
 }
 
 /// What is answered to whoever placed this order.

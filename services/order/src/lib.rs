@@ -42,8 +42,11 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let mut tasks = Tasks::new(shutdown.clone());
 
     let (counter, placing) = Placing::new(pool.clone(), outbox.clone(), door.clone(), config.deadline);
-    let app = App { pool: pool.clone(), outbox: outbox.clone(), counter };
-    let router = runtime::http::admit(http::router(app), config.database.max_connections);
+    let app = App { pool: pool.clone(), outbox: outbox.clone() };
+    // Who waits for an order to be placed holds no connection.
+    let placing_router = runtime::http::admit(http::placing_router(counter), placing::WAITING);
+    let router =
+        runtime::http::admit(http::router(app), config.database.max_connections).merge(placing_router);
     let (health, stop) = (node.health.clone(), shutdown.clone());
     tasks.spawn(
         "http",

@@ -1,7 +1,7 @@
 //! Placing orders: those that come at the same time, in one transaction.
 //!
 //! A transaction costs nearly the same for one order as for ten, so what came while another was at work is placed
-//! together. Nobody waits for company: an order that comes alone is placed alone, at once.
+//! together. An order that comes alone is placed alone, at once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,6 +16,7 @@ use futures::{FutureExt, future::join_all};
 use messaging::{
     Effects, Outbox,
     idempotency::{self, Begin, Key, StoredResponse},
+    pace::{self, Pace},
 };
 use problem::Problem;
 use runtime::{clock, database};
@@ -34,8 +35,8 @@ use crate::{
 const BATCH: usize = 32;
 /// Transactions at once: while one waits for the disk, the next is put together.
 const WORKERS: usize = 2;
-/// Orders that wait to be placed, at the most; a request that comes then waits in its handler.
-const WAITING: usize = 256;
+/// Orders that wait to be placed, at the most; a request that comes then waits for its turn to be handled at all.
+pub(crate) const WAITING: u32 = 256;
 
 /// An order to place.
 struct Request {
@@ -43,6 +44,24 @@ struct Request {
     wish: Wish,
     because: Because,
     answer: oneshot::Sender<Answer>,
+}
+
+/// Where orders wait.
+struct Queue {
+    requests: mpsc::Receiver<Request>,
+    pace: Pace,
+}
+
+impl Queue {
+    /// Takes a batch as soon as there is one to take, and says of how many; of none once nobody can hand any in.
+    async fn take(&mut self, batch: &mut Vec<Request>) -> usize {
+        self.pace.turn().await;
+        let count = self.requests.recv_many(batch, BATCH).await;
+        if count < BATCH {
+            self.pace.begin();
+        }
+        count
+    }
 }
 
 type Answer = Result<StoredResponse, Problem>;
@@ -78,15 +97,16 @@ pub struct Placing {
     outbox: Outbox,
     door: Arc<Door>,
     deadline: Duration,
-    requests: Mutex<mpsc::Receiver<Request>>,
+    queue: Mutex<Queue>,
 }
 
 impl Placing {
     /// Where to hand in, and who places it once they [`run`](Self::run).
     #[must_use]
     pub fn new(pool: PgPool, outbox: Outbox, door: Arc<Door>, deadline: Duration) -> (Counter, Self) {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        (Counter(sender), Self { pool, outbox, door, deadline, requests: Mutex::new(receiver) })
+        let (sender, requests) = mpsc::channel(WAITING as usize);
+        let queue = Queue { requests, pace: Pace::new(pace::INTERVAL) };
+        (Counter(sender), Self { pool, outbox, door, deadline, queue: Mutex::new(queue) })
     }
 
     /// Places orders until nobody can hand any in.
@@ -101,7 +121,7 @@ impl Placing {
     async fn work(&self) {
         loop {
             let mut batch = Vec::with_capacity(BATCH);
-            if self.requests.lock().await.recv_many(&mut batch, BATCH).await == 0 {
+            if self.queue.lock().await.take(&mut batch).await == 0 {
                 return;
             }
             // Those who gave up meanwhile are told nothing, and nothing is done for them.

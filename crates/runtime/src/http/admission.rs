@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// When a client that is refused may come again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The router, with `at_once` of its requests at work at the most: as many as the pool has connections. The others wait
-/// for their turn for 2 s, 1,024 at the most; more are answered 503 with `Retry-After`.
+/// The router, with `at_once` of its requests at work at the most: as many as the pool has connections, where each takes
+/// one. The others wait for their turn for 2 s, 1,024 at the most; more are answered 503 with `Retry-After`.
 pub fn admit(router: Router, at_once: u32) -> Router {
     let at_once = usize::try_from(at_once).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
     limit(router, INSIDE, at_once)

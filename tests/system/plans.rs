@@ -1,0 +1,112 @@
+//! No statement costs more the more history there is: whatever it reads of a table that grows, it finds by an index.
+
+use std::fs;
+use std::path::Path;
+
+use events::Service;
+use harness::World;
+use harness::world::Servers;
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// Tables that hold a few rows, only what still waits, or what a person did, however much was sold.
+const BOUNDED: [&str; 9] = [
+    "dead_letter_actions",
+    "demo_catalogue",
+    "jobs",
+    "order_counts",
+    "outbox",
+    "revenue",
+    "stream_dead_letters",
+    "stream_offsets",
+    "totals",
+];
+/// Indexes of a table that grows which hold only what still waits.
+const OF_WHAT_WAITS: [&str; 1] = ["orders_pending_deadline"];
+
+/// A database with the schema of one service, whose plans are made as its own sessions make them.
+async fn session(world: &World, service: Service) -> PgConnection {
+    let url = world.admin_database_url(service.as_str()).await;
+    let mut conn = PgConnection::connect(&url).await.expect("Postgres answers");
+    for folder in ["messaging", service.as_str()] {
+        let folder = format!("{ROOT}/migrations/{folder}");
+        let mut files: Vec<_> =
+            fs::read_dir(folder).expect("migrations").map(|file| file.expect("a file").path()).collect();
+        files.sort();
+        for file in files {
+            let sql = fs::read_to_string(file).expect("readable");
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut conn).await.expect("migrated");
+        }
+    }
+    // As in `runtime::database`; and without the values, as a statement is planned that is often used.
+    let settings = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan";
+    sqlx::raw_sql(settings).execute(&mut conn).await.expect("set");
+    conn
+}
+
+/// How the database would carry the statement out; none when it is not one of this service's.
+async fn plan(conn: &mut PgConnection, query: &str, parameters: usize) -> Option<Value> {
+    let prepare = AssertSqlSafe(format!("prepare statement as {query}"));
+    sqlx::raw_sql(prepare).execute(&mut *conn).await.ok()?;
+    let nulls = vec!["null"; parameters].join(", ");
+    let arguments = if parameters == 0 { String::new() } else { format!("({nulls})") };
+    let explain = AssertSqlSafe(format!("explain (format json) execute statement{arguments}"));
+    let plan: Value = sqlx::query_scalar(explain).fetch_one(&mut *conn).await.expect("a plan");
+    sqlx::raw_sql("deallocate statement").execute(conn).await.expect("deallocated");
+    Some(plan[0]["Plan"].clone())
+}
+
+/// Puts down what the plan reads, and which of it grows with history.
+fn read_of(node: &Value, limited: bool, scans: &mut Vec<String>, grows: &mut Vec<String>) {
+    let kind = node["Node Type"].as_str().unwrap_or_default();
+    // An index that is walked in its own order is left after so many rows; what sorts or counts sees all of them.
+    let limited = match kind {
+        "Limit" => true,
+        "Sort" | "Aggregate" | "Hash" | "Materialize" => false,
+        _ => limited,
+    };
+    if let Some(table) = node["Relation Name"].as_str() {
+        let by = node["Index Name"].as_str().unwrap_or(kind);
+        scans.push(format!("{table} ({by})"));
+        let sought = node.get("Index Cond").is_some() || kind == "Bitmap Heap Scan" || kind == "ModifyTable";
+        let bounded = BOUNDED.contains(&table) || OF_WHAT_WAITS.contains(&by);
+        if !sought && !limited && !bounded {
+            grows.push(format!("{table} ({by})"));
+        }
+    }
+    for child in node["Plans"].as_array().into_iter().flatten() {
+        read_of(child, limited, scans, grows);
+    }
+}
+
+#[tokio::test]
+async fn no_statement_reads_more_the_more_history_there_is() {
+    let world = World::bare(Servers::shared()).await;
+    let mut sessions = Vec::new();
+    for service in Service::ALL.iter().copied() {
+        sessions.push((service, session(&world, service).await));
+    }
+    let mut wrong = Vec::new();
+    for file in fs::read_dir(Path::new(ROOT).join(".sqlx")).expect("queries") {
+        let text = fs::read_to_string(file.expect("a file").path()).expect("readable");
+        let kept: Value = serde_json::from_str(&text).expect("JSON");
+        let query = kept["query"].as_str().expect("a query");
+        let parameters = kept["describe"]["parameters"]["Left"].as_array().map_or(0, Vec::len);
+        let mut planned = 0;
+        for (service, conn) in &mut sessions {
+            let Some(plan) = plan(conn, query, parameters).await else { continue };
+            planned += 1;
+            let (mut scans, mut grows) = (Vec::new(), Vec::new());
+            read_of(&plan, false, &mut scans, &mut grows);
+            let words: Vec<&str> = query.split_whitespace().collect();
+            println!("{service}: {} -> {}", words.join(" "), scans.join(", "));
+            if !grows.is_empty() {
+                wrong.push(format!("{service}: {} reads all of {}", words.join(" "), grows.join(", ")));
+            }
+        }
+        assert!(planned > 0, "no service has the tables of: {query}");
+    }
+    assert!(wrong.is_empty(), "give each an index, or a limit:\n{}", wrong.join("\n"));
+}
