@@ -24,7 +24,7 @@ use crate::topology::{EVENTS_EXCHANGE, LOG, Topology};
 const HEARTBEAT_SECONDS: u16 = 10;
 /// Larger bodies travel in several frames. lapin keeps room for 64 frames in each connection, which is 8 MiB of memory
 /// with the broker's own limit of 128 KiB.
-const FRAME_MAX_BYTES: u32 = 8 * 1024;
+const FRAME_MAX_BYTES: u32 = 16 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the queues may take to come up after the broker.
 const QUEUES_UP_LIMIT: Duration = Duration::from_secs(30);
