@@ -138,7 +138,7 @@ impl<H: Handler> Consumer<H> {
         };
         if !failed.is_empty() || !poison.is_empty() {
             let aside = self.put_aside(&failed, &poison);
-            match before_end_of(shutdown, aside).await {
+            match before_end_of(shutdown, SHUTDOWN_GRACE, aside).await {
                 Some(done) => done?,
                 None => return Ok(false),
             }
@@ -217,7 +217,7 @@ impl<H: Handler> Consumer<H> {
         let (mut held, mut contended) = (0, 0);
         loop {
             let applied = timeout(TRANSACTION_TIMEOUT, apply(&self.pool, &self.outbox, &self.handler, batch));
-            let failure = match before_end_of(shutdown, applied).await {
+            let failure = match before_end_of(shutdown, SHUTDOWN_GRACE, applied).await {
                 None => return Applied::Interrupted,
                 Some(Ok(Ok(()))) => {
                     if held > 0 {
@@ -317,9 +317,7 @@ impl<H: Handler> Session for Consumer<H> {
                 return Err(BrokerError::Away(format!("the broker ended the consumer of {queue}")));
             };
             let arrived: Vec<_> = arrived.into_iter().collect::<Result<_, _>>()?;
-            if arrived.len() < batch.into() {
-                pace.begin();
-            }
+            pace.begin_with(arrived.len(), batch.into());
             if !self.work_off(&channel, &arrived, shutdown).await? {
                 break;
             }
@@ -340,12 +338,16 @@ enum Applied {
     Failed(String),
 }
 
-/// What the work comes to; nothing when it is not done soon after the shutdown. A database that fell silent, or a
+/// What the work comes to; nothing when it is not done by `grace` after the shutdown. A database that fell silent, or a
 /// broker that blocks publishers, may keep it waiting for longer than a shutdown takes.
-async fn before_end_of<T>(shutdown: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn before_end_of<T>(
+    shutdown: &CancellationToken,
+    grace: Duration,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     let end = async {
         shutdown.cancelled().await;
-        tokio::time::sleep(SHUTDOWN_GRACE).await;
+        tokio::time::sleep(grace).await;
     };
     tokio::select! {
         done = work => Some(done),

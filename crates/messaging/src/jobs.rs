@@ -25,6 +25,7 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::breaker::{BreakerSettings, Period, Sign};
+use crate::consumer::before_end_of;
 use crate::crash::{self, CrashPoint};
 use crate::failure::{Failure, HandlerError};
 use crate::outbox::{Effects, Origin, Outbox};
@@ -157,15 +158,9 @@ impl<W: Worker> JobRunner<W> {
     /// None; it goes on after every failure. The signature is that of a task.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let (sender, receiver) = mpsc::channel(RECORDED_AT_ONCE);
-        let overdue = async {
-            shutdown.cancelled().await;
-            tokio::time::sleep(DRAIN).await;
-        };
-        tokio::select! {
-            _ = join(self.call_all(sender, &shutdown), self.record_all(receiver)) => {}
-            // What is not back in time runs again after its lease, in this process's successor.
-            () = overdue => {}
-        }
+        let work = join(self.call_all(sender, &shutdown), self.record_all(receiver));
+        // What is not back in time runs again after its lease, in this process's successor.
+        let _ = before_end_of(&shutdown, DRAIN, work).await;
         Ok(())
     }
 
@@ -204,9 +199,7 @@ impl<W: Worker> JobRunner<W> {
             if ended.recv_many(&mut together, RECORDED_AT_ONCE).await == 0 {
                 return;
             }
-            if together.len() < RECORDED_AT_ONCE {
-                pace.begin();
-            }
+            pace.begin_with(together.len(), RECORDED_AT_ONCE);
             self.settle(together).await;
         }
     }

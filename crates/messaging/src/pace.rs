@@ -40,9 +40,17 @@ impl Pace {
         }
     }
 
-    /// Notes that a batch begins. One that is as large as can be need not be noted: waiting would not make it larger.
+    /// Notes that a batch begins.
     pub fn begin(&mut self) {
         self.full = self.full.max(Instant::now()) + self.interval;
+    }
+
+    /// Notes that a batch of `count` begins which might have had `most`. A full one takes no token: waiting would not
+    /// have made it larger.
+    pub fn begin_with(&mut self, count: usize, most: usize) {
+        if count < most {
+            self.begin();
+        }
     }
 }
 
@@ -67,6 +75,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn three_begin_at_once_and_then_one_in_each_interval() {
         assert_eq!(begins(&mut Pace::new(TEN_MS), 6).await, [0, 0, 0, 10, 20, 30]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_batch_holds_up_nobody() {
+        let mut pace = Pace::new(TEN_MS);
+        for _ in 0..10 {
+            pace.begin_with(5, 5);
+        }
+        assert_eq!(begins(&mut pace, 4).await, [0, 0, 0, 10]);
+        pace.begin_with(4, 5);
+        assert_eq!(begins(&mut pace, 1).await, [20]);
     }
 
     #[tokio::test(start_paused = true)]

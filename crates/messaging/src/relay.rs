@@ -133,8 +133,8 @@ impl Relay {
             if rows.is_empty() {
                 // Either way the table is read again.
                 let _ = tokio::time::timeout(POLL, self.outbox.announced.notified()).await;
-            } else if rows.len() < WINDOW {
-                pace.begin();
+            } else {
+                pace.begin_with(rows.len(), WINDOW);
             }
         }
     }

@@ -111,9 +111,7 @@ impl<H: StreamHandler> StreamReader<H> {
             };
             let Some(arrived) = arrived else { break };
             let arrived: Vec<_> = arrived.into_iter().collect::<Result<_, _>>()?;
-            if arrived.len() < batch.into() {
-                pace.begin();
-            }
+            pace.begin_with(arrived.len(), batch.into());
             self.work_off(&channel, &arrived).await?;
         }
         Err(BrokerError::Away("the broker ended the reader of the log".to_owned()))

@@ -57,9 +57,7 @@ impl Queue {
     async fn take(&mut self, batch: &mut Vec<Request>) -> usize {
         self.pace.turn().await;
         let count = self.requests.recv_many(batch, BATCH).await;
-        if count < BATCH {
-            self.pace.begin();
-        }
+        self.pace.begin_with(count, BATCH);
         count
     }
 }
