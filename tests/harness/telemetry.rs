@@ -8,10 +8,10 @@ use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
 static STARTED: Once = Once::new();
 
@@ -29,7 +29,7 @@ pub fn start() {
         let tracer = SdkTracerProvider::builder().build().tracer("tests");
         let ours = Targets::new().with_default(LevelFilter::INFO).with_target("lapin", LevelFilter::OFF);
         let log = env::var("TEST_LOG").ok().map(|filter| {
-            let filter: EnvFilter = filter.parse().expect("TEST_LOG is a filter");
+            let filter: Targets = filter.parse().expect("TEST_LOG is a filter");
             tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter)
         });
         let traces = tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours);

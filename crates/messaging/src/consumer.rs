@@ -62,11 +62,8 @@ impl Delivery {
             messaging.destination.name = queue,
             messaging.rabbitmq.destination.routing_key = name,
             messaging.message.id = %envelope.id,
-            messaging.message.conversation_id = field::Empty,
+            messaging.message.conversation_id = envelope.event.order_id().map(field::display),
         );
-        if let Some(order_id) = envelope.event.order_id() {
-            span.record("messaging.message.conversation_id", field::display(order_id));
-        }
         let trace = trace::continue_in(&span, &envelope.trace);
         Self { envelope, span, trace }
     }
@@ -321,6 +318,7 @@ impl<H: Handler> Session for Consumer<H> {
             if !self.work_off(&channel, &arrived, shutdown).await? {
                 break;
             }
+            pace.end();
         }
         // Closing gives every message that is not acknowledged back to the queue.
         channel.basic_cancel(CONSUMER_TAG.into(), BasicCancelOptions::default()).await?;

@@ -96,6 +96,9 @@ pub trait Worker: Send + Sync + 'static {
     /// What a call comes to.
     type Outcome: Send + Sync + 'static;
 
+    /// How often outcomes are recorded under load. Longer makes what is recorded together larger and cheaper, and later.
+    const PACE: Duration = pace::INTERVAL;
+
     /// Talks to the outside, and says what that tells about the outside itself. No transaction is open. A panic
     /// counts as [`Call::Again`].
     fn call(&self, job: &Job) -> impl Future<Output = (Call<Self::Outcome>, Sign)> + Send;
@@ -175,8 +178,9 @@ impl<W: Worker> JobRunner<W> {
             tokio::select! {
                 Some(call) = calls.join_next() => hand_on(call, &mut gate, &ended).await,
                 () = pace.turn(), if due && free > 0 => {
-                    let count = self.claim_and_start(free, &mut calls, &mut gate).await;
                     pace.begin();
+                    let count = self.claim_and_start(free, &mut calls, &mut gate).await;
+                    pace.end();
                     // As many as asked for: there may be more, to claim once a call has ended.
                     due = count == free;
                 }
@@ -192,7 +196,7 @@ impl<W: Worker> JobRunner<W> {
 
     /// Records calls that ended, those that end in a moment in one transaction.
     async fn record_all(&self, mut ended: Receiver<Ended<W::Outcome>>) {
-        let mut pace = Pace::new(pace::INTERVAL);
+        let mut pace = Pace::new(W::PACE);
         loop {
             pace.turn().await;
             let mut together = Vec::new();
@@ -201,6 +205,7 @@ impl<W: Worker> JobRunner<W> {
             }
             pace.begin_with(together.len(), RECORDED_AT_ONCE);
             self.settle(together).await;
+            pace.end();
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! A transaction costs nearly the same for one message as for ten. Who takes at once whatever has come is as busy at
 //! half of the load as at the whole, in ever smaller batches, and everybody else waits for the processor meanwhile.
+//! Where there is not enough of it, batches take long, and whoever [rests](Pace::end) as long as they took leaves it to
+//! the others.
 
 use std::time::Duration;
 
@@ -14,20 +16,24 @@ pub const INTERVAL: Duration = Duration::from_millis(15);
 pub const LEISURELY: Duration = Duration::from_millis(100);
 /// How many batches may begin at once after a rest, so that what comes alone never waits.
 const BURST: u32 = 3;
+/// The longest rest after a batch: one that was stuck says nothing of the next.
+const LONGEST_REST: Duration = Duration::from_millis(100);
 
-/// Lets one batch begin in every interval, and three at once after a rest.
+/// Lets one batch begin in every interval, and three at once after a pause.
 #[derive(Debug)]
 pub struct Pace {
     interval: Duration,
     /// When the bucket will be full again: every batch moves it an interval away.
     full: Instant,
+    /// When the batch began that is under way.
+    begun: Option<Instant>,
 }
 
 impl Pace {
     /// A full bucket, which gains a token every interval.
     #[must_use]
     pub fn new(interval: Duration) -> Self {
-        Self { interval, full: Instant::now() }
+        Self { interval, full: Instant::now(), begun: None }
     }
 
     /// Waits until a batch may begin. Nothing is lost when the future is dropped.
@@ -42,14 +48,25 @@ impl Pace {
 
     /// Notes that a batch begins.
     pub fn begin(&mut self) {
-        self.full = self.full.max(Instant::now()) + self.interval;
+        let now = Instant::now();
+        self.full = self.full.max(now) + self.interval;
+        self.begun = Some(now);
     }
 
-    /// Notes that a batch of `count` begins which might have had `most`. A full one takes no token: waiting would not
-    /// have made it larger.
+    /// Notes that a batch of `count` begins which might have had `most`. A full one takes no token, and needs no rest:
+    /// waiting would not have made it larger.
     pub fn begin_with(&mut self, count: usize, most: usize) {
         if count < most {
             self.begin();
+        }
+    }
+
+    /// Notes that the batch has ended. One that took longer than half of the interval makes the next wait until it has
+    /// rested as long as it took.
+    pub fn end(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            let took = begun.elapsed();
+            self.full += (took + took.min(LONGEST_REST)).saturating_sub(self.interval);
         }
     }
 }
@@ -86,6 +103,42 @@ mod tests {
         assert_eq!(begins(&mut pace, 4).await, [0, 0, 0, 10]);
         pace.begin_with(4, 5);
         assert_eq!(begins(&mut pace, 1).await, [20]);
+    }
+
+    /// When each of so many batches begins that come without a pause and take so long each, in ms.
+    async fn begins_of_long(pace: &mut Pace, took: Duration, count: usize) -> Vec<u128> {
+        let start = Instant::now();
+        let mut begins = Vec::new();
+        for _ in 0..count {
+            pace.turn().await;
+            begins.push(start.elapsed().as_millis());
+            pace.begin();
+            tokio::time::advance(took).await;
+            pace.end();
+        }
+        begins
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_batch_is_followed_by_a_rest_as_long_once_there_is_no_token_left() {
+        let begins = begins_of_long(&mut Pace::new(TEN_MS), TEN_MS * 3, 4).await;
+        assert_eq!(begins, [0, 40, 100, 160]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_was_stuck_makes_nobody_rest_for_longer_than_the_longest_rest() {
+        let minute = Duration::from_mins(1);
+        let begins = begins_of_long(&mut Pace::new(TEN_MS), minute, 3).await;
+        assert_eq!(begins, [0, 60_080, 120_180]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_batch_needs_no_rest() {
+        let mut pace = Pace::new(TEN_MS);
+        pace.begin_with(5, 5);
+        tokio::time::advance(TEN_MS * 10).await;
+        pace.end();
+        assert_eq!(begins(&mut pace, 4).await, [0, 0, 0, 10]);
     }
 
     #[tokio::test(start_paused = true)]

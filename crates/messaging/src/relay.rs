@@ -129,12 +129,14 @@ impl Relay {
             if rows.is_empty() || published > 0 {
                 self.item.up();
             }
-            (published, confirmed) = (rows.len(), publish(&channel, &rows).await);
             if rows.is_empty() {
+                (published, confirmed) = (0, Vec::new());
                 // Either way the table is read again.
                 let _ = tokio::time::timeout(POLL, self.outbox.announced.notified()).await;
             } else {
                 pace.begin_with(rows.len(), WINDOW);
+                (published, confirmed) = (rows.len(), publish(&channel, &rows).await);
+                pace.end();
             }
         }
     }
@@ -155,9 +157,6 @@ impl Row {
 
 /// Publishes the rows, and gives back those that were confirmed.
 async fn publish(channel: &Channel, rows: &[Row]) -> Vec<i64> {
-    if rows.is_empty() {
-        return Vec::new();
-    }
     let messages: Vec<_> = rows.iter().map(Row::message).collect();
     let confirmed = publish_all(channel, &messages).await;
     crash::here(CrashPoint::AfterConfirm);

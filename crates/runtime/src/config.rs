@@ -18,6 +18,7 @@ use std::{
 use clap::{Args, Parser, ValueEnum};
 use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
+use tracing_subscriber::filter::Targets;
 use url::Url;
 
 /// Where a service listens and how long it takes at most.
@@ -57,9 +58,9 @@ pub struct TelemetryConfig {
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
 
-    /// The log filter, as tracing's EnvFilter reads it, e.g. info,order=debug
-    #[arg(long, env = "LOG_FILTER", default_value = "info,lapin=off,sqlx=warn", value_parser = log_filter)]
-    pub log_filter: String,
+    /// The log filter: a level, and levels of modules, e.g. info,order=debug,lapin=off
+    #[arg(long, env = "LOG_FILTER", default_value = "info,lapin=off,sqlx=warn")]
+    pub log_filter: Targets,
 
     /// The OTLP/gRPC endpoint to send traces to, e.g. http://localhost:4317; without it no traces are sent
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
@@ -152,9 +153,4 @@ fn database_url(text: &str) -> Result<SecretString, String> {
     // The parser's error may repeat a part of the URL; the password must not reach a log.
     PgConnectOptions::from_str(text).map_err(|_| "it is not a valid URL".to_owned())?;
     Ok(SecretString::from(text))
-}
-
-fn log_filter(text: &str) -> Result<String, String> {
-    let filter = tracing_subscriber::EnvFilter::builder().parse(text);
-    filter.map(|_| text.to_owned()).map_err(|error| error.to_string())
 }

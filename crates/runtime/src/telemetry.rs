@@ -9,7 +9,7 @@ use opentelemetry_sdk::{
     Resource, metrics::SdkMeterProvider, propagation::TraceContextPropagator, trace::SdkTracerProvider,
 };
 use tracing_subscriber::{
-    EnvFilter, Layer,
+    Layer,
     filter::{LevelFilter, Targets},
     layer::SubscriberExt,
     registry::LookupSpan,
@@ -58,7 +58,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<T
         tracing_opentelemetry::layer().with_tracer(provider.tracer(service)).with_filter(filter)
     });
     tracing_subscriber::registry()
-        .with(log_layer(config)?)
+        .with(log_layer(config))
         .with(trace_layer)
         .try_init()
         .context("the log is taken")?;
@@ -85,14 +85,13 @@ fn traces_to(endpoint: &Url, resource: Resource) -> anyhow::Result<SdkTracerProv
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
-fn log_layer<S>(config: &TelemetryConfig) -> anyhow::Result<Box<dyn Layer<S> + Send + Sync>>
+fn log_layer<S>(config: &TelemetryConfig) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'span> LookupSpan<'span>,
 {
-    let filter = EnvFilter::builder().parse(&config.log_filter).context("LOG_FILTER")?;
     // lapin logs the whole body of a message that comes back, mail addresses included.
-    let filter = filter.add_directive("lapin::returned_messages=off".parse()?);
-    Ok(match config.log_format {
+    let filter = config.log_filter.clone().with_target("lapin::returned_messages", LevelFilter::OFF);
+    match config.log_format {
         LogFormat::Json => {
             tracing_subscriber::fmt::layer().json().flatten_event(true).with_filter(filter).boxed()
         }
@@ -101,5 +100,5 @@ where
             .with_ansi(std::io::stdout().is_terminal())
             .with_filter(filter)
             .boxed(),
-    })
+    }
 }

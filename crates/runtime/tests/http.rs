@@ -17,6 +17,7 @@ use runtime::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::Targets;
 
 struct Server {
     address: SocketAddr,
@@ -169,7 +170,7 @@ async fn a_shutdown_cuts_off_what_does_not_finish() {
 #[tokio::test]
 async fn requests_are_counted_by_method_route_and_status() {
     let telemetry =
-        TelemetryConfig { log_format: LogFormat::Pretty, log_filter: "off".to_owned(), otlp_endpoint: None };
+        TelemetryConfig { log_format: LogFormat::Pretty, log_filter: Targets::new(), otlp_endpoint: None };
     let telemetry = runtime::telemetry::init("sample", &telemetry).unwrap();
     let server = Server::patient().await;
     server.get("/hello").await;

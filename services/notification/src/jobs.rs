@@ -15,6 +15,7 @@ use lettre::{
 use messaging::{
     Announcement, Call, Effects, HandlerError, Job, NewJob, Node, Origin, Sign, Worker,
     jobs::{JobRunner, JobSettings},
+    pace,
 };
 use runtime::clock;
 use serde_json::json;
@@ -97,6 +98,8 @@ impl Mailer {
 
 impl Worker for Mailer {
     type Outcome = Outcome;
+
+    const PACE: Duration = pace::LEISURELY;
 
     async fn call(&self, job: &Job) -> (Call<Outcome>, Sign) {
         // Asked at the last moment, so that a cancel that was heard since the job was written still counts.

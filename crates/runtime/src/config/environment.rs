@@ -191,6 +191,12 @@ mod tests {
             "LOG_FORMAT is \"xml\", which is malformed: no such choice: \
              give the form of the log on stdout: json or pretty (see --help)",
         );
+        check_error(
+            &[DATABASE, ("LOG_FILTER", "info,order=loud")],
+            "LOG_FILTER is \"info,order=loud\", which is malformed: error parsing level filter: expected one of \
+             \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or a number 0-5: \
+             give the log filter: a level, and levels of modules, e.g. info,order=debug,lapin=off (see --help)",
+        );
     }
 
     #[test]
