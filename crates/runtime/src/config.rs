@@ -62,7 +62,7 @@ pub struct TelemetryConfig {
     #[arg(long, env = "LOG_FILTER", default_value = "info,lapin=off,sqlx=warn")]
     pub log_filter: Targets,
 
-    /// The OTLP/gRPC endpoint to send traces to, e.g. http://localhost:4317; without it no traces are sent
+    /// The base URL to send traces to by OTLP/HTTP, e.g. http://localhost:4318; without it no traces are sent
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<Url>,
 }

@@ -4,7 +4,7 @@ use std::{io::IsTerminal, time::Duration};
 
 use anyhow::Context;
 use opentelemetry::{global, trace::TracerProvider};
-use opentelemetry_otlp::{SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{
     Resource, metrics::SdkMeterProvider, propagation::TraceContextPropagator, trace::SdkTracerProvider,
 };
@@ -21,7 +21,7 @@ use crate::config::{LogFormat, TelemetryConfig};
 
 /// Spans of these libraries are their own housekeeping: lapin's `io_loop` never ends, and the exporter's
 /// would be exported in turn.
-const NOT_TRACED: [&str; 6] = ["lapin", "h2", "hyper", "tonic", "tower", "opentelemetry"];
+const NOT_TRACED: [&str; 5] = ["lapin", "hyper", "reqwest", "tower", "opentelemetry"];
 
 /// How long the last traces may take. With the drain of HTTP it has to fit into the 10 s of a shutdown.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -80,7 +80,10 @@ impl Telemetry {
 }
 
 fn traces_to(endpoint: &Url, resource: Resource) -> anyhow::Result<SdkTracerProvider> {
-    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint.as_str()).build();
+    // Below the base URL, as the specification of OTLP exporters has it for HTTP.
+    let traces = format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/'));
+    let exporter =
+        SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).with_endpoint(traces).build();
     let exporter = exporter.with_context(|| format!("the OTLP exporter to {endpoint}"))?;
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
