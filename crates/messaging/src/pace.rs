@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 pub const INTERVAL: Duration = Duration::from_millis(15);
 /// The interval where nobody does.
 pub const LEISURELY: Duration = Duration::from_millis(100);
-/// How many batches may begin at once after a rest, so that what comes alone never waits.
+/// How many batches may begin at once after a pause, so that what comes alone never waits.
 const BURST: u32 = 3;
 /// The longest rest after a batch: one that was stuck says nothing of the next.
 const LONGEST_REST: Duration = Duration::from_millis(100);
@@ -77,16 +77,9 @@ mod tests {
 
     const TEN_MS: Duration = Duration::from_millis(10);
 
-    /// When each of so many batches begins that come without a pause, in ms.
+    /// When each of so many batches begins that come without a pause and take no time, in ms.
     async fn begins(pace: &mut Pace, count: usize) -> Vec<u128> {
-        let start = Instant::now();
-        let mut begins = Vec::new();
-        for _ in 0..count {
-            pace.turn().await;
-            begins.push(start.elapsed().as_millis());
-            pace.begin();
-        }
-        begins
+        begins_of_long(pace, Duration::ZERO, count).await
     }
 
     #[tokio::test(start_paused = true)]
