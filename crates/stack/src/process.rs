@@ -1,6 +1,7 @@
 //! One child process: started with its output in a log file, told to stop, and never left behind.
 
 use std::fs::{File, OpenOptions};
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -15,7 +16,7 @@ use crate::wait;
 /// How long a dropped process gets between its stop signal and SIGKILL.
 const DROP_GRACE: Duration = Duration::from_secs(3);
 
-/// A child process in a process group of its own, so that Ctrl-C at a terminal reaches only the
+/// A child process in the process group of its leash, so that Ctrl-C at a terminal reaches only the
 /// program that started it, which then stops its children in order.
 #[derive(Debug)]
 pub struct Process {
@@ -24,7 +25,7 @@ pub struct Process {
     pid: Pid,
     stop_signal: Signal,
     log: PathBuf,
-    leash: Child,
+    leash: Leash,
 }
 
 impl Process {
@@ -34,22 +35,18 @@ impl Process {
     /// When the log cannot be opened or the program cannot be run.
     pub fn start(name: &str, mut command: Command, log: &Path, stop_signal: Signal) -> Result<Self> {
         let output = append(log)?;
+        let leash = Leash::start(stop_signal)?;
         let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
-            .process_group(0)
+            .process_group(leash.group.as_raw_nonzero().get())
             .spawn()
             .with_context(|| format!("cannot run {}", command.get_program().display()))?;
         let pid = Pid::from_child(&child);
-        Ok(Self {
-            name: name.to_owned(),
-            leash: leash(pid, stop_signal)?,
-            child,
-            pid,
-            stop_signal,
-            log: log.to_owned(),
-        })
+        let mut process = Self { name: name.to_owned(), leash, child, pid, stop_signal, log: log.to_owned() };
+        process.leash.hold(pid)?;
+        Ok(process)
     }
 
     /// The operating system's id of the process.
@@ -122,7 +119,7 @@ impl Process {
     fn kill_group(&mut self) {
         // Only while the child is not reaped: afterwards its id may belong to somebody else.
         if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = kill_process_group(self.pid, Signal::KILL);
+            let _ = kill_process_group(self.leash.group, Signal::KILL);
         }
     }
 }
@@ -136,25 +133,47 @@ impl Drop for Process {
         }
         self.kill_group();
         let _ = self.child.wait();
-        let _ = self.leash.kill();
-        let _ = self.leash.wait();
     }
 }
 
 /// A tiny shell that waits for the end of its input, which comes when this program dies, however it
-/// dies, and then ends the process. Without it a SIGKILL here would leave servers running for ever.
-fn leash(pid: Pid, stop_signal: Signal) -> Result<Child> {
-    const SCRIPT: &str = r#"read -r _; kill -s "$1" "$2"; sleep 5; kill -s KILL -- "-$2""#;
-    let pid = pid.as_raw_nonzero().to_string();
-    let signal = stop_signal.as_raw().to_string();
-    Command::new("sh")
-        .args(["-c", SCRIPT, "leash", &signal, &pid])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()
-        .context("cannot run sh")
+/// dies, and then ends its process group. Without it a SIGKILL here would leave servers running for
+/// ever. It is there before the process that it holds, so that there is no moment without it.
+#[derive(Debug)]
+struct Leash {
+    shell: Child,
+    group: Pid,
+}
+
+impl Leash {
+    fn start(stop_signal: Signal) -> Result<Self> {
+        const SCRIPT: &str = r#"
+            if read -r pid; then read -r _; kill -s "$1" "$pid"; sleep 5; fi
+            kill -s KILL 0"#;
+        let shell = Command::new("sh")
+            .args(["-c", SCRIPT, "leash", &stop_signal.as_raw().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .context("cannot run sh")?;
+        let group = Pid::from_child(&shell);
+        Ok(Self { shell, group })
+    }
+
+    /// Tells it which process is to be asked to end before the whole group is killed.
+    fn hold(&mut self, pid: Pid) -> Result<()> {
+        let input = self.shell.stdin.as_mut().context("the leash has no input")?;
+        writeln!(input, "{}", pid.as_raw_nonzero()).context("the leash is gone")
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
+    }
 }
 
 fn append(log: &Path) -> Result<File> {
