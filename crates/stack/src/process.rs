@@ -117,7 +117,7 @@ impl Process {
     }
 
     fn kill_group(&mut self) {
-        // Only while the child is not reaped: afterwards its id may belong to somebody else.
+        // The group is the leash's, which is reaped last: its id belongs to nobody else.
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = kill_process_group(self.leash.group, Signal::KILL);
         }
