@@ -145,6 +145,16 @@ pub struct JobRunner<W> {
 
 type Calls<T> = JoinSet<Ended<T>>;
 
+/// Whether jobs wait to be claimed, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Waiting {
+    None,
+    /// One was added, or it is time to look.
+    Perhaps,
+    /// The last claim found as many as it asked for.
+    Surely,
+}
+
 /// A call that ended.
 #[derive(Debug)]
 struct Ended<T> {
@@ -172,20 +182,29 @@ impl<W: Worker> JobRunner<W> {
         let mut calls = Calls::new();
         let mut gate = Gate::new(self.settings.breaker.clone(), self.health.clone());
         let mut pace = Pace::new(pace::INTERVAL);
-        let mut due = true;
+        let places = self.settings.concurrency;
+        let mut waiting = Waiting::Perhaps;
         while !shutdown.is_cancelled() {
-            let free = gate.admits(self.settings.concurrency.saturating_sub(calls.len()));
+            let free = gate.admits(places.saturating_sub(calls.len()));
+            // To keep the pace would keep places empty for which there are jobs.
+            let at_once = waiting == Waiting::Surely && free * 2 >= places;
+            let turn = async {
+                if !at_once {
+                    pace.turn().await;
+                }
+            };
             tokio::select! {
                 Some(call) = calls.join_next() => hand_on(call, &mut gate, &ended).await,
-                () = pace.turn(), if due && free > 0 => {
-                    pace.begin();
+                () = turn, if waiting != Waiting::None && free > 0 => {
+                    if !at_once {
+                        pace.begin();
+                    }
                     let count = self.claim_and_start(free, &mut calls, &mut gate).await;
                     pace.end();
-                    // As many as asked for: there may be more, to claim once a call has ended.
-                    due = count == free;
+                    waiting = if count == free { Waiting::Surely } else { Waiting::None };
                 }
-                () = self.outbox.job_added.notified(), if !due => due = true,
-                () = tokio::time::sleep(gate.rest(POLL)) => due = true,
+                () = self.outbox.job_added.notified(), if waiting == Waiting::None => waiting = Waiting::Perhaps,
+                () = tokio::time::sleep(gate.rest(POLL)) => waiting = waiting.max(Waiting::Perhaps),
                 () = shutdown.cancelled() => {}
             }
         }
