@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 
 use clap::Parser;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shop::bench;
 use tempfile::TempDir;
 
@@ -65,4 +65,15 @@ async fn a_search_that_ends_before_it_begins_is_refused() {
     assert!(error.to_string().contains("--from 200 is above --up-to 100"), "{error:#}");
     assert!(run(dir.path(), &["--from", "0"]).await.is_err(), "a rate is at least 1");
     assert!(run(dir.path(), &["--hold", "1"]).await.is_err(), "too short for anything");
+}
+
+#[tokio::test]
+async fn a_run_with_growth_that_fails_tells_why_and_keeps_what_it_has_measured() {
+    let dir = TempDir::new().expect("a folder");
+    std::fs::write(dir.path().join("data"), "in the way").expect("a file where the folder is to be");
+    let error = run(dir.path(), &["--growth"]).await.expect_err("no system can start there");
+    assert!(error.to_string().contains("cannot remove"), "{error:#}");
+    let text = std::fs::read_to_string(dir.path().join("results.growth.json")).expect("the results");
+    let results: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(results, json!({"history": [], "replicas": [], "backlog": null}));
 }

@@ -9,6 +9,7 @@ mod drive;
 mod footprint;
 mod growth;
 mod limit;
+mod outcome;
 mod plot;
 mod report;
 mod search;
@@ -23,6 +24,7 @@ use stack::{Storage, System, SystemOptions, SystemPorts};
 use self::calibrate::calibrate;
 use self::counters::{Counters, Sources};
 use self::drive::Driver;
+use self::growth::Growth;
 use self::limit::Limit;
 use self::report::Report;
 use crate::choreography;
@@ -86,12 +88,13 @@ impl Times {
 pub async fn run(args: Args, binaries: PathBuf, say: impl Fn(&str)) -> Result<ExitCode> {
     ensure!(args.from <= args.up_to, "--from {} is above --up-to {}", args.from, args.up_to);
     if args.growth {
-        let growth = growth::measure(&args, &binaries, &say).await?;
+        let mut growth = Growth::default();
+        let measured = growth::measure(&mut growth, &args, &binaries, &say).await;
         growth.tell(&say);
         let json =
             report::write_json(&args.out.with_extension("growth.json"), &serde_json::to_value(&growth)?)?;
         say(&format!("{}", json.display()));
-        return Ok(ExitCode::SUCCESS);
+        return measured.map(|()| ExitCode::SUCCESS);
     }
     say("starting the system");
     let (mut system, _) = start(&args, &binaries, &[]).await?;
@@ -171,10 +174,10 @@ async fn measure(system: &mut System, args: &Args, binaries: &Path, say: &impl F
 async fn hold(
     driver: &Driver,
     sources: &Sources<'_>,
-    steps: &[drive::Outcome],
+    steps: &[outcome::Outcome],
     duration: Duration,
     say: &impl Fn(&str),
-) -> Result<(drive::Outcome, counters::PerOrder)> {
+) -> Result<(outcome::Outcome, counters::PerOrder)> {
     let mut counted: Option<Counters> = None;
     let mut at = async |rate: f64| {
         let before = match counted.take() {

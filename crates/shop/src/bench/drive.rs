@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use chrono::{DateTime, TimeDelta, Utc};
 use events::Service;
 use reqwest::{Client, RequestBuilder, StatusCode};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::{PgPool, Row};
 use stack::{Replicas, System};
@@ -15,17 +15,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
-use crate::percentile::percentile;
+use super::outcome::{Journey, Outcome};
 
 /// Products that are ordered in turn.
 pub(super) const SKUS: usize = 10;
 const RESTOCK: u32 = 1_000_000;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// How long the last order may take to its end, once no more are placed.
-const REST_LIMIT: Duration = Duration::from_secs(120);
-/// A backlog is bounded when it is never larger than what comes in this time.
-const BACKLOG_SECONDS: f64 = 2.0;
+/// Orders of which none gets to its end for so long, once no more are placed, never will.
+const STANDSTILL: Duration = Duration::from_secs(60);
 
 /// Where orders are placed, and where it is seen what became of them.
 #[derive(Debug)]
@@ -119,11 +117,15 @@ impl Driver {
     /// How each order got to its end, as soon as all are there.
     async fn journeys(&self, taken: &[(Uuid, DateTime<Utc>)]) -> Result<Vec<Journey>> {
         let ids: Vec<Uuid> = taken.iter().map(|(id, _)| *id).collect();
-        let end = Instant::now() + REST_LIMIT;
+        let mut progress = Progress::new();
         // To look at every order is work for Postgres, too: it waits until hardly any is under way.
-        while self.any_under_way().await? && Instant::now() < end {
+        while self.any_under_way().await? {
+            if progress.is_due() && progress.none_since_last(self.under_way().await?) {
+                break;
+            }
             sleep(LOOK_INTERVAL).await;
         }
+        let mut progress = Progress::new();
         loop {
             let ways = self.ways(&ids).await?;
             let journeys: Vec<_> = taken
@@ -138,12 +140,15 @@ impl Driver {
                     })
                 })
                 .collect();
-            if journeys.len() == taken.len() {
+            let open = taken.len() - journeys.len();
+            if open == 0 {
                 return Ok(journeys);
             }
-            if Instant::now() > end {
-                let open = taken.len() - journeys.len();
-                bail!("{open} of {} orders are not at their end after {REST_LIMIT:?}", taken.len());
+            if progress.is_due() && progress.none_since_last(open) {
+                bail!(
+                    "{open} of {} orders are not at their end, and none got there for {STANDSTILL:?}",
+                    taken.len()
+                );
             }
             sleep(LOOK_INTERVAL).await;
         }
@@ -156,6 +161,16 @@ impl Driver {
         let unsent = "select exists (select from messaging.jobs)";
         let open: bool = sqlx::query_scalar(open).fetch_one(&self.orders).await?;
         Ok(open || sqlx::query_scalar(unsent).fetch_one(&self.mails).await?)
+    }
+
+    /// How many steps are still to be made by the orders that wait for an answer, and how many mails to be sent.
+    async fn under_way(&self) -> Result<usize> {
+        let open = "select 2 * count(*) filter (where status = 'pending') + count(*)
+                    from orders where status in ('pending', 'confirmed')";
+        let unsent = "select count(*) from messaging.jobs";
+        let open: i64 = sqlx::query_scalar(open).fetch_one(&self.orders).await?;
+        let unsent: i64 = sqlx::query_scalar(unsent).fetch_one(&self.mails).await?;
+        Ok(usize::try_from(open + unsent)?)
     }
 
     /// When the transactions committed that brought each order on its way.
@@ -182,6 +197,28 @@ impl Driver {
             ways.entry(row.try_get(0)?).or_default().counted = row.try_get(1)?;
         }
         Ok(ways)
+    }
+}
+
+/// Looks now and then whether less is left to do than the last time.
+struct Progress {
+    left: usize,
+    looked: Instant,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { left: usize::MAX, looked: Instant::now() }
+    }
+
+    fn is_due(&self) -> bool {
+        self.looked.elapsed() > STANDSTILL
+    }
+
+    fn none_since_last(&mut self, left: usize) -> bool {
+        let none = left >= self.left;
+        *self = Self { left, looked: Instant::now() };
+        none
     }
 }
 
@@ -253,126 +290,19 @@ impl Way {
     }
 }
 
-/// An order's way, from when it was to be placed.
-#[derive(Debug, Clone, Copy)]
-struct Journey {
-    due: DateTime<Utc>,
-    confirmed: Option<DateTime<Utc>>,
-    ended: DateTime<Utc>,
-    /// Ended, mailed and counted.
-    whole: DateTime<Utc>,
-}
-
-/// Latencies in ms, from when the order was to be placed (no coordinated omission).
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub(super) struct Latency {
-    pub(super) p50_ms: f64,
-    pub(super) p90_ms: f64,
-    pub(super) p99_ms: f64,
-    pub(super) max_ms: f64,
-}
-
-impl Latency {
-    fn of(mut ms: Vec<f64>) -> Self {
-        ms.sort_by(f64::total_cmp);
-        let at = |percent| percentile(&ms, percent).unwrap_or(f64::NAN);
-        Self { p50_ms: at(50), p90_ms: at(90), p99_ms: at(99), max_ms: at(100) }
-    }
-}
-
-/// What a load came to.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Outcome {
-    /// Orders that were placed a second.
-    pub(super) rate: f64,
-    /// Orders that were taken.
-    pub(super) orders: usize,
-    /// Answers other than 202.
-    pub(super) refused: BTreeMap<String, usize>,
-    /// Placed to confirmed.
-    pub(super) confirmed: Latency,
-    /// Placed to completed.
-    pub(super) completed: Latency,
-    /// Placed to completed, mailed and counted by analytics.
-    pub(super) whole: Latency,
-    /// Orders under way at the end of each second of the load.
-    pub(super) backlog: Vec<usize>,
-}
-
-impl Outcome {
-    fn of(journeys: &[Journey], placed: Placed) -> Self {
-        let Placed { rate, begun, taken, refused } = placed;
-        let latency = |end: fn(&Journey) -> Option<DateTime<Utc>>| {
-            let took = |journey: &Journey| Some((end(journey)? - journey.due).as_seconds_f64() * 1000.0);
-            Latency::of(journeys.iter().filter_map(took).collect())
-        };
-        let seconds = (taken.len() + refused.values().sum::<usize>()) as f64 / rate;
-        let backlog = (1..=seconds.round() as i64)
-            .map(|second| under_way(journeys, begun + TimeDelta::seconds(second)))
-            .collect();
-        Self {
-            rate,
-            orders: journeys.len(),
-            refused,
-            confirmed: latency(|journey| journey.confirmed),
-            completed: latency(|journey| Some(journey.ended)),
-            whole: latency(|journey| Some(journey.whole)),
-            backlog,
-        }
-    }
-
-    /// Whether the system kept up: it took every order, and in the second half what was under way never came to more
-    /// than the orders of 2 s.
-    pub(super) fn kept_up(&self) -> bool {
-        let bound = self.rate * BACKLOG_SECONDS;
-        let second_half = self.backlog.iter().skip(self.backlog.len() / 2);
-        self.refused.is_empty() && second_half.into_iter().all(|under_way| (*under_way as f64) <= bound)
-    }
-}
-
-fn under_way(journeys: &[Journey], at: DateTime<Utc>) -> usize {
-    journeys.iter().filter(|journey| journey.due <= at && journey.whole > at).count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// At 10 a second for 4 s; each takes so many ms, from a given second on.
-    fn outcome(slow_from: i64, slow_ms: i64) -> Outcome {
-        let begun = DateTime::UNIX_EPOCH;
-        let journeys = (0..40).map(|number| {
-            let due = begun + TimeDelta::milliseconds(number * 100);
-            let ms = if number >= slow_from * 10 { slow_ms } else { 50 };
-            let ended = due + TimeDelta::milliseconds(ms);
-            Journey { due, confirmed: Some(due + TimeDelta::milliseconds(20)), ended, whole: ended }
-        });
-        let journeys: Vec<_> = journeys.collect();
-        let taken = journeys.iter().map(|journey| (Uuid::nil(), journey.due)).collect();
-        Outcome::of(&journeys, Placed { rate: 10.0, begun, taken, refused: BTreeMap::new() })
-    }
-
-    #[test]
-    fn latencies_count_from_when_an_order_was_due() {
-        let outcome = outcome(4, 0);
-        assert_eq!((outcome.orders, outcome.confirmed.p99_ms, outcome.whole.max_ms), (40, 20.0, 50.0));
-        // The one that is due right then is under way.
-        assert_eq!(outcome.backlog, [1, 1, 1, 0]);
-        assert!(outcome.kept_up());
-    }
-
-    #[test]
-    fn a_backlog_of_more_than_two_seconds_is_not_kept_up_with() {
-        let slow = outcome(0, 60_000);
-        assert_eq!(slow.backlog, [11, 21, 31, 40]);
-        assert!(!slow.kept_up());
-        assert!(outcome(2, 60_000).kept_up(), "no more than twenty were under way");
-    }
-
-    #[test]
-    fn who_refuses_an_order_does_not_keep_up() {
-        let mut outcome = outcome(4, 0);
-        outcome.refused.insert("503".to_owned(), 1);
-        assert!(!outcome.kept_up());
+    #[tokio::test(start_paused = true)]
+    async fn what_gets_on_is_waited_for_and_what_stands_still_is_not() {
+        let mut progress = Progress::new();
+        for left in [9, 5, 4] {
+            assert!(!progress.is_due());
+            tokio::time::advance(STANDSTILL * 2).await;
+            assert!(progress.is_due() && !progress.none_since_last(left), "{left}");
+        }
+        tokio::time::advance(STANDSTILL * 2).await;
+        assert!(progress.is_due() && progress.none_since_last(4));
     }
 }

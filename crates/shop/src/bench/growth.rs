@@ -43,15 +43,15 @@ pub(super) struct Held {
     pub(super) orders_per_second: f64,
 }
 
-/// What was measured.
-#[derive(Debug, Clone, Serialize)]
+/// What was measured so far.
+#[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Growth {
     /// By past orders.
     pub(super) history: Vec<Held>,
     /// By replicas of each service, with no past orders.
     pub(super) replicas: Vec<Held>,
     /// Events that waited, and orders a second by which they were worked off.
-    pub(super) backlog: Held,
+    pub(super) backlog: Option<Held>,
 }
 
 impl Growth {
@@ -67,23 +67,29 @@ impl Growth {
                 ));
             }
         }
-        let Held { of, orders_per_second } = self.backlog;
-        say(&format!(
-            "{of:>9} events waiting {orders_per_second:>7.0} orders/s through the rest of the saga"
-        ));
+        if let Some(Held { of, orders_per_second }) = self.backlog {
+            say(&format!(
+                "{of:>9} events waiting {orders_per_second:>7.0} orders/s through the rest of the saga"
+            ));
+        }
     }
 }
 
-/// Measures all of it, each in a system of its own.
-pub(super) async fn measure(args: &Args, binaries: &Path, say: &impl Fn(&str)) -> Result<Growth> {
-    let (mut history, mut replicas) = (Vec::new(), Vec::new());
+/// Measures all of it, each in a system of its own. What was measured before a failure is kept.
+pub(super) async fn measure(
+    growth: &mut Growth,
+    args: &Args,
+    binaries: &Path,
+    say: &impl Fn(&str),
+) -> Result<()> {
     for of in HISTORIES {
         say(&format!("with {of} past orders"));
         let (mut system, _) = start(args, binaries, &[]).await?;
         if of > 0 {
             write_history(&mut system, of).await.context("the past orders")?;
         }
-        history.push(Held { of, orders_per_second: held(&Driver::open(&system).await?, args, say).await? });
+        let orders_per_second = held(&Driver::open(&system).await?, args, say).await?;
+        growth.history.push(Held { of, orders_per_second });
         system.stop().await?;
     }
     for of in REPLICAS {
@@ -93,13 +99,13 @@ pub(super) async fn measure(args: &Args, binaries: &Path, say: &impl Fn(&str)) -
         for number in 2..=of {
             driver.add(&system.start_replicas(&options, number).await?);
         }
-        replicas.push(Held { of: of as u64, orders_per_second: held(&driver, args, say).await? });
+        let orders_per_second = held(&driver, args, say).await?;
+        growth.replicas.push(Held { of: of as u64, orders_per_second });
         system.stop().await?;
     }
     let (mut system, _) = start(args, binaries, &PATIENCE).await?;
-    let backlog = work_off(&mut system, say).await.context("the backlog")?;
-    system.stop().await?;
-    Ok(Growth { history, replicas, backlog })
+    growth.backlog = Some(work_off(&mut system, say).await.context("the backlog")?);
+    system.stop().await
 }
 
 /// The highest rate that is held for half as long as in the main part.

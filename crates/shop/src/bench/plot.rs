@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
-use super::drive::Outcome;
+use super::outcome::Outcome;
 
 const SIZE: (u32, u32) = (900, 500);
 

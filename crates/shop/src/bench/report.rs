@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::calibrate::Calibration;
 use super::counters::PerOrder;
-use super::drive::{Latency, Outcome};
 use super::footprint::Footprint;
 use super::limit::Limit;
+use super::outcome::{Latency, Outcome};
 use super::plot;
 
 /// Two calibrations that differ by more make the run a noisy one.

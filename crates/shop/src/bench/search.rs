@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use super::drive::{Driver, Outcome};
+use super::drive::Driver;
+use super::outcome::Outcome;
 
 const FASTER: f64 = 1.2;
 const SLOWER: f64 = 0.9;
@@ -111,7 +112,7 @@ pub(super) fn line(outcome: &Outcome) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::drive::Latency;
+    use super::super::outcome::Latency;
     use super::*;
 
     fn outcome(rate: f64, capacity: f64) -> Outcome {
