@@ -213,19 +213,16 @@ impl<H: Handler> Consumer<H> {
         let item = self.health.item("database");
         let (mut held, mut contended) = (0, 0);
         loop {
-            let applied = timeout(TRANSACTION_TIMEOUT, apply(&self.pool, &self.outbox, &self.handler, batch));
+            let applied = in_time(apply(&self.pool, &self.outbox, &self.handler, batch));
             let failure = match before_end_of(shutdown, SHUTDOWN_GRACE, applied).await {
                 None => return Applied::Interrupted,
-                Some(Ok(Ok(()))) => {
+                Some(Ok(())) => {
                     if held > 0 {
                         item.up();
                     }
                     return Applied::Done;
                 }
-                Some(Ok(Err(failure))) => failure,
-                Some(Err(elapsed)) => {
-                    Failure::Infrastructure(format!("a transaction did not end: {elapsed}"))
-                }
+                Some(Err(failure)) => failure,
             };
             let attempt = match &failure {
                 Failure::Infrastructure(reason) => {
@@ -334,6 +331,13 @@ enum Applied {
     Done,
     Interrupted,
     Failed(String),
+}
+
+/// What the transaction comes to. One that a database that fell silent keeps from its end has failed.
+pub(crate) async fn in_time(transaction: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    timeout(TRANSACTION_TIMEOUT, transaction).await.unwrap_or_else(|elapsed| {
+        Err(Failure::Infrastructure(format!("a transaction did not end: {elapsed}")))
+    })
 }
 
 /// What the work comes to; nothing when it is not done by `grace` after the shutdown. A database that fell silent, or a

@@ -10,12 +10,13 @@
 
 mod gate;
 mod store;
+mod turns;
 
 use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use events::TraceContext;
 use futures::{FutureExt, future::join};
-use runtime::health::Health;
+use runtime::{database::answer, health::Health};
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -25,7 +26,7 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::breaker::{BreakerSettings, Period, Sign};
-use crate::consumer::before_end_of;
+use crate::consumer::{before_end_of, in_time};
 use crate::crash::{self, CrashPoint};
 use crate::failure::{Failure, HandlerError};
 use crate::outbox::{Effects, Origin, Outbox};
@@ -35,11 +36,15 @@ use crate::trace;
 use gate::Gate;
 pub(crate) use store::insert;
 use store::{claim, postpone, take};
+use turns::{Waiting, gather};
 
 /// The net under the wake-up, and the clock of jobs that run again.
 const POLL: Duration = Duration::from_millis(250);
 /// Calls that are recorded in one transaction, at the most; as many more wait for that before no more are made.
 const RECORDED_AT_ONCE: usize = 64;
+/// How long a claim's answer is waited for: longer than a statement may take, and a connection for it. What was claimed
+/// by one that came too late runs after its lease.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 const RECORD_BACKOFF_CAP: Duration = Duration::from_secs(2);
 /// How long a shutdown waits for calls in flight; what is not back by then runs again after its lease.
 const DRAIN: Duration = Duration::from_secs(7);
@@ -145,16 +150,6 @@ pub struct JobRunner<W> {
 
 type Calls<T> = JoinSet<Ended<T>>;
 
-/// Whether jobs wait to be claimed, as far as is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Waiting {
-    None,
-    /// One was added, or it is time to look.
-    Perhaps,
-    /// The last claim found as many as it asked for.
-    Surely,
-}
-
 /// A call that ended.
 #[derive(Debug)]
 struct Ended<T> {
@@ -186,8 +181,7 @@ impl<W: Worker> JobRunner<W> {
         let mut waiting = Waiting::Perhaps;
         while !shutdown.is_cancelled() {
             let free = gate.admits(places.saturating_sub(calls.len()));
-            // To keep the pace would keep places empty for which there are jobs.
-            let at_once = waiting == Waiting::Surely && free * 2 >= places;
+            let at_once = waiting.hurries(free, places);
             let turn = async {
                 if !at_once {
                     pace.turn().await;
@@ -195,15 +189,15 @@ impl<W: Worker> JobRunner<W> {
             };
             tokio::select! {
                 Some(call) = calls.join_next() => hand_on(call, &mut gate, &ended).await,
-                () = turn, if waiting != Waiting::None && free > 0 => {
+                () = turn, if waiting != Waiting::Unknown && free > 0 => {
                     if !at_once {
                         pace.begin();
                     }
                     let count = self.claim_and_start(free, &mut calls, &mut gate).await;
                     pace.end();
-                    waiting = if count == free { Waiting::Surely } else { Waiting::None };
+                    waiting = if count == free { Waiting::Surely } else { Waiting::Unknown };
                 }
-                () = self.outbox.job_added.notified(), if waiting == Waiting::None => waiting = Waiting::Perhaps,
+                () = self.outbox.job_added.notified(), if waiting == Waiting::Unknown => waiting = Waiting::Perhaps,
                 () = tokio::time::sleep(gate.rest(POLL)) => waiting = waiting.max(Waiting::Perhaps),
                 () = shutdown.cancelled() => {}
             }
@@ -217,9 +211,8 @@ impl<W: Worker> JobRunner<W> {
     async fn record_all(&self, mut ended: Receiver<Ended<W::Outcome>>) {
         let mut pace = Pace::new(W::PACE);
         loop {
-            pace.turn().await;
-            let mut together = Vec::new();
-            if ended.recv_many(&mut together, RECORDED_AT_ONCE).await == 0 {
+            let together = gather(&mut ended, RECORDED_AT_ONCE, &pace).await;
+            if together.is_empty() {
                 return;
             }
             pace.begin_with(together.len(), RECORDED_AT_ONCE);
@@ -230,10 +223,11 @@ impl<W: Worker> JobRunner<W> {
 
     /// Claims jobs, starts their calls, and says how many those are.
     async fn claim_and_start(&self, free: usize, calls: &mut Calls<W::Outcome>, gate: &mut Gate) -> usize {
-        let claimed = claim(&self.pool, &self.settings, free).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, queue = self.settings.queue, "no jobs could be claimed");
-            Vec::new()
-        });
+        let claimed =
+            answer(ANSWER_TIMEOUT, claim(&self.pool, &self.settings, free)).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, queue = self.settings.queue, "no jobs could be claimed");
+                Vec::new()
+            });
         let count = claimed.len();
         let started = gate.started(count);
         claimed.into_iter().for_each(|job| self.start(calls, job, started));
@@ -293,7 +287,7 @@ impl<W: Worker> JobRunner<W> {
     async fn record_patiently(&self, done: &mut Vec<(Job, W::Outcome)>) -> Result<(), String> {
         let mut attempt = 0;
         while !done.is_empty() {
-            match self.record(done).await {
+            match in_time(self.record(done)).await {
                 Ok(()) => break,
                 Err(Failure::Message(reason)) => return Err(reason),
                 Err(failure) => {
@@ -332,7 +326,7 @@ impl<W: Worker> JobRunner<W> {
             tracing::warn!(job_id = %job.id, attempts = job.attempts, reason, "a job runs again later");
         }
         // When this fails they run again all the same, after their lease.
-        if let Err(error) = postpone(&self.pool, &self.settings, jobs).await {
+        if let Err(error) = answer(ANSWER_TIMEOUT, postpone(&self.pool, &self.settings, jobs)).await {
             tracing::warn!(%error, "jobs wait for the end of their lease");
         }
     }

@@ -7,7 +7,10 @@
 use std::time::Duration;
 
 use lapin::{Channel, types::FieldTable};
-use runtime::health::{Health, HealthItem};
+use runtime::{
+    database::answer,
+    health::{Health, HealthItem},
+};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -44,8 +47,6 @@ const SESSION: [(&str, &str); 4] = [
 enum RelayError {
     #[error("database: {}", with_sources(.0))]
     Database(#[from] sqlx::Error),
-    #[error("database: no answer within {} s", ANSWER_TIMEOUT.as_secs())]
-    Silent,
     #[error(transparent)]
     Broker(#[from] BrokerError),
     #[error("{unconfirmed} of {published} events were not confirmed and will be published again")]
@@ -104,8 +105,8 @@ struct Row {
 impl Relay {
     async fn follow_or_lead(&self, progressed: &mut bool) -> Result<(), RelayError> {
         let options = self.pool.connect_options().as_ref().clone().options(SESSION);
-        let mut conn = answer(PgConnection::connect_with(&options)).await?;
-        while !answer(try_to_lead(&mut conn)).await? {
+        let mut conn = answer(ANSWER_TIMEOUT, PgConnection::connect_with(&options)).await?;
+        while !answer(ANSWER_TIMEOUT, try_to_lead(&mut conn)).await? {
             self.item.up();
             tokio::time::sleep(POLL).await;
         }
@@ -119,7 +120,7 @@ impl Relay {
         let (mut published, mut confirmed) = (0, Vec::new());
         loop {
             pace.turn().await;
-            let rows = answer(delete_and_read(conn, &confirmed)).await?;
+            let rows = answer(ANSWER_TIMEOUT, delete_and_read(conn, &confirmed)).await?;
             METRICS.sent(confirmed.len());
             *progressed |= !confirmed.is_empty();
             if confirmed.len() < published {
@@ -162,14 +163,6 @@ async fn publish(channel: &Channel, rows: &[Row]) -> Vec<i64> {
     crash::here(CrashPoint::AfterConfirm);
     let of_confirmed = rows.iter().filter(|row| confirmed.contains(&row.event_id.to_string()));
     of_confirmed.map(|row| row.id).collect()
-}
-
-/// The database's answer. A network that fell silent gives none, and no error for a quarter of an hour.
-async fn answer<T>(query: impl Future<Output = sqlx::Result<T>>) -> Result<T, RelayError> {
-    tokio::time::timeout(ANSWER_TIMEOUT, query)
-        .await
-        .map_err(|_| RelayError::Silent)?
-        .map_err(RelayError::from)
 }
 
 async fn try_to_lead(conn: &mut PgConnection) -> sqlx::Result<bool> {

@@ -1,6 +1,6 @@
 //! The service's Postgres: a pool, and patience while the server is away.
 
-use std::{str::FromStr, time::Duration};
+use std::{io, str::FromStr, time::Duration};
 
 use anyhow::{Context, anyhow};
 use problem::Problem;
@@ -83,7 +83,19 @@ pub async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>
     let pool = pool.clone();
     #[expect(clippy::disallowed_methods, reason = "it ends by itself, as soon as the database answers")]
     let begun = tokio::spawn(async move { pool.begin().await });
-    begun.await.unwrap_or_else(|error| Err(sqlx::Error::Io(std::io::Error::other(error))))
+    begun.await.unwrap_or_else(|error| Err(sqlx::Error::Io(io::Error::other(error))))
+}
+
+/// The database's answer, or an error when there is none within that time. A network that fell silent gives none, and
+/// TCP says so only after a quarter of an hour.
+///
+/// # Errors
+/// The database's, or [`sqlx::Error::Io`].
+pub async fn answer<T>(within: Duration, query: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    timeout(within, query).await.unwrap_or_else(|_| {
+        let reason = format!("no answer within {} s", within.as_secs());
+        Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, reason)))
+    })
 }
 
 /// Waits, with jitter, while the server cannot be reached, is starting, or is full. Marks `item` up at last.

@@ -1,7 +1,7 @@
 //! Handing mails to the mail server, from the durable job queue.
 //!
-//! A mail can leave twice when the service dies between the server's answer and its record: no mail server takes
-//! part in our transaction. Both carry the same Message-ID, by which many mail programs show only one.
+//! A mail can leave twice when the service dies between the server's answer and its record, or its database is away
+//! for longer than the job's lease: no mail server takes part in our transaction. Both carry the same Message-ID, by which many mail programs show only one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use messaging::{
     jobs::{JobRunner, JobSettings},
     pace,
 };
-use runtime::clock;
+use runtime::{clock, database::answer};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -40,8 +40,10 @@ const UNREACHABLE: &str = "the mail server cannot be reached";
 const QUEUE: &str = "notification.mails";
 /// Its name in logs and metrics.
 const MAIL_SERVER: &str = "mail-server";
-/// What a call may take beside the mail server: to ask the database what is to be sent.
-const LEASE_MARGIN: Duration = Duration::from_secs(30);
+/// How long the database's answer is waited for: longer than a statement may take, and a connection for it.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// What a call may take beside the mail server: to ask the database what is to be sent, and to note that it was not.
+const LEASE_MARGIN: Duration = ANSWER_TIMEOUT.saturating_mul(2);
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
 const BACKOFF_CAP: Duration = Duration::from_secs(60);
 
@@ -103,15 +105,16 @@ impl Worker for Mailer {
 
     async fn call(&self, job: &Job) -> (Call<Outcome>, Sign) {
         // Asked at the last moment, so that a cancel that was heard since the job was written still counts.
-        let (call, sign) = match store::outgoing(&self.pool, job.id).await {
+        let (call, sign) = match answer(ANSWER_TIMEOUT, store::outgoing(&self.pool, job.id)).await {
             Ok(Some(outgoing)) => self.send(job.id, outgoing).await,
             Ok(None) => (Call::Done(Outcome::NotSent), Sign::Silent),
             Err(error) => return (Call::Again(error.to_string()), Sign::Silent),
         };
-        if let Call::Again(reason) = &call
-            && let Err(error) = store::note_attempt(&self.pool, job.id, job.attempts, reason).await
-        {
-            tracing::warn!(%error, notification_id = %job.id, "an attempt is not shown");
+        if let Call::Again(reason) = &call {
+            let noted = store::note_attempt(&self.pool, job.id, job.attempts, reason);
+            if let Err(error) = answer(ANSWER_TIMEOUT, noted).await {
+                tracing::warn!(%error, notification_id = %job.id, "an attempt is not shown");
+            }
         }
         (call, sign)
     }

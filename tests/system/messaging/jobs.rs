@@ -180,3 +180,18 @@ async fn a_worker_that_is_late_leaves_the_job_to_the_one_that_has_it_now() {
     other_replica.stop().await;
     assert!(other.calls().iter().all(|(called, _)| *called == job));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_go_on_after_connections_to_the_database_fell_silent() {
+    let (_world, seat) = stage().await;
+    let (behind, proxy) = seat.behind_proxy().await;
+    let clerk = Clerk::new([]);
+    let replica = clerk.start(&behind, LONG);
+    order_job(&seat).await;
+    all_done(&seat, 1).await;
+    // The worker asks several times a second, on a connection that answers no more, and whose end nobody tells.
+    proxy.forget_connections();
+    order_job(&seat).await;
+    all_done(&seat, 2).await;
+    replica.stop().await;
+}

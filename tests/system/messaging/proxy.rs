@@ -19,8 +19,17 @@ pub(crate) struct Proxy {
 /// What is not handed on, by who says it.
 #[derive(Debug, Clone)]
 struct Silent {
-    near: watch::Sender<bool>,
-    far: watch::Sender<bool>,
+    near: watch::Sender<Network>,
+    far: watch::Sender<Network>,
+}
+
+/// What becomes of what one side says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Network {
+    Sound,
+    Silent,
+    /// Silent for the connections that were there before.
+    SoundForNew,
 }
 
 impl Proxy {
@@ -28,7 +37,8 @@ impl Proxy {
     pub(crate) async fn to(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let silent = Silent { near: watch::Sender::new(false), far: watch::Sender::new(false) };
+        let silent =
+            Silent { near: watch::Sender::new(Network::Sound), far: watch::Sender::new(Network::Sound) };
         let mut task = JoinSet::new();
         task.spawn(serve(listener, target, silent.clone()));
         Self { address, silent, _task: task }
@@ -36,19 +46,25 @@ impl Proxy {
 
     /// Hands on nothing more, and keeps every connection open.
     pub(crate) fn fall_silent(&self) {
-        self.silent.near.send_replace(true);
-        self.silent.far.send_replace(true);
+        self.silent.near.send_replace(Network::Silent);
+        self.silent.far.send_replace(Network::Silent);
     }
 
     /// Hands on what the near side says, and no answer.
     pub(crate) fn lose_answers(&self) {
-        self.silent.far.send_replace(true);
+        self.silent.far.send_replace(Network::Silent);
+    }
+
+    /// Hands on nothing more for the connections that are there, and keeps them open; new ones are sound.
+    pub(crate) fn forget_connections(&self) {
+        self.silent.near.send_replace(Network::SoundForNew);
+        self.silent.far.send_replace(Network::SoundForNew);
     }
 
     /// Cuts what was silent, and hands on again.
     pub(crate) fn heal(&self) {
-        self.silent.near.send_replace(false);
-        self.silent.far.send_replace(false);
+        self.silent.near.send_replace(Network::Sound);
+        self.silent.far.send_replace(Network::Sound);
     }
 }
 
@@ -66,7 +82,7 @@ async fn serve(listener: TcpListener, target: String, silent: Silent) {
 async fn pump(
     mut from: ReadHalf<TcpStream>,
     mut to: WriteHalf<TcpStream>,
-    mut silent: watch::Receiver<bool>,
+    mut silent: watch::Receiver<Network>,
 ) {
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -81,6 +97,6 @@ async fn pump(
             Ok(_) => {}
         }
     }
-    let _ = silent.wait_for(|silent| !*silent).await;
+    let _ = silent.wait_for(|network| *network == Network::Sound).await;
     let _ = to.shutdown().await;
 }
