@@ -18,6 +18,7 @@ use sqlx::PgPool;
 use tokio::{task::JoinSet, time::Instant};
 
 use crate::broker::{BrokerError, connect, parse_uri};
+use crate::config::BATCH;
 use crate::consumer::{Delivery, Handler, apply};
 use crate::failure::Failure;
 use crate::outbox::Outbox;
@@ -27,8 +28,6 @@ use crate::topology;
 const QUEUE: &str = "calibration";
 /// Confirms outstanding at once, as many as the relay has.
 const WINDOW: usize = 256;
-/// Acknowledged at once, as many as the consumer takes.
-const BATCH: usize = 100;
 /// Messages that are sent alone.
 const HOPS: usize = 200;
 
@@ -85,11 +84,11 @@ pub async fn queue(amqp_url: &str, body: &[u8], duration: Duration) -> anyhow::R
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
     consuming.queue_declare(QUEUE.into(), durable, arguments).await?;
-    consuming.basic_qos(u16::try_from(BATCH * 2)?, BasicQosOptions::default()).await?;
+    consuming.basic_qos(BATCH * 2, BasicQosOptions::default()).await?;
     let options = BasicConsumeOptions::default();
     let consumer =
         consuming.basic_consume(QUEUE.into(), QUEUE.into(), options, FieldTable::default()).await?;
-    let mut arriving = consumer.ready_chunks(BATCH);
+    let mut arriving = consumer.ready_chunks(BATCH.into());
 
     let publishing = open(amqp_url).await?;
     let mut hops = Vec::with_capacity(HOPS);

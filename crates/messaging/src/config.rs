@@ -13,6 +13,9 @@ use crate::breaker::BreakerSettings;
 const PROBES: usize = 3;
 const SUCCESSES: usize = 2;
 
+/// Messages in one transaction at the most, unless it is said otherwise.
+pub(crate) const BATCH: u16 = 250;
+
 /// The broker's part of a service's configuration.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BrokerConfig {
@@ -26,7 +29,7 @@ pub struct BrokerConfig {
     pub management_url: SecretString,
 
     /// How many messages are handled in one transaction at the most; twice as many are prefetched.
-    #[arg(long, env = "CONSUMER_BATCH", default_value_t = 250, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, env = "CONSUMER_BATCH", default_value_t = BATCH, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub batch: u16,
 
     /// How long a message that fails waits before each further attempt; after the last it is a dead letter.

@@ -92,16 +92,16 @@ pub async fn run(args: Args, binaries: PathBuf, say: impl Fn(&str)) -> Result<Ex
         let measured = growth::measure(&mut growth, &args, &binaries, &say).await;
         growth.tell(&say);
         let json =
-            report::write_json(&args.out.with_extension("growth.json"), &serde_json::to_value(&growth)?)?;
-        say(&format!("{}", json.display()));
-        return measured.map(|()| ExitCode::SUCCESS);
+            report::write_json(&args.out.with_extension("growth.json"), &serde_json::to_value(&growth)?);
+        measured.and(json).map(|json| say(&format!("{}", json.display())))?;
+        return Ok(ExitCode::SUCCESS);
     }
     say("starting the system");
     let (mut system, _) = start(&args, &binaries, &[]).await?;
     let report = measure(&mut system, &args, &binaries, &say).await?;
-    system.stop().await?;
     report.tell(&say);
     let files = report.write(&args.out)?;
+    system.stop().await?;
     say(&format!("{}", files.plot.display()));
     say(&format!("{}", files.json.display()));
     Ok(ExitCode::SUCCESS)
@@ -147,7 +147,9 @@ async fn measure(system: &mut System, args: &Args, binaries: &Path, say: &impl F
     let (held, cost) = hold(&driver, &sources, &steps, times.hold, say).await?;
     say("latencies at parts of it");
     let half = driver.drive(held.rate * 0.5, times.part).await?;
+    say(&search::line(&half));
     let most = driver.drive(held.rate * 0.8, times.part).await?;
+    say(&search::line(&most));
     say("calibrating again");
     let after = calibrate(system, &args.dir, times.calibration).await?;
     let peak = footprint::memory(system)?;

@@ -75,8 +75,12 @@ impl Calibration {
         let pairs = [
             (self.commits_of_1_per_second, other.commits_of_1_per_second),
             (self.commits_of_20_per_second, other.commits_of_20_per_second),
+            (self.commit_alone_ms, other.commit_alone_ms),
             (self.queue_per_second, other.queue_per_second),
+            (self.hop_alone_ms, other.hop_alone_ms),
             (self.http_per_second, other.http_per_second),
+            (self.http_alone_ms, other.http_alone_ms),
+            (self.smtp_per_second, other.smtp_per_second),
             (self.fdatasync_ms, other.fdatasync_ms),
         ];
         pairs.iter().map(|(one, two)| one.max(*two) / one.min(*two) - 1.0).fold(0.0, f64::max)

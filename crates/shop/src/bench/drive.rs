@@ -136,6 +136,7 @@ impl Driver {
                         due: *due,
                         confirmed: way.confirmed,
                         ended: way.ended?,
+                        cancelled: way.cancelled,
                         whole: way.whole()?,
                     })
                 })
@@ -179,11 +180,13 @@ impl Driver {
         let steps = sqlx::query(
             "select order_id, min(pg_xact_commit_timestamp(xmin)) filter (where type like 'order.confirmed.%'),
                  min(pg_xact_commit_timestamp(xmin))
-                     filter (where type like 'order.completed.%' or type like 'order.cancelled.%')
+                     filter (where type like 'order.completed.%' or type like 'order.cancelled.%'),
+                 bool_or(type like 'order.cancelled.%')
              from order_events where order_id = any($1) and direction = 'announced' group by order_id",
         );
         for row in steps.bind(ids).fetch_all(&self.orders).await? {
-            let way = Way { confirmed: row.try_get(1)?, ended: row.try_get(2)?, ..Way::default() };
+            let (confirmed, ended, cancelled) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+            let way = Way { confirmed, ended, cancelled, ..Way::default() };
             ways.insert(row.try_get(0)?, way);
         }
         let mails = "select order_id, max(pg_xact_commit_timestamp(xmin)) from notifications
@@ -280,6 +283,7 @@ impl Placed {
 struct Way {
     confirmed: Option<DateTime<Utc>>,
     ended: Option<DateTime<Utc>>,
+    cancelled: bool,
     mailed: Option<DateTime<Utc>>,
     counted: Option<DateTime<Utc>>,
 }

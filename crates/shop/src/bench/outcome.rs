@@ -8,8 +8,12 @@ use serde::Serialize;
 use super::drive::Placed;
 use crate::percentile::percentile;
 
-/// A backlog is bounded when it is never larger than what comes in this time.
+/// A backlog is bounded when it is never larger than what comes in this time,
 const BACKLOG_SECONDS: f64 = 2.0;
+/// and in a load that is short grows by no more than what comes in this time,
+const GROWTH_SECONDS: f64 = 0.5;
+/// or by this part of what comes meanwhile.
+const GROWTH_PART: f64 = 0.1;
 
 /// An order's way, from when it was to be placed.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +21,7 @@ pub(super) struct Journey {
     pub(super) due: DateTime<Utc>,
     pub(super) confirmed: Option<DateTime<Utc>>,
     pub(super) ended: DateTime<Utc>,
+    pub(super) cancelled: bool,
     /// Ended, mailed and counted.
     pub(super) whole: DateTime<Utc>,
 }
@@ -47,6 +52,8 @@ pub(super) struct Outcome {
     pub(super) orders: usize,
     /// Answers other than 202.
     pub(super) refused: BTreeMap<String, usize>,
+    /// Orders that were cancelled: by their deadlines, since nobody else does here.
+    pub(super) cancelled: usize,
     /// Placed to confirmed.
     pub(super) confirmed: Latency,
     /// Placed to completed.
@@ -72,6 +79,7 @@ impl Outcome {
             rate,
             orders: journeys.len(),
             refused,
+            cancelled: journeys.iter().filter(|journey| journey.cancelled).count(),
             confirmed: latency(|journey| journey.confirmed),
             completed: latency(|journey| Some(journey.ended)),
             whole: latency(|journey| Some(journey.whole)),
@@ -79,12 +87,17 @@ impl Outcome {
         }
     }
 
-    /// Whether the system kept up: it took every order, and in the second half what was under way never came to more
-    /// than the orders of 2 s.
+    /// Whether the system kept up: it took every order, cancelled none, and what was under way in the second half never
+    /// came to more than the orders of 2 s, nor grew by more than a tenth of what came, or those of half a second.
     pub(super) fn kept_up(&self) -> bool {
-        let bound = self.rate * BACKLOG_SECONDS;
-        let second_half = self.backlog.iter().skip(self.backlog.len() / 2);
-        self.refused.is_empty() && second_half.into_iter().all(|under_way| (*under_way as f64) <= bound)
+        let (first, second) = self.backlog.split_at(self.backlog.len() / 2);
+        let bounded = second.iter().all(|under_way| (*under_way as f64) <= self.rate * BACKLOG_SECONDS);
+        let growth = match (first.last(), second.last()) {
+            (Some(before), Some(after)) => *after as f64 - *before as f64,
+            _ => 0.0,
+        };
+        let allowed = self.rate * GROWTH_SECONDS.max(GROWTH_PART * second.len() as f64);
+        self.refused.is_empty() && self.cancelled == 0 && bounded && growth <= allowed
     }
 }
 
@@ -105,7 +118,13 @@ mod tests {
             let due = begun + TimeDelta::milliseconds(number * 100);
             let ms = if number >= slow_from * 10 { slow_ms } else { 50 };
             let ended = due + TimeDelta::milliseconds(ms);
-            Journey { due, confirmed: Some(due + TimeDelta::milliseconds(20)), ended, whole: ended }
+            Journey {
+                due,
+                confirmed: Some(due + TimeDelta::milliseconds(20)),
+                ended,
+                cancelled: false,
+                whole: ended,
+            }
         });
         let journeys: Vec<_> = journeys.collect();
         let taken = journeys.iter().map(|journey| (Uuid::nil(), journey.due)).collect();
@@ -126,7 +145,24 @@ mod tests {
         let slow = outcome(0, 60_000);
         assert_eq!(slow.backlog, [11, 21, 31, 40]);
         assert!(!slow.kept_up());
-        assert!(outcome(2, 60_000).kept_up(), "no more than twenty were under way");
+    }
+
+    #[test]
+    fn a_backlog_that_grows_is_not_kept_up_with_however_short_the_load() {
+        let growing = outcome(2, 60_000);
+        assert_eq!(growing.backlog, [1, 1, 11, 20]);
+        assert!(!growing.kept_up());
+        // Large, and no larger than before.
+        let steady = outcome(0, 1_500);
+        assert_eq!(steady.backlog, [11, 15, 15, 14]);
+        assert!(steady.kept_up());
+    }
+
+    #[test]
+    fn who_cancels_an_order_does_not_keep_up() {
+        let mut outcome = outcome(4, 0);
+        outcome.cancelled = 1;
+        assert!(!outcome.kept_up());
     }
 
     #[test]

@@ -112,8 +112,9 @@ impl Report {
             ("at 80 %", &self.most),
             ("at 100 %", &self.throughput),
         ] {
-            tell(&format!("{name}: confirmed"), &outcome.confirmed, true);
-            tell(&format!("{name}: completed"), &outcome.completed, false);
+            let held = if outcome.kept_up() { "" } else { ", not held" };
+            tell(&format!("{name}{held}: confirmed"), &outcome.confirmed, true);
+            tell(&format!("{name}{held}: completed"), &outcome.completed, false);
         }
         self.tell_costs(say);
     }
@@ -141,11 +142,22 @@ impl Report {
             self.ratio()
         ));
         if self.drift > NOISE {
-            say(&format!(
-                "NOISY: the calibrations before and after differ by {:.0} %: something else is at work here",
-                self.drift * 100.0
-            ));
+            self.tell_noise(say);
         }
+    }
+
+    fn tell_noise(&self, say: &impl Fn(&str)) {
+        let limit = |alone| Limit::of(alone, &self.cost).orders_per_second;
+        let (before, after) = (&self.before, &self.after);
+        say(&format!(
+            "NOISY: something else is at work here. Parts of the calibrations before and after differ by up to {:.0} %, \
+             L is {:.0} and {:.0} orders/s by them, and the shortest way {:.1} and {:.1} ms",
+            self.drift * 100.0,
+            limit(before),
+            limit(after),
+            before.shortest_confirmation_ms(),
+            after.shortest_confirmation_ms()
+        ));
     }
 
     fn tell_costs(&self, say: &impl Fn(&str)) {

@@ -99,14 +99,16 @@ impl Bounds {
 /// What a load came to, in a line.
 pub(super) fn line(outcome: &Outcome) -> String {
     let refused: usize = outcome.refused.values().sum();
+    let told = |what: &str, count: usize| if count > 0 { format!("  {what} {count}") } else { String::new() };
     format!(
-        "  {:>7.1} orders/s  {:<10}  confirmed p50 {:>7.1} ms, p99 {:>7.1} ms  under way {:>5}{}",
+        "  {:>7.1} orders/s  {:<10}  confirmed p50 {:>7.1} ms, p99 {:>7.1} ms  under way {:>5}{}{}",
         outcome.rate,
         if outcome.kept_up() { "kept up" } else { "too fast" },
         outcome.confirmed.p50_ms,
         outcome.confirmed.p99_ms,
         outcome.backlog.last().copied().unwrap_or_default(),
-        if refused > 0 { format!("  refused {refused}") } else { String::new() },
+        told("refused", refused),
+        told("cancelled", outcome.cancelled),
     )
 }
 
@@ -120,7 +122,16 @@ mod tests {
         let latency = Latency::default();
         let (confirmed, completed, whole) = (latency, latency, latency);
         let refused = std::collections::BTreeMap::new();
-        Outcome { rate, orders: 1, refused, confirmed, completed, whole, backlog: vec![under_way; 10] }
+        Outcome {
+            rate,
+            orders: 1,
+            refused,
+            cancelled: 0,
+            confirmed,
+            completed,
+            whole,
+            backlog: vec![under_way; 10],
+        }
     }
 
     async fn search(steps: &[f64], short: f64, long: f64) -> (f64, Vec<f64>) {

@@ -8,3 +8,6 @@ insert into revenue (currency, captured_minor, refunded_minor) select 'EUR', cou
 on conflict (currency) do update set captured_minor = revenue.captured_minor + excluded.captured_minor;
 
 update totals set mails_sent = mails_sent + (select count(*) from past), events = events + (select count(*) * 8 from past);
+
+insert into messaging.inbox (event_id)
+select pg_temp.past_id(at, number, version) from past, generate_series(1, 8) as heard (version);
