@@ -65,6 +65,8 @@ async fn a_search_that_ends_before_it_begins_is_refused() {
     assert!(error.to_string().contains("--from 200 is above --up-to 100"), "{error:#}");
     assert!(run(dir.path(), &["--from", "0"]).await.is_err(), "a rate is at least 1");
     assert!(run(dir.path(), &["--hold", "1"]).await.is_err(), "too short for anything");
+    let error = run(dir.path(), &["--growth", "--hold", "29"]).await.expect_err("too short for growth");
+    assert!(error.to_string().contains("take 30 or more"), "{error:#}");
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ use crate::choreography;
 
 /// Orders a second of the load with one order in flight.
 const ONE_IN_FLIGHT: f64 = 10.0;
+/// In seconds; with growth a rate is held for half of it.
+const MIN_GROWTH_HOLD: u32 = 30;
 
 /// The arguments of `shop bench`.
 #[derive(Debug, Clone, clap::Args)]
@@ -88,6 +90,11 @@ impl Times {
 pub async fn run(args: Args, binaries: PathBuf, say: impl Fn(&str)) -> Result<ExitCode> {
     ensure!(args.from <= args.up_to, "--from {} is above --up-to {}", args.from, args.up_to);
     if args.growth {
+        ensure!(
+            args.hold >= MIN_GROWTH_HOLD,
+            "--growth with --hold {}: what is held for so short a time tells little, take {MIN_GROWTH_HOLD} or more",
+            args.hold
+        );
         let mut growth = Growth::default();
         let measured = growth::measure(&mut growth, &args, &binaries, &say).await;
         growth.tell(&say);

@@ -10,8 +10,8 @@ use crate::percentile::percentile;
 
 /// A backlog is bounded when it is never larger than what comes in this time,
 const BACKLOG_SECONDS: f64 = 2.0;
-/// and in a load that is short grows by no more than what comes in this time,
-const GROWTH_SECONDS: f64 = 0.5;
+/// and in a load that is short grows by no more than what comes in this time, by which it goes up and down by itself,
+const GROWTH_SECONDS: f64 = 1.0;
 /// or by this part of what comes meanwhile.
 const GROWTH_PART: f64 = 0.1;
 
@@ -88,7 +88,7 @@ impl Outcome {
     }
 
     /// Whether the system kept up: it took every order, cancelled none, and what was under way in the second half never
-    /// came to more than the orders of 2 s, nor grew by more than a tenth of what came, or those of half a second.
+    /// came to more than the orders of 2 s, nor grew by more than a tenth of what came, or those of a second.
     pub(super) fn kept_up(&self) -> bool {
         let (first, second) = self.backlog.split_at(self.backlog.len() / 2);
         let bounded = second.iter().all(|under_way| (*under_way as f64) <= self.rate * BACKLOG_SECONDS);
