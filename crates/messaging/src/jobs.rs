@@ -16,7 +16,8 @@ use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, time::D
 
 use events::TraceContext;
 use futures::{FutureExt, future::join};
-use runtime::{database::answer, health::Health};
+use runtime::database::{ANSWER_TIMEOUT, answer};
+use runtime::health::Health;
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -42,9 +43,6 @@ use turns::{Waiting, gather};
 const POLL: Duration = Duration::from_millis(250);
 /// Calls that are recorded in one transaction, at the most; as many more wait for that before no more are made.
 const RECORDED_AT_ONCE: usize = 64;
-/// How long a claim's answer is waited for: longer than a statement may take, and a connection for it. What was claimed
-/// by one that came too late runs after its lease.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 const RECORD_BACKOFF_CAP: Duration = Duration::from_secs(2);
 /// How long a shutdown waits for calls in flight; what is not back by then runs again after its lease.
 const DRAIN: Duration = Duration::from_secs(7);
@@ -221,7 +219,8 @@ impl<W: Worker> JobRunner<W> {
         }
     }
 
-    /// Claims jobs, starts their calls, and says how many those are.
+    /// Claims jobs, starts their calls, and says how many those are. What was claimed by an answer that comes too late
+    /// runs after its lease.
     async fn claim_and_start(&self, free: usize, calls: &mut Calls<W::Outcome>, gate: &mut Gate) -> usize {
         let claimed =
             answer(ANSWER_TIMEOUT, claim(&self.pool, &self.settings, free)).await.unwrap_or_else(|error| {

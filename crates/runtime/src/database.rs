@@ -25,6 +25,9 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 /// A connection that was used this lately is not asked first whether it still lives.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// How long an [`answer`] is waited for, as a rule: longer than a statement may take, and a connection for it.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// What holds for every session. A handler's transaction lives far shorter than its limits; they catch the stuck one
 /// before it holds up the others. Every statement goes by an index; a table that is young has no statistics yet,
 /// and a plan made for it then would read the whole of it, long after it has grown. Where there is no index, that

@@ -1,7 +1,8 @@
 //! Handing mails to the mail server, from the durable job queue.
 //!
 //! A mail can leave twice when the service dies between the server's answer and its record, or its database is away
-//! for longer than the job's lease: no mail server takes part in our transaction. Both carry the same Message-ID, by which many mail programs show only one.
+//! for longer than the job's lease: no mail server takes part in our transaction. Both carry the same Message-ID, by
+//! which many mail programs show only one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +18,8 @@ use messaging::{
     jobs::{JobRunner, JobSettings},
     pace,
 };
-use runtime::{clock, database::answer};
+use runtime::clock;
+use runtime::database::{ANSWER_TIMEOUT, answer};
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -40,8 +42,6 @@ const UNREACHABLE: &str = "the mail server cannot be reached";
 const QUEUE: &str = "notification.mails";
 /// Its name in logs and metrics.
 const MAIL_SERVER: &str = "mail-server";
-/// How long the database's answer is waited for: longer than a statement may take, and a connection for it.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// What a call may take beside the mail server: to ask the database what is to be sent, and to note that it was not.
 const LEASE_MARGIN: Duration = ANSWER_TIMEOUT.saturating_mul(2);
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
