@@ -17,21 +17,24 @@ struct Cli {
     bench: bench::Args,
 }
 
-async fn run(dir: &Path, arguments: &[&str]) -> anyhow::Result<(ExitCode, Vec<String>)> {
+async fn run(dir: &Path, arguments: &[&str]) -> (anyhow::Result<ExitCode>, Vec<String>) {
     let (data, out) = (dir.join("data").display().to_string(), dir.join("results").display().to_string());
     let arguments = ["bench", "--dir", &data, "--out", &out].into_iter().chain(arguments.iter().copied());
     let said = Mutex::new(Vec::new());
     let say = |line: &str| said.lock().expect("no panic").push(line.to_owned());
-    let code = bench::run(Cli::try_parse_from(arguments)?.bench, programs(), say).await?;
-    Ok((code, said.into_inner().expect("no panic")))
+    let code = match Cli::try_parse_from(arguments) {
+        Ok(cli) => bench::run(cli.bench, programs(), say).await,
+        Err(error) => Err(error.into()),
+    };
+    (code, said.into_inner().expect("no panic"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_benchmark_counts_what_an_order_takes() {
     let dir = stack::temporary_folder().expect("a folder");
     let arguments = ["--hold", "6", "--from", "10", "--up-to", "10"];
-    let (code, said) = run(dir.path(), &arguments).await.expect("it comes to its end");
-    assert_eq!(code, ExitCode::SUCCESS);
+    let (code, said) = run(dir.path(), &arguments).await;
+    assert_eq!(code.expect("it comes to its end"), ExitCode::SUCCESS);
     let last = said.last().expect("it says where the results are");
     let text = std::fs::read_to_string(last).expect("the last line names the file");
     let results: Value = serde_json::from_str(&text).expect("JSON");
@@ -61,11 +64,12 @@ async fn the_benchmark_counts_what_an_order_takes() {
 #[tokio::test]
 async fn a_search_that_ends_before_it_begins_is_refused() {
     let dir = TempDir::new().expect("a folder");
-    let error = run(dir.path(), &["--from", "200", "--up-to", "100"]).await.expect_err("nothing to search");
+    let error = run(dir.path(), &["--from", "200", "--up-to", "100"]).await.0.expect_err("nothing to search");
     assert!(error.to_string().contains("--from 200 is above --up-to 100"), "{error:#}");
-    assert!(run(dir.path(), &["--from", "0"]).await.is_err(), "a rate is at least 1");
-    assert!(run(dir.path(), &["--hold", "1"]).await.is_err(), "too short for anything");
-    let error = run(dir.path(), &["--growth", "--hold", "29"]).await.expect_err("too short for growth");
+    assert!(run(dir.path(), &["--from", "0"]).await.0.is_err(), "a rate is at least 1");
+    assert!(run(dir.path(), &["--hold", "1"]).await.0.is_err(), "too short for anything");
+    let too_short = run(dir.path(), &["--growth", "--hold", "29"]).await;
+    let error = too_short.0.expect_err("too short for growth");
     assert!(error.to_string().contains("take 30 or more"), "{error:#}");
 }
 
@@ -73,9 +77,12 @@ async fn a_search_that_ends_before_it_begins_is_refused() {
 async fn a_run_with_growth_that_fails_tells_why_and_keeps_what_it_has_measured() {
     let dir = TempDir::new().expect("a folder");
     std::fs::write(dir.path().join("data"), "in the way").expect("a file where the folder is to be");
-    let error = run(dir.path(), &["--growth"]).await.expect_err("no system can start there");
+    let (code, said) = run(dir.path(), &["--growth"]).await;
+    let error = code.expect_err("no system can start there");
     assert!(error.to_string().contains("cannot remove"), "{error:#}");
-    let text = std::fs::read_to_string(dir.path().join("results.growth.json")).expect("the results");
+    let file = dir.path().join("results.growth.json");
+    assert_eq!(said.last(), Some(&file.display().to_string()));
+    let text = std::fs::read_to_string(file).expect("the results");
     let results: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(results, json!({"history": [], "replicas": [], "backlog": null}));
 }

@@ -1,7 +1,7 @@
 //! `shop bench`: how fast the system is, measured against what its machine can do at the most.
 //!
 //! Absolute figures mean little on a machine that others use, too. So the limit is measured in the same run, and what
-//! counts is the ratio: the highest rate that the whole saga holds, over [the limit](limit).
+//! counts is the ratio: the highest rate that the whole saga holds, over the limit that `limit` reckons.
 
 mod calibrate;
 mod counters;
@@ -46,7 +46,7 @@ pub struct Args {
     /// Where to end it, even if the system keeps up
     #[arg(long, default_value_t = 20_000.0, value_parser = rate)]
     up_to: f64,
-    /// Measure what past orders, replicas and a backlog do to the rate, and nothing else: takes more than half an hour
+    /// Measure what past orders, replicas and a backlog do to the rate, and nothing else: takes three quarters of an hour
     #[arg(long)]
     growth: bool,
     /// The folder of data and logs; what is in it is removed
@@ -98,10 +98,12 @@ pub async fn run(args: Args, binaries: PathBuf, say: impl Fn(&str)) -> Result<Ex
         let mut growth = Growth::default();
         let measured = growth::measure(&mut growth, &args, &binaries, &say).await;
         growth.tell(&say);
-        let json =
-            report::write_json(&args.out.with_extension("growth.json"), &serde_json::to_value(&growth)?);
-        measured.and(json).map(|json| say(&format!("{}", json.display())))?;
-        return Ok(ExitCode::SUCCESS);
+        let file = args.out.with_extension("growth.json");
+        let written = report::write_json(&file, &serde_json::to_value(&growth)?);
+        if let Ok(json) = &written {
+            say(&format!("{}", json.display()));
+        }
+        return measured.and(written).map(|_| ExitCode::SUCCESS);
     }
     say("starting the system");
     let (mut system, _) = start(&args, &binaries, &[]).await?;
@@ -140,7 +142,7 @@ async fn start(
 
 async fn measure(system: &mut System, args: &Args, binaries: &Path, say: &impl Fn(&str)) -> Result<Report> {
     let times = Times::of(args.hold);
-    let driver = Driver::open(system).await?;
+    let driver = Driver::open(system, &[]).await?;
     let idle = footprint::memory(system)?;
     say("calibrating");
     let before = calibrate(system, &args.dir, times.calibration).await?;
@@ -150,7 +152,7 @@ async fn measure(system: &mut System, args: &Args, binaries: &Path, say: &impl F
     let alone = driver.drive(ONE_IN_FLIGHT, times.part).await?;
     say("searching for the highest rate that is held");
     let steps = search::climb(&driver, args.from..=args.up_to, times.step, say).await?;
-    let sources = Sources::open(system).await?;
+    let sources = Sources::open(system, &[]).await?;
     let (held, cost) = hold(&driver, &sources, &steps, times.hold, say).await?;
     say("latencies at parts of it");
     let half = driver.drive(held.rate * 0.5, times.part).await?;

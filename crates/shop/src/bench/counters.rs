@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::iter;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -10,7 +11,7 @@ use reqwest::Client;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::{PgPool, Row};
-use stack::System;
+use stack::{Replicas, System};
 use tokio::time::{Instant, sleep};
 
 /// The simulated card processor.
@@ -79,15 +80,19 @@ impl PerOrder {
 #[derive(Debug)]
 pub(super) struct Sources<'a> {
     system: &'a System,
+    /// Every service with the URLs of its replicas.
+    urls: BTreeMap<&'static str, Vec<String>>,
     http: Client,
     admin: PgPool,
 }
 
 impl<'a> Sources<'a> {
-    pub(super) async fn open(system: &'a System) -> Result<Self> {
+    /// Of a system with these further replicas of each service, whose CPU is not counted.
+    pub(super) async fn open(system: &'a System, others: &[Replicas]) -> Result<Self> {
         let admin = PgPool::connect(&format!("{}/postgres", system.postgres.superuser_url())).await?;
         sqlx::raw_sql("create extension if not exists pg_stat_statements").execute(&admin).await?;
-        Ok(Self { system, http: Client::new(), admin })
+        let urls = services().map(|name| (name, urls(system, others, name))).collect();
+        Ok(Self { system, urls, http: Client::new(), admin })
     }
 
     /// Reads everything once the broker has counted to the end.
@@ -104,8 +109,8 @@ impl<'a> Sources<'a> {
         .fetch_one(&self.admin)
         .await?;
         let mut requests = BTreeMap::new();
-        for name in services() {
-            requests.insert(name, self.requests(name).await?);
+        for (name, urls) in &self.urls {
+            requests.insert(*name, self.requests(urls).await?);
         }
         Ok(Counters {
             writes: row.try_get(0)?,
@@ -144,11 +149,15 @@ impl<'a> Sources<'a> {
         Ok(overview["message_stats"]["deliver"].as_f64().unwrap_or(0.0))
     }
 
-    /// How many requests a service has answered.
-    async fn requests(&self, service: &str) -> Result<f64> {
-        let url = format!("{}/metrics", self.system.url(service));
-        let text = self.http.get(url).send().await?.error_for_status()?.text().await?;
-        sum_of(&text, "http_server_request_duration_seconds_count")
+    /// How many requests the replicas of a service have answered.
+    async fn requests(&self, urls: &[String]) -> Result<f64> {
+        let mut answered = 0.0;
+        for url in urls {
+            let metrics = self.http.get(format!("{url}/metrics")).send().await?;
+            let text = metrics.error_for_status()?.text().await?;
+            answered += sum_of(&text, "http_server_request_duration_seconds_count")?;
+        }
+        Ok(answered)
     }
 }
 
@@ -178,6 +187,12 @@ impl Counters {
 /// Every service, and the card processor.
 pub(super) fn services() -> impl Iterator<Item = &'static str> {
     Service::ALL.iter().map(|service| service.as_str()).chain([PROVIDER])
+}
+
+/// Where all replicas of a service are.
+pub(super) fn urls(system: &System, others: &[Replicas], service: &str) -> Vec<String> {
+    let others = others.iter().filter_map(|replicas| replicas.url(service));
+    iter::once(system.url(service)).chain(others).collect()
 }
 
 /// The sum of a metric over its labels, in Prometheus's text format; 0 when it is not there yet.

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
+use super::counters::urls;
 use super::outcome::{Journey, Outcome};
 
 /// Products that are ordered in turn.
@@ -38,14 +39,15 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) async fn open(system: &System) -> Result<Self> {
+    /// For a system with these further replicas of each service.
+    pub(super) async fn open(system: &System, others: &[Replicas]) -> Result<Self> {
         let http = Client::builder().timeout(REQUEST_TIMEOUT).build()?;
         let database = async |service: Service| {
             PgPool::connect(&format!("{}/{service}", system.postgres.superuser_url())).await
         };
         Ok(Self {
             http,
-            order_urls: vec![system.url(Service::Order.as_str())],
+            order_urls: urls(system, others, Service::Order.as_str()),
             inventory_url: system.url(Service::Inventory.as_str()),
             orders: database(Service::Order).await?,
             mails: database(Service::Notification).await?,
@@ -68,11 +70,6 @@ impl Driver {
             sleep(LOOK_INTERVAL).await;
         }
         Ok(())
-    }
-
-    /// Places orders at the replicas, too.
-    pub(super) fn add(&mut self, replicas: &Replicas) {
-        self.order_urls.extend(replicas.url(Service::Order.as_str()));
     }
 
     fn request(&self, number: usize) -> RequestBuilder {

@@ -7,10 +7,13 @@ use anyhow::{Context, Result};
 use events::Service;
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};
-use stack::System;
+use stack::{Replicas, System};
 use tokio::time::Instant;
 
+use super::calibrate::calibrate;
+use super::counters::Sources;
 use super::drive::Driver;
+use super::limit::Limit;
 use super::{Args, Times, search, start};
 
 /// Past orders in the databases.
@@ -36,10 +39,24 @@ const HISTORY: [(Service, &str); 5] = [
     (Service::Analytics, include_str!("history/analytics.sql")),
 ];
 
-/// The highest rate that was held, with so many past orders or replicas.
+/// What was held with so many past orders or replicas, and what the machine could have done at the most in the same
+/// minutes: it may be another machine by the next part.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Held {
     pub(super) of: u64,
+    /// X.
+    pub(super) orders_per_second: f64,
+    /// L, by what was calibrated before and after it.
+    pub(super) limit: f64,
+    /// X / L.
+    pub(super) ratio: f64,
+}
+
+/// How fast a backlog was worked off.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct WorkedOff {
+    /// How many waited.
+    pub(super) events: u64,
     pub(super) orders_per_second: f64,
 }
 
@@ -50,26 +67,22 @@ pub(super) struct Growth {
     pub(super) history: Vec<Held>,
     /// By replicas of each service, with no past orders.
     pub(super) replicas: Vec<Held>,
-    /// Events that waited, and orders a second by which they were worked off.
-    pub(super) backlog: Option<Held>,
+    pub(super) backlog: Option<WorkedOff>,
 }
 
 impl Growth {
     /// The short table.
     pub(super) fn tell(&self, say: &impl Fn(&str)) {
         for (what, all) in [("past orders", &self.history), ("replicas", &self.replicas)] {
-            let first = all.first().map_or(f64::NAN, |held| held.orders_per_second);
-            for held in all {
-                let ratio = held.orders_per_second / first;
+            for Held { of, orders_per_second, limit, ratio } in all {
                 say(&format!(
-                    "{:>9} {what:<12}{:>8.0} orders/s{ratio:>7.2}",
-                    held.of, held.orders_per_second
+                    "{of:>9} {what:<12} X {orders_per_second:>5.0} orders/s, L {limit:>5.0} orders/s, X / L {ratio:.2}"
                 ));
             }
         }
-        if let Some(Held { of, orders_per_second }) = self.backlog {
+        if let Some(WorkedOff { events, orders_per_second }) = self.backlog {
             say(&format!(
-                "{of:>9} events waiting {orders_per_second:>7.0} orders/s through the rest of the saga"
+                "{events:>9} events waiting {orders_per_second:>5.0} orders/s through the rest of the saga"
             ));
         }
     }
@@ -88,19 +101,17 @@ pub(super) async fn measure(
         if of > 0 {
             write_history(&mut system, of).await.context("the past orders")?;
         }
-        let orders_per_second = held(&Driver::open(&system).await?, args, say).await?;
-        growth.history.push(Held { of, orders_per_second });
+        growth.history.push(held(of, &system, &[], args, say).await?);
         system.stop().await?;
     }
     for of in REPLICAS {
         say(&format!("with {of} of each service"));
         let (mut system, options) = start(args, binaries, &[]).await?;
-        let mut driver = Driver::open(&system).await?;
+        let mut others = Vec::new();
         for number in 2..=of {
-            driver.add(&system.start_replicas(&options, number).await?);
+            others.push(system.start_replicas(&options, number).await?);
         }
-        let orders_per_second = held(&driver, args, say).await?;
-        growth.replicas.push(Held { of: of as u64, orders_per_second });
+        growth.replicas.push(held(of as u64, &system, &others, args, say).await?);
         system.stop().await?;
     }
     let (mut system, _) = start(args, binaries, &PATIENCE).await?;
@@ -108,24 +119,30 @@ pub(super) async fn measure(
     system.stop().await
 }
 
-/// The highest rate that is held for half as long as in the main part.
-async fn held(driver: &Driver, args: &Args, say: &impl Fn(&str)) -> Result<f64> {
+/// The highest rate that is held for half as long as in the main part, between two calibrations.
+async fn held(
+    of: u64,
+    system: &System,
+    others: &[Replicas],
+    args: &Args,
+    say: &impl Fn(&str),
+) -> Result<Held> {
     let times = Times::of(args.hold);
+    let driver = Driver::open(system, others).await?;
+    let sources = Sources::open(system, others).await?;
+    let before = calibrate(system, &args.dir, times.calibration).await?;
     driver.fill_the_shelves().await?;
     driver.drive(args.from, times.step).await?;
-    let steps = search::climb(driver, args.from..=args.up_to, times.step, say).await?;
-    let (held, ()) = search::hold(&steps, &mut async |rate: f64| {
-        let outcome = driver.drive(rate, times.part).await?;
-        say(&search::line(&outcome));
-        Ok((outcome, ()))
-    })
-    .await?;
-    Ok(held.rate)
+    let steps = search::climb(&driver, args.from..=args.up_to, times.step, say).await?;
+    let (outcome, cost) = super::hold(&driver, &sources, &steps, times.part, say).await?;
+    let after = calibrate(system, &args.dir, times.calibration).await?;
+    let limit = Limit::of(&before.mean(&after), &cost).orders_per_second;
+    Ok(Held { of, orders_per_second: outcome.rate, limit, ratio: outcome.rate / limit })
 }
 
 /// Writes orders that were completed in the past into every database, while the services are away.
 async fn write_history(system: &mut System, orders: u64) -> Result<()> {
-    Driver::open(system).await?.fill_the_shelves().await?;
+    Driver::open(system, &[]).await?.fill_the_shelves().await?;
     for (service, _) in HISTORY {
         system.services.stop(service.as_str()).await?;
     }
@@ -150,8 +167,8 @@ async fn write_history(system: &mut System, orders: u64) -> Result<()> {
 }
 
 /// Lets events pile up, and measures how fast they are worked off.
-async fn work_off(system: &mut System, say: &impl Fn(&str)) -> Result<Held> {
-    let driver = Driver::open(system).await?;
+async fn work_off(system: &mut System, say: &impl Fn(&str)) -> Result<WorkedOff> {
+    let driver = Driver::open(system, &[]).await?;
     driver.fill_the_shelves().await?;
     for service in AWAY {
         system.services.stop(service).await?;
@@ -164,5 +181,6 @@ async fn work_off(system: &mut System, say: &impl Fn(&str)) -> Result<Held> {
     }
     let orders = placed.taken.len();
     driver.finish(placed).await?;
-    Ok(Held { of: 2 * orders as u64, orders_per_second: orders as f64 / begun.elapsed().as_secs_f64() })
+    let orders_per_second = orders as f64 / begun.elapsed().as_secs_f64();
+    Ok(WorkedOff { events: 2 * orders as u64, orders_per_second })
 }
