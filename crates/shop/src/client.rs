@@ -72,8 +72,9 @@ pub(crate) async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Resu
     let status = response.status();
     if !status.is_success() {
         let problem: Value = response.json().await.unwrap_or_default();
-        let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
-        bail!("{status}: {} {}", text("title"), text("detail"));
+        let said = ["title", "detail"].into_iter().filter_map(|name| problem[name].as_str());
+        let said: String = said.map(|text| format!(": {text}")).collect();
+        bail!("answered {status}{said}");
     }
     response.json().await.context("the answer is not of the shape that was expected")
 }

@@ -195,7 +195,8 @@ struct Listed {
     settled: bool,
 }
 
-/// Waits until every order is completed, or cancelled and settled.
+/// Waits until every order is completed, or cancelled and settled. A service that does not answer meanwhile may be one
+/// that was killed, and comes back.
 async fn wait_for_the_end(http: &Client, args: &Args, customer: &str, accepted: u64) -> Result<Ended> {
     let progress = bar(accepted, "ended");
     let end = Instant::now() + Duration::from_secs(args.wait);
@@ -203,18 +204,32 @@ async fn wait_for_the_end(http: &Client, args: &Args, customer: &str, accepted: 
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        // Cheap while many are on their way; the whole list only once none is.
-        let under_way =
-            any(http, args, customer, "pending").await? || any(http, args, customer, "confirmed").await?;
-        if !under_way || Instant::now() > end {
-            let ended = look(http, args, customer).await?;
-            progress.set_position(accepted.saturating_sub(ended.open));
-            if ended.open == 0 || Instant::now() > end {
+        let late = Instant::now() > end;
+        match looked_when_all_ended(http, args, customer, late).await {
+            Ok(Some(ended)) if ended.open == 0 || late => {
                 progress.finish_and_clear();
                 return Ok(ended);
             }
+            Ok(Some(ended)) => progress.set_position(accepted.saturating_sub(ended.open)),
+            Err(error) if late => return Err(error),
+            Ok(None) | Err(_) => {}
         }
     }
+}
+
+/// Cheap while many are on their way: the whole list is looked at only once none is, or when it is late.
+async fn looked_when_all_ended(
+    http: &Client,
+    args: &Args,
+    customer: &str,
+    late: bool,
+) -> Result<Option<Ended>> {
+    let under_way =
+        any(http, args, customer, "pending").await? || any(http, args, customer, "confirmed").await?;
+    if under_way && !late {
+        return Ok(None);
+    }
+    look(http, args, customer).await.map(Some)
 }
 
 async fn any(http: &Client, args: &Args, customer: &str, status: &str) -> Result<bool> {
@@ -297,6 +312,10 @@ fn bar(length: u64, what: &str) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -315,6 +334,50 @@ mod tests {
         assert_eq!(recorded("k1 o1\n").expect("a line"), [taken]);
         let error = recorded("k1 o1\nnonsense\n").expect_err("no key");
         assert!(error.to_string().starts_with("line 2"), "{error}");
+    }
+
+    /// Gives each connection the next of the answers, and no more.
+    async fn answer(listener: TcpListener, answers: &[&str]) {
+        for answer in answers {
+            let (mut client, _) = listener.accept().await.expect("a client");
+            let mut request = [0; 4096];
+            let _ = client.read(&mut request).await.expect("a request");
+            let length = answer.rsplit("\r\n").next().unwrap_or_default().len();
+            let answer = format!("HTTP/1.1 {}", answer.replacen("\r\n", &format!(
+                "\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+            ), 1));
+            client.write_all(answer.as_bytes()).await.expect("answered");
+        }
+    }
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        load: Args,
+    }
+
+    async fn waited(wait: &str, answers: &[&str]) -> Result<Ended> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let args = Cli::parse_from(["load", "--wait", wait, "--order-url", &url]).load;
+        let http = Client::new();
+        tokio::join!(wait_for_the_end(&http, &args, "ada", 1), answer(listener, answers)).0
+    }
+
+    const AWAY: &str = "503 Service Unavailable\r\n{\"title\":\"Not now\",\"detail\":\"no database\"}";
+    const NONE: &str = "200 OK\r\n{\"items\":[],\"next_cursor\":null}";
+    const ONE: &str = "200 OK\r\n{\"items\":[{\"id\":\"1\",\"status\":\"completed\",\"settled\":false}],\"next_cursor\":null}";
+
+    #[tokio::test]
+    async fn a_service_that_is_away_for_a_while_is_waited_for() {
+        let ended = waited("60", &[AWAY, NONE, AWAY, NONE, NONE, ONE]).await.expect("it came back");
+        assert_eq!((ended.ids, ended.open), (vec!["1".to_owned()], 0));
+    }
+
+    #[tokio::test]
+    async fn a_service_that_stays_away_is_told_of_with_its_reason() {
+        let error = waited("0", &[AWAY]).await.expect_err("away");
+        assert_eq!(error.to_string(), "answered 503 Service Unavailable: Not now: no database");
     }
 
     #[test]
