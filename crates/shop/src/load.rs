@@ -312,8 +312,12 @@ fn bar(length: u64, what: &str) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+
+    use axum::{Json, Router};
     use clap::Parser;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use serde_json::Value;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -336,47 +340,53 @@ mod tests {
         assert!(error.to_string().starts_with("line 2"), "{error}");
     }
 
-    /// Gives each connection the next of the answers, and no more.
-    async fn answer(listener: TcpListener, answers: &[&str]) {
-        for answer in answers {
-            let (mut client, _) = listener.accept().await.expect("a client");
-            let mut request = [0; 4096];
-            let _ = client.read(&mut request).await.expect("a request");
-            let length = answer.rsplit("\r\n").next().unwrap_or_default().len();
-            let answer = format!("HTTP/1.1 {}", answer.replacen("\r\n", &format!(
-                "\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
-            ), 1));
-            client.write_all(answer.as_bytes()).await.expect("answered");
-        }
-    }
-
     #[derive(clap::Parser)]
     struct Cli {
         #[command(flatten)]
         load: Args,
     }
 
-    async fn waited(wait: &str, answers: &[&str]) -> Result<Ended> {
+    /// Waits for an order service that gives these answers, one after the other, and no more.
+    async fn waited(wait: &str, answers: Vec<(StatusCode, Value)>) -> Result<Ended> {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let args = Cli::parse_from(["load", "--wait", wait, "--order-url", &url]).load;
+        let answers = Arc::new(Mutex::new(VecDeque::from(answers)));
+        let left = answers.clone();
+        let next = async move || {
+            let (status, body) = answers.lock().expect("no panic").pop_front().expect("one more answer");
+            (status, Json(body))
+        };
+        let serving = axum::serve(listener, Router::new().fallback(next));
         let http = Client::new();
-        tokio::join!(wait_for_the_end(&http, &args, "ada", 1), answer(listener, answers)).0
+        let ended = tokio::select! {
+            ended = wait_for_the_end(&http, &args, "ada", 1) => ended,
+            served = serving => panic!("the server ended: {served:?}"),
+        };
+        assert_eq!(left.lock().expect("no panic").len(), 0, "all are asked for");
+        ended
     }
 
-    const AWAY: &str = "503 Service Unavailable\r\n{\"title\":\"Not now\",\"detail\":\"no database\"}";
-    const NONE: &str = "200 OK\r\n{\"items\":[],\"next_cursor\":null}";
-    const ONE: &str = "200 OK\r\n{\"items\":[{\"id\":\"1\",\"status\":\"completed\",\"settled\":false}],\"next_cursor\":null}";
+    fn away() -> (StatusCode, Value) {
+        (StatusCode::SERVICE_UNAVAILABLE, json!({"title": "Not now", "detail": "no database"}))
+    }
+
+    fn page(items: &Value) -> (StatusCode, Value) {
+        (StatusCode::OK, json!({"items": items, "next_cursor": null}))
+    }
 
     #[tokio::test]
     async fn a_service_that_is_away_for_a_while_is_waited_for() {
-        let ended = waited("60", &[AWAY, NONE, AWAY, NONE, NONE, ONE]).await.expect("it came back");
+        let none = || page(&json!([]));
+        let one = page(&json!([{"id": "1", "status": "completed", "settled": false}]));
+        let answers = vec![away(), none(), away(), none(), none(), one];
+        let ended = waited("60", answers).await.expect("it came back");
         assert_eq!((ended.ids, ended.open), (vec!["1".to_owned()], 0));
     }
 
     #[tokio::test]
     async fn a_service_that_stays_away_is_told_of_with_its_reason() {
-        let error = waited("0", &[AWAY]).await.expect_err("away");
+        let error = waited("0", vec![away()]).await.expect_err("away");
         assert_eq!(error.to_string(), "answered 503 Service Unavailable: Not now: no database");
     }
 
