@@ -6,10 +6,10 @@ COPY . .
 ENV SQLX_OFFLINE=true
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --workspace --bins \
+    cargo build --release --locked --bins \
     && mkdir /out \
     && cd target/release \
-    && cp order payment inventory notification analytics payment-provider shop /out/
+    && cp order payment inventory notification analytics payment-provider sagactl /out/
 
 FROM debian:bookworm-slim AS base
 RUN useradd --system --shell /usr/sbin/nologin saga
@@ -60,6 +60,6 @@ ENV HTTP_LISTEN=0.0.0.0:8090 JOURNAL_PATH=/var/lib/payment-provider/journal.json
 EXPOSE 8090
 CMD ["payment-provider"]
 
-FROM base AS shop
-COPY --from=build /out/shop /usr/local/bin/
-ENTRYPOINT ["shop"]
+FROM base AS sagactl
+COPY --from=build /out/sagactl /usr/local/bin/
+ENTRYPOINT ["sagactl"]

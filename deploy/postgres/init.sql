@@ -10,7 +10,7 @@ create role inventory    login password 'inventory';
 create role notification login password 'notification';
 create role analytics    login password 'analytics';
 
--- Reads what the services keep and writes nothing: for `shop audit` and `shop doctor`. Not by pg_read_all_data, which
+-- Reads what the services keep and writes nothing: for `sagactl audit` and `sagactl doctor`. Not by pg_read_all_data, which
 -- opens pg_authid, too, with the hashes of all passwords. Every database made from template1 has these defaults: those
 -- below, and the tests'.
 create role auditor login password 'auditor';

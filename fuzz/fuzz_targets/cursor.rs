@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use libfuzzer_sys::fuzz_target;
-use problem::page::Cursor;
+use http_api::page::Cursor;
 use uuid::Uuid;
 
 fuzz_target!(|text: &str| match text.parse::<Cursor<(DateTime<Utc>, Uuid)>>() {

@@ -1,7 +1,7 @@
 //! Any bytes as a message: what is decoded encodes again to the same meaning, and what is refused says why.
 #![no_main]
 
-use events::Envelope;
+use contracts::Envelope;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| match Envelope::from_json(body) {

@@ -1,7 +1,7 @@
 //! Any text as the data of any event, which the first byte chooses: what is decoded encodes again to the same meaning.
 #![no_main]
 
-use events::{Event, EventType};
+use contracts::{Event, EventType};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

@@ -6,12 +6,12 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use events::{Envelope, Money, OrderId, OrderPlaced, Sku, TraceContext};
+use contracts::{Envelope, Money, OrderId, OrderPlaced, Sku, TraceContext};
 use futures::executor::block_on;
 use libfuzzer_sys::fuzz_target;
-use order::domain::{MAX_LINES, Prices, Refusal, Wish, decide_place};
+use order::domain::{MAX_LINES, Prices, Refusal, PlaceOrder, decide_place};
 use order::http::PlaceOrder;
-use problem::{Problem, RawJson};
+use http_api::{Problem, RawJson};
 use uuid::Uuid;
 
 fuzz_target!(|body: &[u8]| {
@@ -22,12 +22,12 @@ fuzz_target!(|body: &[u8]| {
     }
 });
 
-fn place(wish: Wish) {
-    let skus = wish.lines.iter().map(|line| &line.sku);
+fn place(command: PlaceOrder) {
+    let skus = command.lines.iter().map(|line| &line.sku);
     let prices: Prices = skus.filter_map(|sku| Some((sku.clone(), price(sku)?))).collect();
-    match decide_place(OrderId(Uuid::nil()), wish.clone(), &prices) {
-        Ok(placed) => check_order(placed, &wish),
-        Err(refusal) => check_refusal(&refusal, &wish),
+    match decide_place(OrderId(Uuid::nil()), command.clone(), &prices) {
+        Ok(placed) => check_order(placed, &command),
+        Err(refusal) => check_refusal(&refusal, &command),
     }
 }
 
@@ -43,16 +43,16 @@ fn price(sku: &Sku) -> Option<Money> {
     Some(Money { amount_minor, currency: currency.parse().expect("a currency") })
 }
 
-fn sum(wish: &Wish) -> i128 {
+fn sum(command: &PlaceOrder) -> i128 {
     let amount = |price: Money, quantity: i32| i128::from(price.amount_minor) * i128::from(quantity);
-    wish.lines.iter().filter_map(|line| Some(amount(price(&line.sku)?, line.quantity.get()))).sum()
+    command.lines.iter().filter_map(|line| Some(amount(price(&line.sku)?, line.quantity.get()))).sum()
 }
 
-fn check_order(placed: OrderPlaced, wish: &Wish) {
-    assert_eq!(i128::from(placed.total.amount_minor), sum(wish));
-    assert_eq!((&placed.customer, placed.payment_method), (&wish.customer, wish.payment_method));
-    assert_eq!(placed.lines.len(), wish.lines.len());
-    for (line, wished) in placed.lines.iter().zip(&wish.lines) {
+fn check_order(placed: OrderPlaced, command: &PlaceOrder) {
+    assert_eq!(i128::from(placed.total.amount_minor), sum(command));
+    assert_eq!((&placed.customer, placed.payment_method), (&command.customer, command.payment_method));
+    assert_eq!(placed.lines.len(), command.lines.len());
+    for (line, wished) in placed.lines.iter().zip(&command.lines) {
         assert_eq!((&line.sku, line.quantity), (&wished.sku, wished.quantity));
         assert_eq!(Some(&line.unit_price), price(&wished.sku).as_ref());
         assert_eq!(line.unit_price.currency, placed.total.currency);
@@ -69,14 +69,14 @@ fn check_order(placed: OrderPlaced, wish: &Wish) {
     assert_eq!(Envelope::from_json(told.as_bytes()).expect(&told), envelope);
 }
 
-fn check_refusal(refusal: &Refusal, wish: &Wish) {
-    let lines_of = |sku: &Sku| wish.lines.iter().filter(|line| line.sku == *sku).count();
+fn check_refusal(refusal: &Refusal, command: &PlaceOrder) {
+    let lines_of = |sku: &Sku| command.lines.iter().filter(|line| line.sku == *sku).count();
     let holds = match refusal {
-        Refusal::LineCount(count) => *count == wish.lines.len() && !(1..=MAX_LINES).contains(count),
+        Refusal::LineCount(count) => *count == command.lines.len() && !(1..=MAX_LINES).contains(count),
         Refusal::RepeatedSku(sku) => lines_of(sku) > 1,
         Refusal::UnknownSkus(skus) => skus.iter().all(|sku| lines_of(sku) == 1 && price(sku).is_none()),
         Refusal::SeveralCurrencies(currencies) => currencies.len() == 2,
-        Refusal::TotalTooLarge => sum(wish) > i64::MAX.into(),
+        Refusal::TotalTooLarge => sum(command) > i64::MAX.into(),
         Refusal::Completed => false,
     };
     assert!(holds, "{refusal}");

@@ -3,7 +3,7 @@
 -- Written before an action is carried out, and marked when it is: one that is not marked may be in effect.
 create table messaging.dead_letter_actions (
     id uuid primary key,
-    letter_id text not null,
+    dead_letter_id text not null,
     message_id text not null,
     event_type text,
     subject text,

@@ -1,18 +1,18 @@
 -- The mails about orders. One row per order and kind, written before anything is sent.
 
-create table correspondences (
+create table order_notifications (
     order_id uuid primary key,
     -- The mail address; unknown until order.confirmed or order.cancelled is heard.
     contact text,
     -- Counts the recorded changes; the sequence of the events that a change announces.
     version bigint not null default 0
-        constraint correspondence_version_counts_up check (version >= 0)
+        constraint order_notifications_version_counts_up check (version >= 0)
 ) with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02);
 
 create table notifications (
     -- Also the id of the job that sends it and, with our domain, the mail's Message-ID.
     id uuid primary key,
-    order_id uuid not null references correspondences,
+    order_id uuid not null references order_notifications,
     kind text not null
         constraint notification_kind_is_known check (kind in ('confirmed', 'cancelled', 'refunded')),
     status text not null

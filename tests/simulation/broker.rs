@@ -5,16 +5,16 @@
 
 use std::rc::Rc;
 
-use events::{Envelope, EventType, Service};
+use contracts::{Envelope, EventType, Service};
 
 /// The services that have a queue.
-pub(crate) const HEARERS: [Service; 4] =
+pub(crate) const SUBSCRIPTIONS: [Service; 4] =
     [Service::Order, Service::Payment, Service::Inventory, Service::Notification];
 
 /// Messages that are published and not acknowledged.
 #[derive(Default)]
 pub(crate) struct Broker {
-    queues: [Vec<Rc<Envelope>>; HEARERS.len()],
+    queues: [Vec<Rc<Envelope>>; SUBSCRIPTIONS.len()],
     log: Vec<Rc<Envelope>>,
 }
 
@@ -22,7 +22,7 @@ impl Broker {
     /// Routes a message to every queue that is bound to it, and to the log.
     pub(crate) fn publish(&mut self, message: &Rc<Envelope>) {
         let event_type = message.event.event_type();
-        for hearer in HEARERS.into_iter().filter(|hearer| subscribes(*hearer).contains(&event_type)) {
+        for hearer in SUBSCRIPTIONS.into_iter().filter(|hearer| subscribes(*hearer).contains(&event_type)) {
             self.queues[hearer as usize].push(message.clone());
         }
         self.log.push(message.clone());
@@ -49,13 +49,13 @@ impl Broker {
     }
 }
 
-/// What a service hears.
+/// What a service subscriptions.
 pub(crate) fn subscribes(hearer: Service) -> &'static [EventType] {
     match hearer {
-        Service::Order => order::domain::SUBSCRIBES,
-        Service::Payment => payment::domain::SUBSCRIBES,
-        Service::Inventory => inventory::domain::SUBSCRIBES,
-        Service::Notification => notification::domain::SUBSCRIBES,
+        Service::Order => system::ORDER,
+        Service::Payment => system::PAYMENT,
+        Service::Inventory => system::INVENTORY,
+        Service::Notification => system::NOTIFICATION,
         Service::Analytics => &[],
     }
 }

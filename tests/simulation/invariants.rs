@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use analytics::domain::Status as Counted;
-use events::{Event, NotificationKind, OrderId};
+use contracts::{Event, NotificationKind, OrderId};
 use inventory::domain::{Movement, MovementKind, Status as Held};
 use notification::domain::Status as MailStatus;
 use order::domain::{Order, fold};

@@ -28,7 +28,7 @@ mod world;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use events::{CancelReason, EventType};
+use contracts::{CancelReason, EventType};
 
 use crate::choices::Choices;
 use crate::system::System;

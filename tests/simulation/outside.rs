@@ -1,7 +1,7 @@
 //! The outside world: the card processor, with the books of the shipped one, and a mail server.
 
 use chrono::{DateTime, Utc};
-use events::{NotificationKind, OrderId, PaymentMethod as Method};
+use contracts::{NotificationKind, OrderId, PaymentMethod as Method};
 use payment::domain::Answer;
 use payment::processor::{Command, Request};
 use payment_provider::domain as provider;

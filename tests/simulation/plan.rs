@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use events::{Currency, Customer, Money, OrderId, PaymentMethod, Quantity, Service, Sku, StockLine};
-use order::domain::Wish;
+use contracts::{Currency, Customer, Money, OrderId, PaymentMethod, Quantity, Service, Sku, StockLine};
+use order::domain::PlaceOrder;
 use uuid::Uuid;
 
 use crate::choices::Choices;
@@ -20,7 +20,7 @@ pub(crate) enum Act {
     /// Pieces arrive.
     Restock(Sku, i64),
     /// A customer orders.
-    Place(OrderId, Wish),
+    Place(OrderId, PlaceOrder),
     /// A customer cancels.
     Cancel(OrderId),
 }
@@ -49,7 +49,7 @@ pub(crate) fn plan(choices: &mut Choices) -> Vec<Act> {
     }
     for number in 0..=choices.below(MOST_ORDERS) {
         let order_id = order_id(number);
-        acts.push(Act::Place(order_id, wish(choices, &skus)));
+        acts.push(Act::Place(order_id, command(choices, &skus)));
         if choices.chance(40) {
             acts.push(Act::Cancel(order_id));
         }
@@ -70,7 +70,7 @@ fn sku(index: usize) -> Sku {
     ["MUG", "BEANS"][index].parse().expect("a SKU")
 }
 
-fn wish(choices: &mut Choices, skus: &[Sku]) -> Wish {
+fn command(choices: &mut Choices, skus: &[Sku]) -> PlaceOrder {
     let count = 1 + choices.below(skus.len());
     let line = |sku: &Sku| {
         let quantity = Quantity::try_from(1 + small(choices, MOST_PIECES)).expect("a quantity");
@@ -81,7 +81,7 @@ fn wish(choices: &mut Choices, skus: &[Sku]) -> Wish {
         Customer { id: "ada".parse().expect("an id"), email: "ada@example.com".parse().expect("an address") };
     // Half of the cards are the plain one, which is the first.
     let method = if choices.chance(50) { choices.of(PaymentMethod::ALL) } else { PaymentMethod::CardVisa };
-    Wish { customer, lines, payment_method: method }
+    PlaceOrder { customer, lines, payment_method: method }
 }
 
 fn small(choices: &mut Choices, count: usize) -> i64 {
@@ -98,11 +98,11 @@ impl fmt::Display for Act {
         match self {
             Self::List(sku, price) => write!(f, "{sku} is listed at {}", price.amount_minor),
             Self::Restock(sku, quantity) => write!(f, "{quantity} pieces of {sku} arrive"),
-            Self::Place(order_id, wish) => {
+            Self::Place(order_id, command) => {
                 let line = |line: &StockLine| format!("{} x {}", line.quantity.get(), line.sku);
-                let lines = wish.lines.iter().map(line).collect::<Vec<_>>().join(", ");
+                let lines = command.lines.iter().map(line).collect::<Vec<_>>().join(", ");
                 let number = number(*order_id);
-                write!(f, "a customer places order {number}: {lines}, {}", wish.payment_method)
+                write!(f, "a customer places order {number}: {lines}, {}", command.payment_method)
             }
             Self::Cancel(order_id) => write!(f, "the customer cancels order {}", number(*order_id)),
         }

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use chrono::{DateTime, Utc};
-use events::{CancelReason, Event, NotificationKind, OrderCancelled};
+use contracts::{CancelReason, Event, NotificationKind, OrderCancelled};
 use inventory::domain::{MovementKind, Reservation, Status as Held, Stock};
-use notification::domain::Correspondence;
+use notification::domain::OrderNotifications;
 use order::domain::Order;
 use payment::domain::{Action, Answer, Input, Payment, Status as Paid};
 use payment::processor::Request;
@@ -152,9 +152,9 @@ fn finds(system: System, invariants: &[&str]) {
     );
 }
 
-type Paying = Result<payment::domain::Reaction, payment::domain::Impossible>;
-type Writing = Result<Vec<NotificationKind>, notification::domain::Impossible>;
-type Holding = Result<Option<inventory::domain::Reaction>, inventory::domain::Impossible>;
+type Paying = Result<payment::domain::Reaction, payment::domain::InvalidTransition>;
+type Writing = Result<Vec<NotificationKind>, notification::domain::InvalidTransition>;
+type Holding = Result<Option<inventory::domain::Reaction>, inventory::domain::InvalidTransition>;
 
 /// An answer that is heard again is posted again.
 fn posts_what_it_knows(payment: &Payment, input: &Input) -> Paying {
@@ -167,13 +167,13 @@ fn posts_what_it_knows(payment: &Payment, input: &Input) -> Paying {
 }
 
 /// The row is there, its job is not.
-fn queues_nothing(mails: &mut Correspondence, event: &Event, fresh_id: Uuid) -> Writing {
+fn queues_nothing(mails: &mut OrderNotifications, event: &Event, fresh_id: Uuid) -> Writing {
     mails.hear(event, fresh_id)?;
     Ok(Vec::new())
 }
 
 /// Nothing keeps a mail from being written twice.
-fn forgets_what_was_written(mails: &mut Correspondence, event: &Event, fresh_id: Uuid) -> Writing {
+fn forgets_what_was_written(mails: &mut OrderNotifications, event: &Event, fresh_id: Uuid) -> Writing {
     mails.notifications.clear();
     mails.hear(event, fresh_id)
 }
@@ -254,7 +254,10 @@ fn new_for_every_attempt(request: &Request, attempt: u32) -> String {
 }
 
 /// An order that is off listens no more.
-fn does_not_note_late_answers(order: &Order, heard: &Event) -> Result<Vec<Event>, order::domain::Impossible> {
+fn does_not_note_late_answers(
+    order: &Order,
+    heard: &Event,
+) -> Result<Vec<Event>, order::domain::InvalidTransition> {
     match order.status {
         order::state::Status::Cancelled => Ok(Vec::new()),
         _ => order::domain::react(order, heard),

@@ -12,7 +12,7 @@ mod payment;
 use std::rc::Rc;
 
 use chrono::{DateTime, Utc};
-use events::{Envelope, Event, NotificationKind, OrderId, Service};
+use contracts::{Envelope, Event, NotificationKind, OrderId, Service};
 use uuid::Uuid;
 
 pub(crate) use self::analytics::Analytics;
@@ -37,7 +37,7 @@ pub(crate) struct Tables {
 #[derive(Default)]
 pub(crate) struct Effects {
     /// To announce: an event, and the version of the aggregate that says it.
-    pub(crate) announcements: Vec<(Event, i64)>,
+    pub(crate) outgoing: Vec<(Event, i64)>,
     /// To do with the outside.
     pub(crate) jobs: Vec<Task>,
 }
@@ -74,13 +74,13 @@ impl Tables {
         match act {
             Act::List(sku, price) => Some(self.inventory.list(sku, price.clone())),
             Act::Restock(sku, quantity) => Some(self.inventory.restock(sku, *quantity)),
-            Act::Place(order_id, wish) => self.orders.place(*order_id, wish.clone(), now),
+            Act::Place(order_id, command) => self.orders.place(*order_id, command.clone(), now),
             Act::Cancel(order_id) => self.orders.cancel(*order_id),
         }
     }
 }
 
 /// A fact that a domain calls impossible is a violation of its own.
-fn impossible<T: ToString + ?Sized>(reason: &T) -> Violation {
+fn invalid_transition<T: ToString + ?Sized>(reason: &T) -> Violation {
     Violation::new("no fact is impossible", reason.to_string())
 }

@@ -3,23 +3,28 @@
 //! A planted fault replaces one of them, by a wrapper or by leaving a guard out. The shipped code has no switches.
 
 use chrono::{DateTime, Utc};
-use events::{Event, NotificationKind};
+use contracts::{Event, NotificationKind};
 use inventory::domain::{Reservation, Stock};
-use notification::domain::Correspondence;
+use notification::domain::OrderNotifications;
 use order::domain::Order;
 use payment::domain::{Action, Answer, Input, Payment};
 use payment::processor::Request;
 use uuid::Uuid;
 
-type OrderReact = fn(&Order, &Event) -> Result<Vec<Event>, order::domain::Impossible>;
+type OrderReact = fn(&Order, &Event) -> Result<Vec<Event>, order::domain::InvalidTransition>;
 type InventoryReact = fn(
     &Reservation,
     &Stock,
     &Event,
-) -> Result<Option<inventory::domain::Reaction>, inventory::domain::Impossible>;
-type NotificationHear =
-    fn(&mut Correspondence, &Event, Uuid) -> Result<Vec<NotificationKind>, notification::domain::Impossible>;
-type PaymentReact = fn(&Payment, &Input) -> Result<payment::domain::Reaction, payment::domain::Impossible>;
+)
+    -> Result<Option<inventory::domain::Reaction>, inventory::domain::InvalidTransition>;
+type NotificationHear = fn(
+    &mut OrderNotifications,
+    &Event,
+    Uuid,
+) -> Result<Vec<NotificationKind>, notification::domain::InvalidTransition>;
+type PaymentReact =
+    fn(&Payment, &Input) -> Result<payment::domain::Reaction, payment::domain::InvalidTransition>;
 
 /// The functions and guards that a run is made with.
 #[derive(Clone, Copy)]
@@ -64,7 +69,7 @@ impl System {
         timeout: order::domain::decide_timeout,
         inventory: inventory::domain::react,
         payment: payment::domain::react,
-        notification: Correspondence::hear,
+        notification: OrderNotifications::hear,
         silence: |_| None,
         key: |request, _| request.idempotency_key(),
         repeats_are_kept_away: true,

@@ -8,10 +8,10 @@ use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use events::{Envelope, Event, Service, TraceContext};
+use contracts::{Envelope, Event, Service, TraceContext};
 use uuid::Uuid;
 
-use crate::broker::{Broker, HEARERS};
+use crate::broker::{Broker, SUBSCRIPTIONS};
 use crate::choices::Choices;
 use crate::invariants::{self, Checked, Violation};
 use crate::outside::Outside;
@@ -39,8 +39,8 @@ pub(crate) struct World {
     pub(crate) broker: Broker,
     pub(crate) outside: Outside,
     pub(crate) work: Work,
-    outboxes: [VecDeque<Rc<Envelope>>; HEARERS.len()],
-    inboxes: [HashSet<Uuid>; HEARERS.len()],
+    outboxes: [VecDeque<Rc<Envelope>>; SUBSCRIPTIONS.len()],
+    inboxes: [HashSet<Uuid>; SUBSCRIPTIONS.len()],
     acts: Vec<Act>,
     mishaps: usize,
     ids: u128,
@@ -144,8 +144,9 @@ impl World {
 
     /// In an order that brings to an end what has begun before anything new begins.
     fn moves(&self) -> Vec<Move> {
-        let publishing = HEARERS.into_iter().filter(|service| !self.outboxes[*service as usize].is_empty());
-        let hearing = HEARERS.into_iter().filter(|service| self.broker.waiting(*service) > 0);
+        let publishing =
+            SUBSCRIPTIONS.into_iter().filter(|service| !self.outboxes[*service as usize].is_empty());
+        let hearing = SUBSCRIPTIONS.into_iter().filter(|service| self.broker.waiting(*service) > 0);
         let orders = &self.tables.orders;
         let single = |possible: bool, one: Move| possible.then_some(one);
         let mut moves = Vec::with_capacity(16);
@@ -184,8 +185,7 @@ impl World {
         let before = (end == End::CrashBefore).then(|| self.tables.clone());
         let fresh_id = self.fresh_id();
         let effects = change(&mut self.tables, fresh_id)?;
-        let messages: Vec<_> =
-            effects.announcements.into_iter().map(|said| self.envelope(cause, said)).collect();
+        let messages: Vec<_> = effects.outgoing.into_iter().map(|said| self.envelope(cause, said)).collect();
         if self.system.publishing == Publishing::BeforeCommit {
             messages.iter().for_each(|message| self.broker.publish(message));
         }

@@ -1,8 +1,9 @@
 //! The summary: a count of the log, each event once, whenever it is read and however often.
 
-use events::Service;
-use harness::{Shop, eventually};
+use crate::shop::Shop;
+use contracts::Service;
 use serde_json::{Value, json};
+use testkit::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shop_without_orders_has_a_summary_of_nothing() {

@@ -1,19 +1,19 @@
 //! The auditor must be able to fail: each fault here is planted in a copy of a database, and turns red the rules that
 //! are named, and no other.
 
+mod corruptions;
 mod outside;
-mod plants;
 
 use std::time::Duration;
 
-use events::Service;
-use harness::Shop;
-use shop::audit::{Audit, Auditor, Sources};
+use crate::shop::Shop;
+use audit::{Audit, Auditor, Sources};
+use contracts::Service;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use self::plants::{PLANTS, Plant};
+use self::corruptions::{Corruption, PLANTS};
 
-/// No trigger and no foreign key refuses a plant, and the first of some orders has a name (until Postgres 18).
+/// No trigger and no foreign key refuses a corruption, and the first of some orders has a name (until Postgres 18).
 const PREPARE: &str = "
     set session_replication_role = replica;
     create function pg_temp.smaller(uuid, uuid) returns uuid language sql immutable as 'select least($1, $2)';
@@ -52,11 +52,11 @@ impl Stage {
     }
 
     /// What the auditor finds when one database is a copy with a fault in it.
-    async fn audit_with(&self, plant: &Plant) -> Audit {
+    async fn audit_with(&self, corruption: &Corruption) -> Audit {
         let world = &self.shop.world;
-        let original = format!("{}_{}", world.name, plant.service);
+        let original = format!("{}_{}", world.name, corruption.service);
         let copy = format!("{original}_copy");
-        let server = world.admin_database_url(plant.service.as_str()).await;
+        let server = world.admin_database_url(corruption.service.as_str()).await;
         let mut admin =
             PgConnection::connect(&server.replace(&original, "postgres")).await.expect("Postgres");
         let create = AssertSqlSafe(format!(r#"create database "{copy}" template "{original}""#));
@@ -64,15 +64,15 @@ impl Stage {
 
         let mut conn = PgConnection::connect(&server.replace(&original, &copy)).await.expect("the copy");
         sqlx::raw_sql(PREPARE).execute(&mut conn).await.expect("prepared");
-        sqlx::raw_sql(plant.sql)
+        sqlx::raw_sql(corruption.sql)
             .execute(&mut conn)
             .await
-            .unwrap_or_else(|error| panic!("{}: {error}", plant.fault));
+            .unwrap_or_else(|error| panic!("{}: {error}", corruption.fault));
         conn.close().await.expect("closed");
 
         let mut sources = self.shop.sources();
         for (service, url) in &mut sources.databases {
-            if *service == plant.service {
+            if *service == corruption.service {
                 *url = url.replace(&original, &copy);
             }
         }
@@ -87,11 +87,11 @@ impl Stage {
 async fn every_planted_fault_turns_its_rules_red_and_no_other() {
     let stage = Stage::set().await;
     let mut wrong = Vec::new();
-    for plant in PLANTS {
-        let audit = stage.audit_with(plant).await;
+    for corruption in PLANTS {
+        let audit = stage.audit_with(corruption).await;
         let broken: Vec<_> = audit.broken().collect();
-        if broken != plant.breaks {
-            wrong.push(format!("{}: breaks {broken:#?}, not {:#?}", plant.fault, plant.breaks));
+        if broken != corruption.breaks {
+            wrong.push(format!("{}: breaks {broken:#?}, not {:#?}", corruption.fault, corruption.breaks));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -99,9 +99,9 @@ async fn every_planted_fault_turns_its_rules_red_and_no_other() {
 
 #[test]
 fn every_rule_is_broken_by_a_planted_fault() {
-    let planted = PLANTS.iter().flat_map(|plant| plant.breaks).chain(outside::BREAKS);
+    let planted = PLANTS.iter().flat_map(|corruption| corruption.breaks).chain(outside::BREAKS);
     let planted: Vec<_> = planted.collect();
-    let unbroken = shop::audit::rules::RULES.iter().filter(|rule| !planted.contains(&&rule.name));
+    let unbroken = audit::rules::RULES.iter().filter(|rule| !planted.contains(&&rule.name));
     let unbroken: Vec<_> = unbroken.map(|rule| rule.name).collect();
     assert!(unbroken.is_empty(), "never seen red: {unbroken:?}");
 }

@@ -5,16 +5,17 @@ mod impostor;
 
 use std::time::Duration;
 
-use events::Service;
-use harness::{Shop, World, eventually, private};
+use crate::shop::Shop;
+use contracts::Service;
+use doctor::{Examination, Sources, Verdict, examine, report};
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use messaging::config::RetryDelays;
 use messaging::definitions::{ADMIN_USER, AUDITOR_USER};
 use messaging::relay::LEADER_LOCK;
 use serde_json::json;
-use shop::doctor::{Examination, Sources, Verdict, examine, report};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use testkit::{World, eventually, private};
 
 use self::impostor::Impostor;
 use crate::environment::process::{Variables, run};
@@ -182,7 +183,7 @@ async fn dead_letters_are_a_hint_and_no_fault() {
     eventually("a hint", async || {
         let seen = patient.finds(&[]).await;
         let hint = Verdict::Hint(
-            "1 of payment, 1 of inventory, 1 of analytics: see `shop dead-letters list`".to_owned(),
+            "1 of payment, 1 of inventory, 1 of analytics: see `sagactl dead-letters list`".to_owned(),
         );
         if seen.findings.iter().any(|finding| finding.verdict == hint) {
             Ok(())
@@ -230,7 +231,7 @@ async fn the_command_fails_with_one_line_for_each_check_and_shows_no_password() 
     ];
     let variables: Variables =
         nowhere.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let ended = run("shop", &["doctor"], &variables).await;
+    let ended = run("sagactl", &["doctor"], &variables).await;
     assert_eq!((ended.code, ended.stdout.lines().count()), (Some(1), 17), "{ended:?}");
     assert!(!ended.stdout.contains("hush"), "{ended:?}");
 }

@@ -82,7 +82,7 @@ fn listed(help: &str) -> impl Iterator<Item = (&str, &str)> {
 
 /// The variables that a program's configuration reads, by its sources.
 fn read_by(service: &str) -> Vec<String> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let mut sources =
         vec![format!("services/{service}/src/config.rs"), "crates/runtime/src/config.rs".to_owned()];
     if SERVICES.contains(&service) {

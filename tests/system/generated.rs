@@ -1,22 +1,22 @@
-//! Generated files are as `shop generate` writes them, and every golden sample still decodes.
+//! Generated files are as `sagactl generate` writes them, and every golden sample still decodes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use events::{Envelope, EventType};
+use contracts::{Envelope, EventType};
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 #[test]
 fn no_generated_file_has_drifted() {
-    let drifted = shop::generate::drifted(Path::new(ROOT)).expect("the files can be made");
+    let drifted = ctl::generate::drifted(Path::new(ROOT)).expect("the files can be made");
     let names: Vec<PathBuf> = drifted.into_iter().map(|(path, _)| path).collect();
-    assert!(names.is_empty(), "run `cargo run -p shop generate`, then look at what changed in: {names:?}");
+    assert!(names.is_empty(), "run `cargo run -p ctl -- generate`, then look at what changed in: {names:?}");
 }
 
 #[test]
 fn every_golden_sample_decodes() {
-    let samples: Vec<PathBuf> = fs::read_dir(format!("{ROOT}/crates/events/samples"))
+    let samples: Vec<PathBuf> = fs::read_dir(format!("{ROOT}/crates/contracts/samples"))
         .expect("samples")
         .map(|entry| entry.expect("an entry").path())
         .collect();
@@ -32,6 +32,9 @@ fn every_golden_sample_decodes() {
     }
     for event in EventType::ALL {
         let newest = format!("{}.json", event.versioned_name());
-        assert!(samples.iter().any(|sample| sample.ends_with(&newest)), "run `shop generate`: no {newest}");
+        assert!(
+            samples.iter().any(|sample| sample.ends_with(&newest)),
+            "run `sagactl generate`: no {newest}"
+        );
     }
 }

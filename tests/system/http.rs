@@ -6,10 +6,11 @@ mod operations;
 
 use std::collections::BTreeMap;
 
-use harness::{Shop, eventually};
+use crate::shop::Shop;
 use reqwest::RequestBuilder;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool};
+use testkit::eventually;
 
 /// A service refuses the request: a problem of this status and type, with nothing of its inside in it.
 async fn refused(what: &str, request: RequestBuilder, status: u16, slug: &str) -> Value {

@@ -1,10 +1,11 @@
 //! What the databases themselves refuse: to change what is only ever added to, money that does not balance, another
 //! service's data, and events that a service does not own.
 
-use events::Service;
-use harness::{Shop, World};
-use messaging::{Announcement, Effects, Outbox};
+use crate::shop::Shop;
+use contracts::Service;
+use messaging::{Effects, Outbox, OutgoingEvent};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use testkit::World;
 
 /// The tables that are only ever inserted into, with a column of each, and what the refusal says.
 const LEDGERS: [(&str, &str, &str, &str); 3] = [
@@ -49,13 +50,13 @@ async fn an_event_that_a_service_does_not_own_is_not_announced() {
     let world = World::new().await;
     let pool = world.pool("payment").await;
     messaging::MIGRATIONS.run(&pool).await.expect("migrates");
-    for sample in events::samples::samples() {
+    for sample in contracts::samples::samples() {
         let owner = sample.event.event_type().owner();
         let effects = || Effects {
-            announcements: vec![Announcement {
+            outgoing: vec![OutgoingEvent {
                 event: sample.event.clone(),
                 sequence: sample.sequence,
-                origin: messaging::Origin::current(),
+                origin: messaging::CausationContext::current(),
             }],
             ..Effects::default()
         };
@@ -73,7 +74,7 @@ async fn an_event_that_a_service_does_not_own_is_not_announced() {
 
 #[tokio::test]
 async fn a_service_cannot_open_the_database_of_another() {
-    let servers = harness::world::Servers::shared();
+    let servers = testkit::world::Servers::shared();
     let (_, host) = servers.postgres.rsplit_once('@').expect("a URL with a user");
     for role in Service::ALL {
         for database in Service::ALL {

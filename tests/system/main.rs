@@ -3,22 +3,25 @@
 
 mod analytics;
 mod audit;
-#[cfg(feature = "bench")]
-mod bench;
+mod auditing;
+mod benchmark;
+mod dead_letters;
 mod doctor;
 mod environment;
 mod generated;
 mod http;
 mod ledgers;
-mod messaging;
 mod notifications;
 mod outages;
 mod overload;
-mod placing;
+mod placement;
 mod plans;
 mod privileges;
 mod races;
 mod readme;
+mod replicas;
 mod saga;
+mod shop;
+mod statements;
 mod tidy;
 mod transactions;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use events::Service;
-use harness::shop::{order_of, place_at};
-use harness::{Shop, eventually};
+use crate::shop::Shop;
+use crate::shop::{order_of, place_at};
+use contracts::Service;
+use devstack::SmtpSink;
 use serde_json::{Value, json};
-use stack::SmtpSink;
 use tempfile::TempDir;
+use testkit::eventually;
 
 use crate::saga::{IMPATIENT, cancelled_after_the_money_was_taken};
 

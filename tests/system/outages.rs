@@ -8,10 +8,11 @@ mod load;
 use std::collections::BTreeSet;
 use std::mem::replace;
 
-use harness::{Running, Shop, World, eventually, private};
+use crate::shop::Shop;
+use devstack::{Postgres, Shutdown};
 use messaging::config::RetryDelays;
 use serde_json::Value;
-use stack::{Postgres, Shutdown};
+use testkit::{Running, World, eventually, private};
 
 use crate::outages::load::orders_during;
 

@@ -1,24 +1,25 @@
-//! Far more orders than can be worked off: they are refused in good order, what was taken is kept, and what waits stays
+//! Dependency more orders than can be worked off: they are refused in good order, what was taken is kept, and what waits stays
 //! within its limits.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use events::Service;
+use crate::shop::Shop;
+use crate::shop::order_of;
+use audit::{Recorded, report};
+use contracts::Service;
 use futures::future::join_all;
-use harness::shop::order_of;
-use harness::{Shop, eventually};
 use reqwest::{Client, Response};
 use serde_json::Value;
-use shop::audit::{Recorded, report};
 use sqlx::{PgConnection, PgPool};
+use testkit::eventually;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 const CUSTOMERS: usize = 300;
 const ORDERS_EACH: usize = 10;
-/// What may wait: far less than comes.
+/// What may wait: dependency less than comes.
 const LIMIT: i64 = 60;
 /// Orders that are placed at once, in two transactions of 32: what was let in before a look, and not yet committed at it.
 const PLACED_AT_ONCE: i64 = 64;

@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use events::Service;
-use harness::World;
-use harness::world::Servers;
+use contracts::Service;
 use runtime::config::DatabaseConfig;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
+use testkit::World;
+use testkit::world::Servers;
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Tables that hold a few rows, only what still waits, or what a person did, however much was sold.
 const BOUNDED: [&str; 9] = [
@@ -62,7 +62,7 @@ async fn plan(conn: &mut PgConnection, query: &str, parameters: usize) -> Option
 
 /// Puts down what of that which the plan reads grows with history.
 fn what_grows(node: &Value, limited: bool, grows: &mut Vec<String>) {
-    let kind = node["Node Type"].as_str().unwrap_or_default();
+    let kind = node["ServiceHost Type"].as_str().unwrap_or_default();
     // An index that is walked in its own order is left after so many rows; what sorts or counts sees all of them.
     let limited = match kind {
         "Limit" => true,

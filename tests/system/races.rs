@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use events::Service;
+use crate::shop::Shop;
+use crate::shop::{order_of, place_at};
+use contracts::Service;
 use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream;
-use harness::running::{Running, patient_answer};
-use harness::shop::{order_of, place_at};
-use harness::{Shop, eventually};
 use serde_json::{Value, json};
+use testkit::eventually;
+use testkit::running::{Running, patient_answer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_orders_for_the_last_piece_exactly_one_is_completed() {

@@ -6,11 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
+use crate::shop::Shop;
 use chrono::DateTime;
 use clap::CommandFactory;
-use events::OrderId;
-use harness::{DEADLINE, Shop, eventually};
+use contracts::OrderId;
 use serde_json::{Value, json};
+use testkit::{DEADLINE, eventually};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -231,5 +232,5 @@ fn read(document: &str) -> String {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

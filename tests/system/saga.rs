@@ -5,10 +5,11 @@ mod cancelling;
 mod lateness;
 mod processor;
 
-use events::Service;
-use harness::shop::{order_of, place_at};
-use harness::{Shop, eventually};
+use crate::shop::Shop;
+use crate::shop::{order_of, place_at};
+use contracts::Service;
 use serde_json::{Value, json};
+use testkit::eventually;
 
 /// So that a call to the processor that gets no answer is made again soon.
 pub(crate) const IMPATIENT: [(&str, &str); 3] =
@@ -180,7 +181,7 @@ async fn an_order_keeps_the_price_it_was_placed_at_and_no_old_price_comes_back()
     .await;
 
     // Said again as if it were late; the mug behind it tells that it was heard.
-    shop.world.publish(&events::Envelope { id: runtime::clock::new_id(), ..listed }).await;
+    shop.world.publish(&contracts::Envelope { id: runtime::clock::new_id(), ..listed }).await;
     shop.stock("MUG", 0).await;
     assert_eq!(total().await, 1200);
     shop.check().await;

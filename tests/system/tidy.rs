@@ -45,7 +45,7 @@ fn no_release_can_be_told_to_fail() {
         let default = package["features"]["default"].as_array().cloned().unwrap_or_default();
         assert!(default.is_empty(), "{}: {default:?} would be in every release", package["name"]);
     }
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     for build in ["Dockerfile", "scripts/up"] {
         let text = std::fs::read_to_string(format!("{root}/{build}")).expect(build);
         assert!(text.contains("cargo build") && !text.contains("feature"), "{build} builds with features");
@@ -54,10 +54,10 @@ fn no_release_can_be_told_to_fail() {
 
 #[test]
 fn every_event_has_a_hearer_or_is_for_the_record() {
-    let unheard = shop::choreography::unheard();
+    let unconsumed = system::unconsumed();
     assert!(
-        unheard.is_empty(),
-        "nobody hears {unheard:?}: put them into a SUBSCRIBES, or mark them record_only in the catalogue"
+        unconsumed.is_empty(),
+        "nobody hears {unconsumed:?}: put them into a SUBSCRIPTIONS, or mark them record_only in the catalogue"
     );
 }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use harness::World;
 use runtime::config::DatabaseConfig;
 use secrecy::SecretString;
 use sqlx::Row;
+use testkit::World;
 use tokio::time::timeout;
 
 /// From before anything is sent to after the answer, in steps of 10 µs.

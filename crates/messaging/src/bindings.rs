@@ -53,12 +53,14 @@ impl Bindings {
 /// None; it goes on after every failure. The signature is that of a task.
 pub(crate) async fn watch(broker: Broker, health: Health, shutdown: CancellationToken) -> anyhow::Result<()> {
     let item = health.item("bindings");
-    let log = Topology::log();
-    let wanted = if broker.hears().is_empty() { &log } else { broker.own() };
+    let log = Topology::event_stream();
+    let wanted = if broker.subscriptions().is_empty() { &log } else { broker.own() };
     loop {
         match broker.bindings().missing(wanted).await {
             Ok(missing) if missing.is_empty() => item.up(),
-            Ok(missing) => item.down(format!("missing: {}; run `shop topology apply`", missing.join(", "))),
+            Ok(missing) => {
+                item.down(format!("missing: {}; run `sagactl topology apply`", missing.join(", ")))
+            }
             // What was seen last still holds: a management API that is busy loses no event.
             Err(error) if item.is_up() => tracing::warn!(%error, "the bindings could not be looked at"),
             Err(error) => item.down(format!("the broker's management API does not answer: {error}")),

@@ -36,13 +36,13 @@ pub struct BreakerSettings {
 
 /// What a call says about the dependency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
+pub enum CallResult {
     /// It answered, whatever it said.
-    Well,
+    Success,
     /// It was not there, not in time, or said itself that it cannot now.
-    Trouble,
+    Failure,
     /// Nothing: it was not asked.
-    Silent,
+    Ignored,
 }
 
 /// A change of the state.
@@ -99,7 +99,7 @@ impl Breaker {
 
     /// How many calls may start now.
     #[must_use]
-    pub fn admits(&self) -> usize {
+    pub fn permits(&self) -> usize {
         match self.state {
             State::Closed { .. } => usize::MAX,
             State::Open { .. } => 0,
@@ -109,7 +109,7 @@ impl Breaker {
 
     /// What is left of the pause; none when it is not open.
     #[must_use]
-    pub fn rest(&self, now: Instant) -> Option<Duration> {
+    pub fn cooldown(&self, now: Instant) -> Option<Duration> {
         match self.state {
             State::Open { until } => Some(until.saturating_duration_since(now)),
             _ => None,
@@ -125,23 +125,23 @@ impl Breaker {
     }
 
     /// A job's call that started in that period ended.
-    pub fn ended(&mut self, started: Period, job: Uuid, sign: Sign, now: Instant) -> Option<Change> {
+    pub fn ended(&mut self, started: Period, job: Uuid, sign: CallResult, now: Instant) -> Option<Change> {
         if started != self.period {
             return None;
         }
         match (&mut self.state, sign) {
-            (State::Closed { troubled }, Sign::Well) => {
+            (State::Closed { troubled }, CallResult::Success) => {
                 troubled.clear();
                 None
             }
-            (State::Closed { troubled }, Sign::Trouble) => {
+            (State::Closed { troubled }, CallResult::Failure) => {
                 troubled.insert(job);
                 (troubled.len() >= self.settings.failures).then(|| self.open(now))
             }
-            (State::HalfOpen { .. }, Sign::Trouble) => Some(self.open(now)),
+            (State::HalfOpen { .. }, CallResult::Failure) => Some(self.open(now)),
             (State::HalfOpen { under_way, well }, sign) => {
                 *under_way = under_way.saturating_sub(1);
-                *well += usize::from(sign == Sign::Well);
+                *well += usize::from(sign == CallResult::Success);
                 (*well >= self.settings.successes).then(|| self.close())
             }
             (State::Closed { .. } | State::Open { .. }, _) => None,

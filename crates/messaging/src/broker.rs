@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use events::{EventType, Service};
+use contracts::{EventType, Service};
 use lapin::{
     Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueDeclareOptions},
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bindings::Bindings;
 use crate::config::BrokerConfig;
 use crate::failure::with_sources;
-use crate::topology::{EVENTS_EXCHANGE, LOG, Topology};
+use crate::topology::{EVENT_STREAM, EVENTS_EXCHANGE, Topology};
 
 const HEARTBEAT_SECONDS: u16 = 10;
 /// Larger bodies travel in several frames. lapin keeps room for 64 frames in each connection, which is 8 MiB of memory
@@ -46,11 +46,11 @@ pub enum BrokerError {
     Refused(String),
     /// It has an exchange or a queue of that name with other arguments.
     #[error(
-        "the broker holds something else: {0}; delete it there once it is empty, and run `shop topology apply`"
+        "the broker holds something else: {0}; delete it there once it is empty, and run `sagactl topology apply`"
     )]
     Mismatch(String),
     /// Something that should be there is not.
-    #[error("missing on the broker: {0}; run `shop topology apply`")]
+    #[error("missing on the broker: {0}; run `sagactl topology apply`")]
     Missing(String),
 }
 
@@ -99,7 +99,7 @@ struct Inner {
     uri: AMQPUri,
     config: BrokerConfig,
     service: Service,
-    hears: &'static [EventType],
+    subscriptions: &'static [EventType],
     own: Topology,
     bindings: Bindings,
 }
@@ -109,15 +109,19 @@ impl Broker {
     ///
     /// # Errors
     /// When `AMQP_URL` is no AMQP URL, or `RABBITMQ_MANAGEMENT_URL` no URL.
-    pub fn new(config: &BrokerConfig, service: Service, hears: &'static [EventType]) -> anyhow::Result<Self> {
-        let own = if hears.is_empty() {
+    pub fn new(
+        config: &BrokerConfig,
+        service: Service,
+        subscriptions: &'static [EventType],
+    ) -> anyhow::Result<Self> {
+        let own = if subscriptions.is_empty() {
             Topology::default()
         } else {
-            Topology::of_service(service, hears, &config.retry_delays)
+            Topology::of_service(service, subscriptions, &config.retry_delays)
         };
         let uri = parse_uri(config.amqp_url.expose_secret())?;
         let bindings = Bindings::new(config, &uri.vhost)?;
-        Ok(Self(Arc::new(Inner { uri, config: config.clone(), service, hears, own, bindings })))
+        Ok(Self(Arc::new(Inner { uri, config: config.clone(), service, subscriptions, own, bindings })))
     }
 
     pub(crate) fn config(&self) -> &BrokerConfig {
@@ -128,8 +132,8 @@ impl Broker {
         self.0.service
     }
 
-    pub(crate) fn hears(&self) -> &'static [EventType] {
-        self.0.hears
+    pub(crate) fn subscriptions(&self) -> &'static [EventType] {
+        self.0.subscriptions
     }
 
     pub(crate) fn own(&self) -> &Topology {
@@ -148,12 +152,12 @@ impl Broker {
 
     /// Makes sure that the log is there, up and bound, and so all other queues: what is routed before that misses
     /// them, and is confirmed.
-    pub(crate) async fn find_log(&self, connection: &Connection) -> Result<(), BrokerError> {
+    pub(crate) async fn ensure_stream_bound(&self, connection: &Connection) -> Result<(), BrokerError> {
         let channel = connection.create_channel().await?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(LOG.into(), options, FieldTable::default()).await?;
+        channel.queue_declare(EVENT_STREAM.into(), options, FieldTable::default()).await?;
         channel.close(200, "done".into()).await?;
-        match self.bindings().missing(&Topology::log()).await {
+        match self.bindings().missing(&Topology::event_stream()).await {
             Ok(missing) if missing.is_empty() => Ok(()),
             Ok(missing) => Err(BrokerError::Missing(missing.join(", "))),
             Err(error) => Err(BrokerError::Away(format!("its management API does not answer: {error}"))),
@@ -170,7 +174,7 @@ impl Broker {
     }
 }
 
-/// Declares a topology over a connection of its own: `shop topology apply`. Waits up to 30 s for queues that
+/// Declares a topology over a connection of its own: `sagactl topology apply`. Waits up to 30 s for queues that
 /// come up with a broker that was just started.
 ///
 /// # Errors
@@ -197,7 +201,7 @@ async fn declare_once(connection: &Connection, topology: &Topology) -> Result<()
     Ok(())
 }
 
-pub(crate) fn parse_uri(url: &str) -> anyhow::Result<AMQPUri> {
+pub fn parse_uri(url: &str) -> anyhow::Result<AMQPUri> {
     let parsed: Result<AMQPUri, String> = url.parse();
     let mut uri = parsed
         .map_err(anyhow::Error::msg)
@@ -207,7 +211,7 @@ pub(crate) fn parse_uri(url: &str) -> anyhow::Result<AMQPUri> {
     Ok(uri)
 }
 
-pub(crate) async fn connect(uri: AMQPUri, name: &str) -> Result<Connection, BrokerError> {
+pub async fn connect(uri: AMQPUri, name: &str) -> Result<Connection, BrokerError> {
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     match timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await {
         Ok(connected) => Ok(connected?),

@@ -14,7 +14,7 @@ const PROBES: usize = 3;
 const SUCCESSES: usize = 2;
 
 /// Messages in one transaction at the most, unless it is said otherwise.
-pub(crate) const BATCH: u16 = 250;
+pub const BATCH: u16 = 250;
 
 /// The broker's part of a service's configuration.
 #[derive(Debug, Clone, clap::Args)]
@@ -33,7 +33,7 @@ pub struct BrokerConfig {
     pub batch: u16,
 
     /// How long a message that fails waits before each further attempt; after the last it is a dead letter.
-    /// Part of the topology: the same for `shop topology apply` and the service.
+    /// Part of the topology: the same for `sagactl topology apply` and the service.
     #[arg(long, env = "RETRY_DELAYS", default_value = "1s,10s,60s")]
     pub retry_delays: RetryDelays,
 }
@@ -73,7 +73,7 @@ impl BreakerConfig {
     }
 }
 
-/// The delays of the retry rungs, at least one, each of whole milliseconds.
+/// The delays of the retry retry delays, at least one, each of whole milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryDelays(Vec<Duration>);
 

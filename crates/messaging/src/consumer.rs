@@ -6,7 +6,7 @@
 
 use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, time::Duration};
 
-use events::{Envelope, TraceContext};
+use contracts::{Envelope, TraceContext};
 use futures::{FutureExt, StreamExt};
 use lapin::{
     Channel,
@@ -23,12 +23,12 @@ use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
 use crate::broker::{Broker, BrokerError, Session, supervise};
-use crate::crash::{self, CrashPoint};
+use crate::failpoint::{self, Failpoint};
 use crate::failure::{Failure, HandlerError};
 use crate::metrics::METRICS;
-use crate::outbox::{Effects, Origin, Outbox};
-use crate::pace::{self, Pace};
+use crate::outbox::{CausationContext, Effects, Outbox};
 use crate::publisher::Publisher;
+use crate::throttle::{self, BatchThrottle};
 use crate::{inbox, retry, topology, trace};
 
 const CONSUMER_TAG: &str = "events";
@@ -51,7 +51,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    pub(crate) fn new(envelope: Envelope, queue: &str) -> Self {
+    pub fn new(envelope: Envelope, queue: &str) -> Self {
         let name = envelope.event.event_type().name();
         let span = tracing::info_span!(
             "process",
@@ -70,15 +70,15 @@ impl Delivery {
 
     /// The origin of what this event causes.
     #[must_use]
-    pub fn origin(&self) -> Origin {
-        Origin { cause: Some(self.envelope.id), trace: self.trace.clone() }
+    pub fn origin(&self) -> CausationContext {
+        CausationContext { cause: Some(self.envelope.id), trace: self.trace.clone() }
     }
 }
 
-/// What a service does with the events that it hears.
+/// What a service does with the events that it subscriptions.
 pub trait Handler: Send + Sync + 'static {
     /// How often a batch begins under load. Longer makes batches larger and cheaper, and what is in them later.
-    const PACE: Duration = pace::INTERVAL;
+    const PACE: Duration = throttle::INTERVAL;
 
     /// Takes a batch of fresh events in the given transaction: load many, fold `react` over them in their order,
     /// save many. Inbox, outbox, jobs and commit are the consumer's.
@@ -134,16 +134,16 @@ impl<H: Handler> Consumer<H> {
             return Ok(false);
         };
         if !failed.is_empty() || !poison.is_empty() {
-            let aside = self.put_aside(&failed, &poison);
-            match before_end_of(shutdown, SHUTDOWN_GRACE, aside).await {
+            let settled = self.schedule_retry(&failed, &poison);
+            match before_end_of(shutdown, SHUTDOWN_GRACE, settled).await {
                 Some(done) => done?,
                 None => return Ok(false),
             }
         }
-        crash::here(CrashPoint::BeforeAck);
+        failpoint::hit(Failpoint::BeforeAck);
         // Everything up to the last: batches are worked off one after the other.
         channel.basic_ack(last.delivery_tag, BasicAckOptions { multiple: true }).await?;
-        crash::here(CrashPoint::AfterAck);
+        failpoint::hit(Failpoint::AfterAck);
         Ok(true)
     }
 
@@ -173,14 +173,14 @@ impl<H: Handler> Consumer<H> {
         Some(failed)
     }
 
-    /// Sends what failed to the rungs, and poison to the dead letters. Last of all: a batch that is cut off before
+    /// Sends what failed to a retry queue, and poison to the dead letters. Last of all: a batch that is cut off before
     /// comes again, and would be put aside again.
-    async fn put_aside(&self, failed: &Failed<'_>, poison: &Failed<'_>) -> Result<(), BrokerError> {
+    async fn schedule_retry(&self, failed: &Failed<'_>, poison: &Failed<'_>) -> Result<(), BrokerError> {
         for (message, reason) in poison {
-            retry::bury(&self.broker, &self.publisher, message, reason).await?;
+            retry::dead_letter(&self.broker, &self.publisher, message, reason).await?;
         }
         for (message, reason) in failed {
-            retry::put_aside(&self.broker, &self.publisher, message, reason).await?;
+            retry::schedule_retry(&self.broker, &self.publisher, message, reason).await?;
         }
         Ok(())
     }
@@ -191,7 +191,7 @@ impl<H: Handler> Consumer<H> {
         let (mut sound, mut poison) = (Vec::new(), Vec::new());
         for message in arrived {
             match Envelope::from_json(&message.data) {
-                Ok(envelope) if self.broker.hears().contains(&envelope.event.event_type()) => {
+                Ok(envelope) if self.broker.subscriptions().contains(&envelope.event.event_type()) => {
                     sound.push((message, Delivery::new(envelope, &queue)));
                 }
                 Ok(envelope) => {
@@ -249,7 +249,7 @@ impl<H: Handler> Consumer<H> {
 }
 
 /// The transaction of a batch.
-pub(crate) async fn apply<H: Handler>(
+pub async fn apply<H: Handler>(
     pool: &PgPool,
     outbox: &Outbox,
     handler: &H,
@@ -261,7 +261,7 @@ pub(crate) async fn apply<H: Handler>(
     let ids: Vec<Uuid> = batch.iter().map(|delivery| delivery.envelope.id).collect();
     let begun = Instant::now();
     let mut tx = runtime::database::begin(pool).await.map_err(Failure::not_of_a_message)?;
-    crash::here(CrashPoint::AfterBegin);
+    failpoint::hit(Failpoint::AfterBegin);
     let mut fresh = inbox::enter(&mut tx, &ids).await.map_err(Failure::not_of_a_message)?;
     let batch = only_fresh(batch, &mut fresh);
     if batch.is_empty() {
@@ -295,11 +295,11 @@ impl<H: Handler> Session for Consumer<H> {
             )
             .await?;
         let mut batches = consumer.ready_chunks(batch.into());
-        let mut pace = Pace::new(H::PACE);
+        let mut throttle = BatchThrottle::new(H::PACE);
         item.up();
         loop {
             let next = async {
-                pace.turn().await;
+                throttle.ready().await;
                 batches.next().await
             };
             let arrived = tokio::select! {
@@ -311,11 +311,11 @@ impl<H: Handler> Session for Consumer<H> {
                 return Err(BrokerError::Away(format!("the broker ended the consumer of {queue}")));
             };
             let arrived: Vec<_> = arrived.into_iter().collect::<Result<_, _>>()?;
-            pace.begin_with(arrived.len(), batch.into());
+            throttle.begin_with(arrived.len(), batch.into());
             if !self.work_off(&channel, &arrived, shutdown).await? {
                 break;
             }
-            pace.end();
+            throttle.end();
         }
         // Closing gives every message that is not acknowledged back to the queue.
         channel.basic_cancel(CONSUMER_TAG.into(), BasicCancelOptions::default()).await?;

@@ -1,8 +1,8 @@
 //! Dead letters in the hands of a person: to look at, to try again, to remove.
 //!
 //! A service that hears from a queue has its dead letters in another; one that reads the log has them in a table.
-//! A [`Desk`] shows both alike. To look at a queue, all of it is taken in hand and given back, since AMQP has no
-//! other way; a lock in the service's database keeps a second desk out meanwhile, which would see an empty queue.
+//! A [`DeadLetterSession`] shows both alike. To look at a queue, all of it is taken in hand and given back, since AMQP has no
+//! other way; a lock in the service's database keeps a second session out meanwhile, which would see an empty queue.
 //!
 //! What is done is noted in `messaging.dead_letter_actions`, in the database of the service concerned: it is durable,
 //! is backed up with what the action was about, asks for no further server, and for the table it is one transaction
@@ -15,25 +15,25 @@
 //! tables, and takes event, inbox and letter into one transaction, so that the event counts exactly once.
 
 mod actions;
-mod letter;
+mod dead_letter;
 mod queue;
 mod table;
 
 use std::{str::FromStr, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use events::Service;
+use contracts::Service;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
 pub use actions::{Action, Request, Taken};
-pub use letter::{Letter, LetterId, hex};
+pub use dead_letter::{DeadLetter, DeadLetterId, hex};
 
 use crate::failure::with_sources;
 use queue::HeldQueue;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to wait for another desk of the same service to be closed.
+/// How long to wait for another session of the same service to be closed.
 const LOCK_TIMEOUT: &str = "30s";
 const EXAMPLE_URL: &str = "postgres://order:order@localhost:5432/order";
 /// Any number, the same in all processes.
@@ -53,21 +53,21 @@ pub struct Source<'a> {
     pub amqp_url: Option<&'a str>,
 }
 
-/// All dead letters of one service, held until the desk is closed. Dropped, or in a process that ends, it puts them
+/// All dead letters of one service, held until the session is closed. Dropped, or in a process that ends, it puts them
 /// back as well.
-pub struct Desk {
+pub struct DeadLetterSession {
     service: Service,
     database: PgConnection,
     queue: Option<HeldQueue>,
-    letters: Vec<Letter>,
+    letters: Vec<DeadLetter>,
 }
 
-impl Desk {
+impl DeadLetterSession {
     /// Takes the letters in hand. Open the desks of several services in the same order everywhere: each waits for
     /// one that is open already.
     ///
     /// # Errors
-    /// One line, when the database or the broker is away or refuses, or another desk is not closed within 30 s.
+    /// One line, when the database or the broker is away or refuses, or another session is not closed within 30 s.
     pub async fn open(source: &Source<'_>) -> Result<Self> {
         let service = source.service;
         let mut database = connect(source).await?;
@@ -94,7 +94,7 @@ impl Desk {
 
     /// The letters in hand, in no particular order.
     #[must_use]
-    pub fn letters(&self) -> &[Letter] {
+    pub fn letters(&self) -> &[DeadLetter] {
         &self.letters
     }
 
@@ -103,7 +103,7 @@ impl Desk {
     ///
     /// # Errors
     /// When the broker or the database fails on the way: then some letters may be done, and some left as they were.
-    pub async fn act(&mut self, action: Action, ids: &[LetterId], request: &Request) -> Result<usize> {
+    pub async fn act(&mut self, action: Action, ids: &[DeadLetterId], request: &Request) -> Result<usize> {
         let in_hand = std::mem::take(&mut self.letters).into_iter();
         let (chosen, rest): (Vec<_>, _) = in_hand.partition(|letter| ids.contains(&letter.id));
         self.letters = rest;
@@ -147,7 +147,7 @@ async fn act_on_queue(
     database: &mut PgConnection,
     queue: &HeldQueue,
     action: Action,
-    letters: &[&Letter],
+    letters: &[&DeadLetter],
     request: &Request,
 ) -> Result<()> {
     let notes = actions::note(database, action, letters, request).await?;
@@ -175,7 +175,7 @@ async fn act_on_queue(
 async fn act_on_table(
     database: &mut PgConnection,
     action: Action,
-    letters: &[&Letter],
+    letters: &[&DeadLetter],
     request: &Request,
 ) -> Result<()> {
     let mut tx = database.begin().await?;

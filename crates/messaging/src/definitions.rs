@@ -4,7 +4,7 @@
 //! [`topology`] declares them over AMQP.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use events::{EventType, Service};
+use contracts::{EventType, Service};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -21,13 +21,14 @@ pub const AUDITOR_USER: &str = "auditor";
 pub const OPERATOR_USER: &str = "operator";
 
 /// A service and what it hears from its queue; nothing for one that reads the log.
-pub type Hearer<'a> = (Service, &'a [EventType]);
+pub type Subscriptions<'a> = (Service, &'a [EventType]);
 
 /// The definitions of one vhost: users (each with its own name as its password: a person who deploys this gives
 /// them others), permissions and exchanges.
 #[must_use]
-pub fn definitions(vhost: &str, hearers: &[Hearer<'_>]) -> Value {
-    let queued: Vec<_> = hearers.iter().copied().filter(|(_, hears)| !hears.is_empty()).collect();
+pub fn definitions(vhost: &str, hearers: &[Subscriptions<'_>]) -> Value {
+    let queued: Vec<_> =
+        hearers.iter().copied().filter(|(_, subscriptions)| !subscriptions.is_empty()).collect();
     let dead_letters = of_each(&queued, "dead-letters");
     let mut users = vec![
         user(ADMIN_USER, &["administrator"]),
@@ -42,11 +43,11 @@ pub fn definitions(vhost: &str, hearers: &[Hearer<'_>]) -> Value {
         permission(OPERATOR_USER, vhost, "^$", &of_each(&queued, "own"), &dead_letters),
     ];
     let mut topic_permissions = Vec::new();
-    for (service, hears) in hearers {
+    for (service, subscriptions) in hearers {
         // `management` lets the service ask for its own bindings, and for nothing that AMQP would not show it.
         users.push(user(service.as_str(), &["management"]));
-        if hears.is_empty() {
-            let log = format!("^{}$", topology::LOG.replace('.', "\\."));
+        if subscriptions.is_empty() {
+            let log = format!("^{}$", topology::EVENT_STREAM.replace('.', "\\."));
             permissions.push(permission(service.as_str(), vhost, "^$", "^$", &log));
             continue;
         }
@@ -56,7 +57,7 @@ pub fn definitions(vhost: &str, hearers: &[Hearer<'_>]) -> Value {
         let announces = EventType::ALL.iter().copied().filter(|event| event.owner() == *service);
         topic_permissions.push(json!({
             "user": service, "vhost": vhost, "exchange": EVENTS_EXCHANGE,
-            "write": one_of(announces), "read": one_of(hears.iter().copied()),
+            "write": one_of(announces), "read": one_of(subscriptions.iter().copied()),
         }));
     }
     json!({
@@ -68,7 +69,7 @@ pub fn definitions(vhost: &str, hearers: &[Hearer<'_>]) -> Value {
     })
 }
 
-fn exchanges(vhost: &str, queued: &[Hearer<'_>]) -> Vec<Value> {
+fn exchanges(vhost: &str, queued: &[Subscriptions<'_>]) -> Vec<Value> {
     let exchanges = Topology::whole(queued, &RetryDelays::default()).exchanges.into_iter();
     exchanges
         .map(|exchange| {
@@ -95,7 +96,7 @@ fn permission(user: &str, vhost: &str, configure: &str, write: &str, read: &str)
 }
 
 /// What each of the services has under that name.
-fn of_each(hearers: &[Hearer<'_>], name: &str) -> String {
+fn of_each(hearers: &[Subscriptions<'_>], name: &str) -> String {
     let services: Vec<_> = hearers.iter().map(|(service, _)| service.as_str()).collect();
     format!(r"^({})\.{name}$", services.join("|"))
 }
@@ -118,9 +119,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_service_may_write_what_it_owns_and_read_what_it_hears() {
-        let hears = [EventType::OrderPlaced, EventType::OrderCancelled];
-        let made = definitions("shop", &[(Service::Inventory, &hears), (Service::Analytics, &[])]);
+    fn a_service_may_write_what_it_owns_and_read_what_it_subscriptions() {
+        let subscriptions = [EventType::OrderPlaced, EventType::OrderCancelled];
+        let made = definitions("shop", &[(Service::Inventory, &subscriptions), (Service::Analytics, &[])]);
         let rights = &made["topic_permissions"][0];
         assert_eq!(rights["read"], r"^(order\.placed|order\.cancelled)$");
         assert_eq!(
@@ -135,9 +136,12 @@ mod tests {
 
     #[test]
     fn an_operator_may_read_dead_letters_and_put_them_back() {
-        let hears = [EventType::OrderPlaced];
-        let hearers: [Hearer<'_>; 3] =
-            [(Service::Payment, &hears), (Service::Inventory, &hears), (Service::Analytics, &[])];
+        let subscriptions = [EventType::OrderPlaced];
+        let hearers: [Subscriptions<'_>; 3] = [
+            (Service::Payment, &subscriptions),
+            (Service::Inventory, &subscriptions),
+            (Service::Analytics, &[]),
+        ];
         let made = definitions("shop", &hearers);
         let permissions = made["permissions"].as_array().expect("permissions");
         let operator =

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use runtime::database::{self, Trouble};
+use runtime::database::{self, DbErrorKind};
 
 /// Why a handler could not take a batch.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +12,7 @@ pub enum HandlerError {
     Database(#[from] sqlx::Error),
     /// The event cannot happen in the state that the aggregate is in. The text names aggregate, state and event.
     #[error("impossible: {0}")]
-    Impossible(String),
+    InvalidTransition(String),
     /// Anything else, a bug as a rule.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
@@ -35,10 +35,10 @@ pub enum Failure {
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         let text = with_sources(&error);
-        match database::trouble(&error) {
-            Trouble::Away => Self::Infrastructure(text),
-            Trouble::Busy => Self::Contention(text),
-            Trouble::Refused => Self::Message(text),
+        match database::error_kind(&error) {
+            DbErrorKind::Unavailable => Self::Infrastructure(text),
+            DbErrorKind::Contention => Self::Contention(text),
+            DbErrorKind::Rejected => Self::Message(text),
         }
     }
 }
@@ -47,7 +47,7 @@ impl From<HandlerError> for Failure {
     fn from(error: HandlerError) -> Self {
         match error {
             HandlerError::Database(error) => error.into(),
-            HandlerError::Impossible(_) => Self::Message(error.to_string()),
+            HandlerError::InvalidTransition(_) => Self::Message(error.to_string()),
             HandlerError::Other(error) => Self::Message(format!("{error:#}")),
         }
     }

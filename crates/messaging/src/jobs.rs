@@ -8,13 +8,13 @@
 //! While the outside is in trouble a [breaker](crate::breaker) keeps the worker from claiming: the jobs wait where they
 //! are. Each replica has a breaker of its own.
 
-mod gate;
+mod breaker_guard;
+mod fetch;
 mod store;
-mod turns;
 
 use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, time::Duration};
 
-use events::TraceContext;
+use contracts::TraceContext;
 use futures::{FutureExt, future::join};
 use runtime::database::{ANSWER_TIMEOUT, answer};
 use runtime::health::Health;
@@ -26,18 +26,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
-use crate::breaker::{BreakerSettings, Period, Sign};
+use crate::breaker::{BreakerSettings, CallResult, Period};
 use crate::consumer::{before_end_of, in_time};
-use crate::crash::{self, CrashPoint};
+use crate::failpoint::{self, Failpoint};
 use crate::failure::{Failure, HandlerError};
-use crate::outbox::{Effects, Origin, Outbox};
-use crate::pace::{self, Pace};
+use crate::outbox::{CausationContext, Effects, Outbox};
+use crate::throttle::{self, BatchThrottle};
 use crate::trace;
 
-use gate::Gate;
+use breaker_guard::BreakerGuard;
+use fetch::{Backlog, collect_batch};
 pub(crate) use store::insert;
 use store::{claim, postpone, take};
-use turns::{Waiting, gather};
 
 /// The net under the wake-up, and the clock of jobs that run again.
 const POLL: Duration = Duration::from_millis(250);
@@ -59,7 +59,7 @@ pub struct NewJob {
     /// What the worker needs to know.
     pub payload: Value,
     /// What caused it.
-    pub origin: Origin,
+    pub origin: CausationContext,
 }
 
 /// A job that is claimed.
@@ -80,18 +80,18 @@ pub struct Job {
 impl Job {
     /// The origin of what its outcome causes.
     #[must_use]
-    pub fn origin(&self) -> Origin {
-        Origin { cause: self.cause, trace: self.trace.clone() }
+    pub fn origin(&self) -> CausationContext {
+        CausationContext { cause: self.cause, trace: self.trace.clone() }
     }
 }
 
 /// How a call ended.
 #[derive(Debug)]
-pub enum Call<T> {
+pub enum JobOutcome<T> {
     /// Definitely: this is to be recorded.
-    Done(T),
+    Completed(T),
     /// Unknown, or refused for now: the same job runs again after a backoff.
-    Again(String),
+    Retry(String),
 }
 
 /// What a service does for its jobs.
@@ -100,11 +100,11 @@ pub trait Worker: Send + Sync + 'static {
     type Outcome: Send + Sync + 'static;
 
     /// How often outcomes are recorded under load. Longer makes what is recorded together larger and cheaper, and later.
-    const PACE: Duration = pace::INTERVAL;
+    const PACE: Duration = throttle::INTERVAL;
 
     /// Talks to the outside, and says what that tells about the outside itself. No transaction is open. A panic
-    /// counts as [`Call::Again`].
-    fn call(&self, job: &Job) -> impl Future<Output = (Call<Self::Outcome>, Sign)> + Send;
+    /// counts as [`JobOutcome::Retry`].
+    fn call(&self, job: &Job) -> impl Future<Output = (JobOutcome<Self::Outcome>, CallResult)> + Send;
 
     /// Records outcomes of jobs that were not recorded before, in the given transaction, in which their rows are
     /// deleted.
@@ -152,8 +152,8 @@ type Calls<T> = JoinSet<Ended<T>>;
 #[derive(Debug)]
 struct Ended<T> {
     job: Job,
-    call: Call<T>,
-    sign: Sign,
+    call: JobOutcome<T>,
+    sign: CallResult,
     started: Period,
 }
 
@@ -173,62 +173,67 @@ impl<W: Worker> JobRunner<W> {
     /// Claims jobs and calls the outside for them until the shutdown, and hands on how that ended.
     async fn call_all(&self, ended: Sender<Ended<W::Outcome>>, shutdown: &CancellationToken) {
         let mut calls = Calls::new();
-        let mut gate = Gate::new(self.settings.breaker.clone(), self.health.clone());
-        let mut pace = Pace::new(pace::INTERVAL);
+        let mut guard = BreakerGuard::new(self.settings.breaker.clone(), self.health.clone());
+        let mut throttle = BatchThrottle::new(throttle::INTERVAL);
         let places = self.settings.concurrency;
-        let mut waiting = Waiting::Perhaps;
+        let mut waiting = Backlog::Perhaps;
         while !shutdown.is_cancelled() {
-            let free = gate.admits(places.saturating_sub(calls.len()));
-            let at_once = waiting.hurries(free, places);
+            let free = guard.permits(places.saturating_sub(calls.len()));
+            let at_once = waiting.skips_throttle(free, places);
             let turn = async {
                 if !at_once {
-                    pace.turn().await;
+                    throttle.ready().await;
                 }
             };
             tokio::select! {
-                Some(call) = calls.join_next() => hand_on(call, &mut gate, &ended).await,
-                () = turn, if waiting != Waiting::Unknown && free > 0 => {
+                Some(call) = calls.join_next() => hand_on(call, &mut guard, &ended).await,
+                () = turn, if waiting != Backlog::Unknown && free > 0 => {
                     if !at_once {
-                        pace.begin();
+                        throttle.begin();
                     }
-                    let count = self.claim_and_start(free, &mut calls, &mut gate).await;
-                    pace.end();
-                    waiting = if count == free { Waiting::Surely } else { Waiting::Unknown };
+                    let count = self.claim_and_start(free, &mut calls, &mut guard).await;
+                    throttle.end();
+                    waiting = if count == free { Backlog::Surely } else { Backlog::Unknown };
                 }
-                () = self.outbox.job_added.notified(), if waiting == Waiting::Unknown => waiting = Waiting::Perhaps,
-                () = tokio::time::sleep(gate.rest(POLL)) => waiting = waiting.max(Waiting::Perhaps),
+                () = self.outbox.job_added.notified(), if waiting == Backlog::Unknown => waiting = Backlog::Perhaps,
+                () = tokio::time::sleep(guard.cooldown(POLL)) => waiting = waiting.max(Backlog::Perhaps),
                 () = shutdown.cancelled() => {}
             }
         }
         while let Some(call) = calls.join_next().await {
-            hand_on(call, &mut gate, &ended).await;
+            hand_on(call, &mut guard, &ended).await;
         }
     }
 
     /// Records calls that ended, those that end in a moment in one transaction.
     async fn record_all(&self, mut ended: Receiver<Ended<W::Outcome>>) {
-        let mut pace = Pace::new(W::PACE);
+        let mut throttle = BatchThrottle::new(W::PACE);
         loop {
-            let together = gather(&mut ended, RECORDED_AT_ONCE, &pace).await;
+            let together = collect_batch(&mut ended, RECORDED_AT_ONCE, &throttle).await;
             if together.is_empty() {
                 return;
             }
-            pace.begin_with(together.len(), RECORDED_AT_ONCE);
+            throttle.begin_with(together.len(), RECORDED_AT_ONCE);
             self.settle(together).await;
-            pace.end();
+            throttle.end();
         }
     }
 
     /// Claims jobs, starts their calls, and says how many those are. What was claimed by an answer that comes too late
     /// runs after its lease.
-    async fn claim_and_start(&self, free: usize, calls: &mut Calls<W::Outcome>, gate: &mut Gate) -> usize {
+    async fn claim_and_start(
+        &self,
+        free: usize,
+        calls: &mut Calls<W::Outcome>,
+        guard: &mut BreakerGuard,
+    ) -> usize {
         let claimed =
             answer(ANSWER_TIMEOUT, claim(&self.pool, &self.settings, free)).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, queue = self.settings.queue, "no jobs could be claimed");
                 Vec::new()
             });
         let count = claimed.len();
-        let started = gate.started(count);
+        let started = guard.started(count);
         claimed.into_iter().for_each(|job| self.start(calls, job, started));
         count
     }
@@ -245,11 +250,11 @@ impl<W: Worker> JobRunner<W> {
         );
         job.trace = trace::continue_in(&span, &job.trace);
         let call = async move {
-            crash::here(CrashPoint::BeforeCall);
+            failpoint::hit(Failpoint::BeforeCall);
             let called = AssertUnwindSafe(worker.call(&job)).catch_unwind().await;
-            crash::here(CrashPoint::AfterCall);
+            failpoint::hit(Failpoint::AfterCall);
             let (call, sign) = called.unwrap_or_else(|panic| {
-                (Call::Again(Failure::from_panic(panic.as_ref()).to_string()), Sign::Silent)
+                (JobOutcome::Retry(Failure::from_panic(panic.as_ref()).to_string()), CallResult::Ignored)
             });
             Ended { job, call, sign, started }
         };
@@ -261,8 +266,8 @@ impl<W: Worker> JobRunner<W> {
         let (mut done, mut again) = (Vec::new(), Vec::new());
         for Ended { job, call, .. } in ended {
             match call {
-                Call::Done(outcome) => done.push((job, outcome)),
-                Call::Again(reason) => again.push((job, reason)),
+                JobOutcome::Completed(outcome) => done.push((job, outcome)),
+                JobOutcome::Retry(reason) => again.push((job, reason)),
             }
         }
         self.put_back(&again).await;
@@ -332,14 +337,14 @@ impl<W: Worker> JobRunner<W> {
 }
 
 /// Notes what a call tells about the outside, and hands it on.
-async fn hand_on<T>(call: Result<Ended<T>, JoinError>, gate: &mut Gate, ended: &Sender<Ended<T>>) {
+async fn hand_on<T>(call: Result<Ended<T>, JoinError>, guard: &mut BreakerGuard, ended: &Sender<Ended<T>>) {
     // A call that panics has ended, too: only one that was aborted is an error.
     let Ok(call) = call else { return };
     let reason = match &call.call {
-        Call::Done(_) => "",
-        Call::Again(reason) => reason,
+        JobOutcome::Completed(_) => "",
+        JobOutcome::Retry(reason) => reason,
     };
-    gate.ended(call.started, &call.job, call.sign, reason);
+    guard.ended(call.started, &call.job, call.sign, reason);
     // Nobody records any more only when the shutdown takes too long: it runs again after its lease.
     let _ = ended.send(call).await;
 }

@@ -22,41 +22,37 @@
 mod bindings;
 pub mod breaker;
 pub mod broker;
-#[cfg(feature = "bench")]
-pub mod calibrate;
 pub mod config;
 pub mod consumer;
-pub mod crash;
 pub mod dead_letters;
 pub mod definitions;
-#[cfg(feature = "chaos")]
-pub mod detour;
+pub mod failpoint;
 pub mod failure;
 pub mod idempotency;
 pub mod inbox;
 pub mod inspect;
 pub mod jobs;
 mod metrics;
-pub mod node;
 pub mod outbox;
-pub mod pace;
 pub mod prune;
 pub mod publisher;
 pub mod relay;
 pub mod retry;
+pub mod service_host;
 pub mod stream;
+pub mod throttle;
 pub mod topology;
 mod trace;
 
-pub use breaker::Sign;
+pub use breaker::CallResult;
 pub use broker::Broker;
 pub use config::{BreakerConfig, BrokerConfig};
 pub use consumer::{Consumer, Delivery, Handler};
 pub use failure::HandlerError;
-pub use jobs::{Call, Job, NewJob, Worker};
-pub use node::Node;
-pub use outbox::{Announcement, Effects, Origin, Outbox};
+pub use jobs::{Job, JobOutcome, NewJob, Worker};
+pub use outbox::{CausationContext, Effects, Outbox, OutgoingEvent};
 pub use publisher::Publisher;
+pub use service_host::ServiceHost;
 
 /// The migrations of schema `messaging`, which lives in the database of every service.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/messaging");

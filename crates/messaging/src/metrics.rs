@@ -42,7 +42,7 @@ impl Metrics {
                 .build(),
             put_aside: meter
                 .u64_counter("messaging.put_aside.messages")
-                .with_description("Messages that failed and went to a retry rung or to the dead letters")
+                .with_description("Messages that failed and went to a retry queue or to the dead letters")
                 .build(),
             outbox_depth: meter
                 .i64_gauge("messaging.outbox.depth")
@@ -77,7 +77,7 @@ impl Metrics {
         self.process_duration.record(took.as_secs_f64(), &[]);
     }
 
-    pub(crate) fn put_aside(&self, queue: &str) {
+    pub(crate) fn dead_lettered_or_retried(&self, queue: &str) {
         self.put_aside.add(1, &[KeyValue::new("messaging.destination.name", queue.to_owned())]);
     }
 

@@ -2,27 +2,27 @@
 
 use std::sync::Arc;
 
-use events::{Envelope, Event, Service, TraceContext};
+use contracts::{Envelope, Event, Service, TraceContext};
 use runtime::clock;
 use sqlx::{PgConnection, Postgres, Transaction};
 use tokio::sync::Notify;
 use tracing::Span;
 use uuid::Uuid;
 
-use crate::crash::{self, CrashPoint};
+use crate::failpoint::{self, Failpoint};
 use crate::jobs::{self, NewJob};
 use crate::trace;
 
 /// What a piece of work was caused by: an event or a request, and the trace that it belongs to.
 #[derive(Debug, Clone, Default)]
-pub struct Origin {
+pub struct CausationContext {
     /// The id of the event; none for a request or a timer.
     pub cause: Option<Uuid>,
     /// The trace to go on with.
     pub trace: TraceContext,
 }
 
-impl Origin {
+impl CausationContext {
     /// The current span, for work that a request or a timer caused.
     #[must_use]
     pub fn current() -> Self {
@@ -32,20 +32,20 @@ impl Origin {
 
 /// An event to announce. Its id, time and source are the outbox's to give.
 #[derive(Debug, Clone)]
-pub struct Announcement {
+pub struct OutgoingEvent {
     /// What happened.
     pub event: Event,
     /// The version of the announcing aggregate that the event made, counted from 1.
     pub sequence: i64,
     /// What caused it.
-    pub origin: Origin,
+    pub origin: CausationContext,
 }
 
 /// What a transaction causes beyond its own tables.
 #[derive(Debug, Default)]
 pub struct Effects {
     /// Events to announce, in this order.
-    pub announcements: Vec<Announcement>,
+    pub outgoing: Vec<OutgoingEvent>,
     /// Jobs to do after the commit.
     pub jobs: Vec<NewJob>,
 }
@@ -53,8 +53,8 @@ pub struct Effects {
 impl Effects {
     /// Only events, no jobs.
     #[must_use]
-    pub fn announce(announcements: Vec<Announcement>) -> Self {
-        Self { announcements, jobs: Vec::new() }
+    pub fn publish(outgoing: Vec<OutgoingEvent>) -> Self {
+        Self { outgoing, jobs: Vec::new() }
     }
 }
 
@@ -87,12 +87,12 @@ impl Outbox {
     /// # Errors
     /// The database's. When the commit itself was cut off, the transaction may be in effect.
     pub async fn commit(&self, mut tx: Transaction<'_, Postgres>, effects: Effects) -> sqlx::Result<()> {
-        write(&mut tx, self.service, &effects.announcements).await?;
+        write(&mut tx, self.service, &effects.outgoing).await?;
         jobs::insert(&mut tx, &effects.jobs).await?;
-        crash::here(CrashPoint::BeforeCommit);
+        failpoint::hit(Failpoint::BeforeCommit);
         tx.commit().await?;
-        crash::here(CrashPoint::AfterCommit);
-        if !effects.announcements.is_empty() {
+        failpoint::hit(Failpoint::AfterCommit);
+        if !effects.outgoing.is_empty() {
             self.announced.notify_one();
         }
         if !effects.jobs.is_empty() {
@@ -102,16 +102,12 @@ impl Outbox {
     }
 }
 
-async fn write(
-    conn: &mut PgConnection,
-    service: Service,
-    announcements: &[Announcement],
-) -> sqlx::Result<()> {
-    if announcements.is_empty() {
+async fn write(conn: &mut PgConnection, service: Service, outgoing: &[OutgoingEvent]) -> sqlx::Result<()> {
+    if outgoing.is_empty() {
         return Ok(());
     }
     let (mut ids, mut keys, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-    for announcement in announcements {
+    for announcement in outgoing {
         let event_type = announcement.event.event_type();
         if event_type.owner() != service {
             return Err(sqlx::Error::Encode(

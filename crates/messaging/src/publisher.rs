@@ -20,17 +20,17 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Broker, BrokerError, Session, supervise};
-use crate::crash::{self, CrashPoint};
+use crate::failpoint::{self, Failpoint};
 
 /// A message to publish. It is persistent, `mandatory`, and known by its id.
 #[derive(Debug)]
-pub(crate) struct Message<'a> {
-    pub(crate) id: String,
-    pub(crate) exchange: &'a str,
-    pub(crate) routing_key: &'a str,
-    pub(crate) content_type: &'a str,
-    pub(crate) headers: FieldTable,
-    pub(crate) body: &'a [u8],
+pub struct Message<'a> {
+    pub id: String,
+    pub exchange: &'a str,
+    pub routing_key: &'a str,
+    pub content_type: &'a str,
+    pub headers: FieldTable,
+    pub body: &'a [u8],
 }
 
 /// The publishing connection, shared by the relay and by the consumer's failure branch.
@@ -58,15 +58,15 @@ impl Publisher {
     }
 
     /// A channel in confirm mode, as soon as there is a connection.
-    pub(crate) async fn channel(&self) -> Result<Channel, BrokerError> {
+    pub async fn channel(&self) -> Result<Channel, BrokerError> {
         let connection = self.connection().await?;
         confirming(&connection).await
     }
 
     /// The same for events, when whoever hears them would get them.
-    pub(crate) async fn events_channel(&self) -> Result<Channel, BrokerError> {
+    pub async fn events_channel(&self) -> Result<Channel, BrokerError> {
         let connection = self.connection().await?;
-        self.broker.find_log(&connection).await?;
+        self.broker.ensure_stream_bound(&connection).await?;
         confirming(&connection).await
     }
 
@@ -116,7 +116,7 @@ async fn confirming(connection: &Connection) -> Result<Channel, BrokerError> {
 
 /// Publishes the messages in their order, all confirms outstanding at once, and gives back the ids of those that
 /// the broker took. One that is missing was refused or returned, or nothing is known of it: publish it again.
-pub(crate) async fn publish_all(channel: &Channel, messages: &[Message<'_>]) -> HashSet<String> {
+pub async fn publish_all(channel: &Channel, messages: &[Message<'_>]) -> HashSet<String> {
     let mut confirms = Vec::with_capacity(messages.len());
     for message in messages {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
@@ -134,7 +134,7 @@ pub(crate) async fn publish_all(channel: &Channel, messages: &[Message<'_>]) -> 
             Err(_) => break,
         }
     }
-    crash::here(CrashPoint::AfterPublish);
+    failpoint::hit(Failpoint::AfterPublish);
     let (mut acked, mut returned) = (HashSet::new(), HashSet::new());
     for (message, confirmation) in messages.iter().zip(join_all(confirms).await) {
         let Ok(confirmation) = confirmation else { continue };

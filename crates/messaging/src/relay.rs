@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::broker::BrokerError;
-use crate::crash::{self, CrashPoint};
+use crate::failpoint::{self, Failpoint};
 use crate::failure::with_sources;
 use crate::metrics::METRICS;
 use crate::outbox::Outbox;
-use crate::pace::{self, Pace};
 use crate::publisher::{Message, Publisher, publish_all};
+use crate::throttle::{self, BatchThrottle};
 use crate::topology::EVENTS_EXCHANGE;
 
 /// Events that are read and published at once, and confirms outstanding.
@@ -116,10 +116,10 @@ impl Relay {
 
     async fn lead(&self, conn: &mut PgConnection, progressed: &mut bool) -> Result<(), RelayError> {
         let channel = self.publisher.events_channel().await?;
-        let mut pace = Pace::new(pace::INTERVAL);
+        let mut throttle = BatchThrottle::new(throttle::INTERVAL);
         let (mut published, mut confirmed) = (0, Vec::new());
         loop {
-            pace.turn().await;
+            throttle.ready().await;
             let rows = answer(ANSWER_TIMEOUT, delete_and_read(conn, &confirmed)).await?;
             METRICS.sent(confirmed.len());
             *progressed |= !confirmed.is_empty();
@@ -135,9 +135,9 @@ impl Relay {
                 // Either way the table is read again.
                 let _ = tokio::time::timeout(POLL, self.outbox.announced.notified()).await;
             } else {
-                pace.begin_with(rows.len(), WINDOW);
+                throttle.begin_with(rows.len(), WINDOW);
                 (published, confirmed) = (rows.len(), publish(&channel, &rows).await);
-                pace.end();
+                throttle.end();
             }
         }
     }
@@ -149,7 +149,7 @@ impl Row {
             id: self.event_id.to_string(),
             exchange: EVENTS_EXCHANGE,
             routing_key: &self.routing_key,
-            content_type: events::envelope::CONTENT_TYPE,
+            content_type: contracts::envelope::CONTENT_TYPE,
             headers: FieldTable::default(),
             body: self.body.as_bytes(),
         }
@@ -160,7 +160,7 @@ impl Row {
 async fn publish(channel: &Channel, rows: &[Row]) -> Vec<i64> {
     let messages: Vec<_> = rows.iter().map(Row::message).collect();
     let confirmed = publish_all(channel, &messages).await;
-    crash::here(CrashPoint::AfterConfirm);
+    failpoint::hit(Failpoint::AfterConfirm);
     let of_confirmed = rows.iter().filter(|row| confirmed.contains(&row.event_id.to_string()));
     of_confirmed.map(|row| row.id).collect()
 }

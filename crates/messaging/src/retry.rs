@@ -1,4 +1,4 @@
-//! Putting a message aside: on a rung, where it waits for its next attempt, or among the dead letters.
+//! Putting a message aside: on a retry delay, where it waits for its next attempt, or among the dead letters.
 //!
 //! A message is published again with its body untouched, and only then acknowledged. The broker's own `x-death`
 //! headers are left behind: with them RabbitMQ 3.10 drops a message that comes round again.
@@ -26,8 +26,8 @@ pub const FAILED_AT: &str = "x-failed-at";
 /// Headers are for people: long reasons are cut.
 const REASON_MAX_CHARS: usize = 1000;
 
-/// Puts a message that failed on the next rung, or among the dead letters after the last.
-pub(crate) async fn put_aside(
+/// Puts a message that failed on the next retry delay, or among the dead letters after the last.
+pub(crate) async fn schedule_retry(
     broker: &Broker,
     publisher: &Publisher,
     message: &Delivery,
@@ -38,28 +38,29 @@ pub(crate) async fn put_aside(
         Some(delay) => topology::retry_queue(broker.service(), *delay),
         None => topology::dead_letter_queue(broker.service()),
     };
-    let aside = Aside { message, message_id: id(message), queue, attempts, reason };
-    let Aside { message_id, queue, .. } = &aside;
+    let aside = FailedMessage { message, message_id: id(message), queue, attempts, reason };
+    let FailedMessage { message_id, queue, .. } = &aside;
     tracing::warn!(message_id, attempts, queue, reason, "a message failed and was put aside");
     aside.send(broker, publisher).await
 }
 
 /// Puts poison among the dead letters: to try it again would not help.
-pub(crate) async fn bury(
+pub(crate) async fn dead_letter(
     broker: &Broker,
     publisher: &Publisher,
     message: &Delivery,
     reason: &str,
 ) -> Result<(), BrokerError> {
     let queue = topology::dead_letter_queue(broker.service());
-    let aside = Aside { message, message_id: id(message), queue, attempts: attempts(message), reason };
-    let Aside { message_id, queue, .. } = &aside;
+    let aside =
+        FailedMessage { message, message_id: id(message), queue, attempts: attempts(message), reason };
+    let FailedMessage { message_id, queue, .. } = &aside;
     tracing::error!(message_id, queue, reason, "poison");
     aside.send(broker, publisher).await
 }
 
 /// A message on its way out, and why.
-struct Aside<'a> {
+struct FailedMessage<'a> {
     message: &'a Delivery,
     message_id: String,
     queue: String,
@@ -67,7 +68,7 @@ struct Aside<'a> {
     reason: &'a str,
 }
 
-impl Aside<'_> {
+impl FailedMessage<'_> {
     async fn send(&self, broker: &Broker, publisher: &Publisher) -> Result<(), BrokerError> {
         let content_type = self.message.properties.content_type().as_ref();
         let published = Message {
@@ -84,7 +85,7 @@ impl Aside<'_> {
         // The answer to the close tells nothing that matters here.
         let _ = channel.close(200, "done".into()).await;
         if confirmed.contains(&self.message_id) {
-            METRICS.put_aside(&self.queue);
+            METRICS.dead_lettered_or_retried(&self.queue);
             return Ok(());
         }
         Err(BrokerError::Away(format!("{} did not take a message that failed", self.queue)))

@@ -8,7 +8,7 @@ mod replay;
 
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
-use events::Envelope;
+use contracts::Envelope;
 use futures::{FutureExt, StreamExt};
 use lapin::{
     Channel,
@@ -24,10 +24,10 @@ use uuid::Uuid;
 
 use crate::broker::{Broker, BrokerError, Session, supervise};
 use crate::consumer::Delivery;
-use crate::crash::{self, CrashPoint};
+use crate::failpoint::{self, Failpoint};
 use crate::failure::{Failure, HandlerError, with_sources};
 use crate::metrics::METRICS;
-use crate::pace::{self, Pace};
+use crate::throttle::{self, BatchThrottle};
 use crate::{inbox, topology};
 
 const CONSUMER_TAG: &str = "log";
@@ -86,20 +86,20 @@ impl<H: StreamHandler> StreamReader<H> {
         channel.basic_qos(batch * 2, BasicQosOptions::default()).await?;
         let consumer = channel
             .basic_consume(
-                topology::LOG.into(),
+                topology::EVENT_STREAM.into(),
                 CONSUMER_TAG.into(),
                 BasicConsumeOptions::default(),
                 starting_at(offset),
             )
             .await?;
         let mut batches = consumer.ready_chunks(batch.into());
-        let mut pace = Pace::new(pace::LEISURELY);
+        let mut throttle = BatchThrottle::new(throttle::BACKGROUND_INTERVAL);
         item.up();
         let mut looks = interval(replay::LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let next = async {
-                pace.turn().await;
+                throttle.ready().await;
                 batches.next().await
             };
             let arrived = tokio::select! {
@@ -111,7 +111,7 @@ impl<H: StreamHandler> StreamReader<H> {
             };
             let Some(arrived) = arrived else { break };
             let arrived: Vec<_> = arrived.into_iter().collect::<Result<_, _>>()?;
-            pace.begin_with(arrived.len(), batch.into());
+            throttle.begin_with(arrived.len(), batch.into());
             self.work_off(&channel, &arrived).await?;
         }
         Err(BrokerError::Away("the broker ended the reader of the log".to_owned()))
@@ -192,7 +192,7 @@ impl<H: StreamHandler> StreamReader<H> {
         let Some(last) = entries.last() else { return Ok(()) };
         let begun = Instant::now();
         let mut tx = runtime::database::begin(&self.pool).await.map_err(Failure::not_of_a_message)?;
-        crash::here(CrashPoint::AfterBegin);
+        failpoint::hit(Failpoint::AfterBegin);
         let from = lock_offset(&mut tx).await.map_err(Failure::not_of_a_message)?;
         let entries: Vec<_> = entries.iter().filter(|entry| entry.offset >= from).collect();
         if entries.is_empty() {
@@ -206,9 +206,9 @@ impl<H: StreamHandler> StreamReader<H> {
             sound.into_iter().filter(|delivery| fresh.remove(&delivery.envelope.id)).cloned().collect();
         self.handle(&mut tx, &batch).await?;
         save_offset(&mut tx, last.offset + 1).await?;
-        crash::here(CrashPoint::BeforeCommit);
+        failpoint::hit(Failpoint::BeforeCommit);
         tx.commit().await?;
-        crash::here(CrashPoint::AfterCommit);
+        failpoint::hit(Failpoint::AfterCommit);
         METRICS.consumed(entries.len(), begun.elapsed());
         Ok(())
     }
@@ -241,7 +241,7 @@ impl<'a> Entry<'a> {
             return None;
         };
         let event = match Envelope::from_json(&message.data) {
-            Ok(envelope) => Ok(Delivery::new(envelope, topology::LOG)),
+            Ok(envelope) => Ok(Delivery::new(envelope, topology::EVENT_STREAM)),
             Err(error) => Err(with_sources(&error)),
         };
         Some(Self { offset: *offset, message, event })
@@ -266,7 +266,7 @@ fn starting_at(offset: i64) -> FieldTable {
 async fn next_offset(conn: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query!(
         "insert into messaging.stream_offsets (stream, next_offset) values ($1, 0) on conflict do nothing",
-        topology::LOG
+        topology::EVENT_STREAM
     )
     .execute(&mut *conn)
     .await?;
@@ -276,7 +276,7 @@ async fn next_offset(conn: &mut PgConnection) -> sqlx::Result<i64> {
 async fn lock_offset(conn: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         "select next_offset from messaging.stream_offsets where stream = $1 for no key update",
-        topology::LOG
+        topology::EVENT_STREAM
     )
     .fetch_one(conn)
     .await
@@ -285,7 +285,7 @@ async fn lock_offset(conn: &mut PgConnection) -> sqlx::Result<i64> {
 async fn save_offset(conn: &mut PgConnection, offset: i64) -> sqlx::Result<()> {
     sqlx::query!(
         "update messaging.stream_offsets set next_offset = $2 where stream = $1",
-        topology::LOG,
+        topology::EVENT_STREAM,
         offset
     )
     .execute(conn)
@@ -314,7 +314,7 @@ async fn keep_dead_letters(conn: &mut PgConnection, entries: &[&Entry<'_>]) -> s
         "insert into messaging.stream_dead_letters (stream, stream_offset, reason, body)
          select $1, * from unnest($2::bigint[], $3::text[], $4::bytea[])
          on conflict do nothing",
-        topology::LOG,
+        topology::EVENT_STREAM,
         &offsets,
         &reasons,
         &bodies,

@@ -1,5 +1,5 @@
 //! What the broker must hold: exchanges, queues and bindings, in one list made from the catalogue and from what
-//! each service hears.
+//! each service subscriptions.
 //!
 //! A queue must exist before the first event that it should get is published, also when its service has never
 //! run: `mandatory` cannot tell, since the log takes every key. So the whole list is applied before any service
@@ -7,7 +7,7 @@
 
 use std::{fmt, time::Duration};
 
-use events::{EventType, Service};
+use contracts::{EventType, Service};
 use lapin::{
     Channel, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
@@ -21,11 +21,11 @@ use crate::config::{RetryDelays, delay_name};
 /// The topic exchange that every event is published to, by its name without the version.
 pub const EVENTS_EXCHANGE: &str = "domain.events";
 /// The stream that keeps every event.
-pub const LOG: &str = "domain-events.log";
+pub const EVENT_STREAM: &str = "domain-events.log";
 /// How long the stream keeps events.
-const LOG_MAX_AGE: &str = "30D";
+const EVENT_STREAM_MAX_AGE: &str = "30D";
 /// The stream forgets by whole segments: small ones, so that age is what counts.
-const LOG_SEGMENT_BYTES: i64 = 50_000_000;
+const EVENT_STREAM_SEGMENT_BYTES: i64 = 50_000_000;
 /// The backstop against a message that kills its reader over and over.
 const DELIVERY_LIMIT: i64 = 50;
 /// Looking at a dead letter and putting it back counts as a delivery, so there is no limit that matters.
@@ -113,13 +113,13 @@ pub fn dead_letter_queue(service: Service) -> String {
 }
 
 impl Topology {
-    /// Everything, for all services that have a queue: what `shop topology apply` declares.
+    /// Everything, for all services that have a queue: what `sagactl topology apply` declares.
     #[must_use]
     pub fn whole(services: &[(Service, &[EventType])], delays: &RetryDelays) -> Self {
-        let mut whole = Self::log();
+        let mut whole = Self::event_stream();
         let log_binding = std::mem::take(&mut whole.bindings);
-        for (service, hears) in services {
-            let part = Self::of_service(*service, hears, delays);
+        for (service, subscriptions) in services {
+            let part = Self::of_service(*service, subscriptions, delays);
             whole.exchanges.extend(part.exchanges);
             whole.queues.extend(part.queues);
             whole.bindings.extend(part.bindings);
@@ -131,28 +131,28 @@ impl Topology {
 
     /// The exchange of all events, and the log behind it.
     #[must_use]
-    pub fn log() -> Self {
+    pub fn event_stream() -> Self {
         Self {
             exchanges: vec![Exchange { name: EVENTS_EXCHANGE.to_owned(), kind: "topic" }],
             queues: vec![Queue {
-                name: LOG.to_owned(),
+                name: EVENT_STREAM.to_owned(),
                 arguments: vec![
                     text("x-queue-type", "stream"),
-                    text("x-max-age", LOG_MAX_AGE),
-                    number("x-stream-max-segment-size-bytes", LOG_SEGMENT_BYTES),
+                    text("x-max-age", EVENT_STREAM_MAX_AGE),
+                    number("x-stream-max-segment-size-bytes", EVENT_STREAM_SEGMENT_BYTES),
                 ],
             }],
             bindings: vec![Binding {
                 exchange: EVENTS_EXCHANGE.to_owned(),
-                queue: LOG.to_owned(),
+                queue: EVENT_STREAM.to_owned(),
                 routing_key: "#".to_owned(),
             }],
         }
     }
 
-    /// What one service needs for itself: its queues, and the bindings for what it hears.
+    /// What one service needs for itself: its queues, and the bindings for what it subscriptions.
     #[must_use]
-    pub fn of_service(service: Service, hears: &[EventType], delays: &RetryDelays) -> Self {
+    pub fn of_service(service: Service, subscriptions: &[EventType], delays: &RetryDelays) -> Self {
         let own = own_exchange(service);
         let mut queues = vec![events(service), dead_letters(service)];
         queues.extend(delays.as_slice().iter().map(|delay| retry(service, *delay)));
@@ -164,7 +164,7 @@ impl Topology {
                 routing_key: queue.name.clone(),
             })
             .collect();
-        bindings.extend(hears.iter().map(|event| Binding {
+        bindings.extend(subscriptions.iter().map(|event| Binding {
             exchange: EVENTS_EXCHANGE.to_owned(),
             queue: events_queue(service),
             routing_key: event.name().to_owned(),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use events::TraceContext;
+use contracts::TraceContext;
 use opentelemetry::{Context, propagation::TextMapPropagator, trace::TraceContextExt};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;

@@ -3,7 +3,7 @@
 use std::{io, str::FromStr, time::Duration};
 
 use anyhow::{Context, anyhow};
-use problem::Problem;
+use http_api::Problem;
 use secrecy::ExposeSecret;
 use sqlx::{
     Connection, PgConnection, PgPool, Postgres, Transaction,
@@ -28,7 +28,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How long an [`answer`] is waited for, as a rule: longer than a statement may take, and a connection for it.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What holds for every session. A handler's transaction lives far shorter than its limits; they catch the stuck one
+/// What holds for every session. A handler's transaction lives dependency shorter than its limits; they catch the stuck one
 /// before it holds up the others. Every statement goes by an index; a table that is young has no statistics yet,
 /// and a plan made for it then would read the whole of it, long after it has grown. Where there is no index, that
 /// makes a plan look costly enough to be compiled, which takes longer than any statement here: hence no JIT.
@@ -169,57 +169,59 @@ pub async fn migrate(pool: &PgPool, migrations: &Migrator) -> anyhow::Result<()>
 
 /// Whether time heals what [`migrate`] failed of: the database went away meanwhile, or another replica took long.
 #[must_use]
-pub fn heals(error: &anyhow::Error) -> bool {
+pub fn is_transient(error: &anyhow::Error) -> bool {
     let database = error.chain().find_map(|cause| cause.downcast_ref::<sqlx::Error>());
-    database.is_some_and(|error| trouble(error) != Trouble::Refused)
+    database.is_some_and(|error| error_kind(error) != DbErrorKind::Rejected)
 }
 
 /// What a database error asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum DbErrorKind {
     /// The server is away, full, or failing over: wait until it is back.
-    Away,
+    Unavailable,
     /// Transactions were in each other's way, or one took too long: the same again may well succeed.
-    Busy,
+    Contention,
     /// The statement is refused as it is: the same again would be, too.
-    Refused,
+    Rejected,
 }
 
 /// Sorts an error by what it asks for.
 #[must_use]
-pub fn trouble(error: &sqlx::Error) -> Trouble {
+pub fn error_kind(error: &sqlx::Error) -> DbErrorKind {
     match error {
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => Trouble::Away,
+        | sqlx::Error::WorkerCrashed => DbErrorKind::Unavailable,
         sqlx::Error::Database(error) => trouble_of_state(error.code().as_deref().unwrap_or_default()),
-        _ => Trouble::Refused,
+        _ => DbErrorKind::Rejected,
     }
 }
 
 /// By SQLSTATE (PostgreSQL, appendix A).
-fn trouble_of_state(code: &str) -> Trouble {
+fn trouble_of_state(code: &str) -> DbErrorKind {
     match code {
         // deadlock_detected, serialization_failure, lock_not_available, query_canceled (a timeout)
-        "40P01" | "40001" | "55P03" | "57014" => Trouble::Busy,
+        "40P01" | "40001" | "55P03" | "57014" => DbErrorKind::Contention,
         // read_only_sql_transaction (a failover is under way), idle_in_transaction_session_timeout
-        "25006" | "25P03" => Trouble::Away,
+        "25006" | "25P03" => DbErrorKind::Unavailable,
         // connection exception, invalid authorization, insufficient resources, operator intervention, system error
-        _ if ["08", "28", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => Trouble::Away,
-        _ => Trouble::Refused,
+        _ if ["08", "28", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
+            DbErrorKind::Unavailable
+        }
+        _ => DbErrorKind::Rejected,
     }
 }
 
 /// The answer to a request that the database could not serve: 503 when time helps, otherwise 500.
 #[must_use]
 pub fn problem(error: &sqlx::Error) -> Problem {
-    match trouble(error) {
-        Trouble::Away => Problem::unavailable(RETRY_AFTER).detail("the database does not answer"),
-        Trouble::Busy => Problem::unavailable(RETRY_AFTER).detail("the database is busy"),
-        Trouble::Refused => Problem::internal(error),
+    match error_kind(error) {
+        DbErrorKind::Unavailable => Problem::unavailable(RETRY_AFTER).detail("the database does not answer"),
+        DbErrorKind::Contention => Problem::unavailable(RETRY_AFTER).detail("the database is busy"),
+        DbErrorKind::Rejected => Problem::internal(error),
     }
 }
 
@@ -271,22 +273,23 @@ mod tests {
 
     #[test]
     fn a_migration_that_something_stood_in_the_way_of_is_not_the_end() {
-        let heals = |error: MigrateError| heals(&anyhow::Error::new(error).context("migrating the database"));
-        assert!(heals(MigrateError::Execute(sqlx::Error::PoolTimedOut)));
-        assert!(heals(MigrateError::ExecuteMigration(sqlx::Error::PoolTimedOut, 1)));
-        assert!(!heals(MigrateError::Execute(sqlx::Error::RowNotFound)));
-        assert!(!heals(MigrateError::VersionMissing(2)));
+        let transient =
+            |error: MigrateError| is_transient(&anyhow::Error::new(error).context("migrating the database"));
+        assert!(transient(MigrateError::Execute(sqlx::Error::PoolTimedOut)));
+        assert!(transient(MigrateError::ExecuteMigration(sqlx::Error::PoolTimedOut, 1)));
+        assert!(!transient(MigrateError::Execute(sqlx::Error::RowNotFound)));
+        assert!(!transient(MigrateError::VersionMissing(2)));
     }
 
     #[test]
     fn sqlstates_ask_for_what_helps() {
         for (trouble, codes) in [
-            (Trouble::Busy, &["40P01", "40001", "55P03", "57014"][..]),
+            (DbErrorKind::Contention, &["40P01", "40001", "55P03", "57014"][..]),
             (
-                Trouble::Away,
+                DbErrorKind::Unavailable,
                 &["08006", "28P01", "53300", "57P01", "57P02", "57P03", "58030", "25006", "25P03"],
             ),
-            (Trouble::Refused, &["23505", "23514", "22003", "42P01", "XX000", ""]),
+            (DbErrorKind::Rejected, &["23505", "23514", "22003", "42P01", "XX000", ""]),
         ] {
             for code in codes {
                 assert_eq!(trouble_of_state(code), trouble, "{code}");

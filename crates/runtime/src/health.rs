@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::http::StatusCode;
-use problem::Problem;
+use http_api::Problem;
 use serde_json::Value;
 
 /// The parts that a service needs to be ready. Clones share them.

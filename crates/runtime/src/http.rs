@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use problem::{Json, Problem};
+use http_api::{Json, Problem};
 use prometheus::TextEncoder;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;

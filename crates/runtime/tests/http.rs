@@ -8,7 +8,7 @@ use axum::{
     Router,
     routing::{get, post},
 };
-use problem::Json;
+use http_api::Json;
 use reqwest::{Client, Response};
 use runtime::{
     config::{HttpConfig, LogFormat, TelemetryConfig},

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
-use events::{CancelReason, Currency, Event, Money, OrderId};
+use contracts::{CancelReason, Currency, Event, Money, OrderId};
 
 /// How an order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use axum::{Router, extract::State, routing::get};
 use chrono::{DateTime, Utc};
-use events::Currency;
-use problem::{Json, Problem};
+use contracts::Currency;
+use http_api::{Json, Problem};
 use runtime::database;
 use serde::Serialize;
 use sqlx::PgPool;
@@ -60,7 +60,7 @@ struct Notifications {
     failed: i64,
 }
 
-/// How far the counts are: so many events, the newest of that time.
+/// How dependency the counts are: so many events, the newest of that time.
 #[derive(Debug, Serialize)]
 struct AsOf {
     events: i64,

@@ -1,6 +1,6 @@
-//! The analytics service: what the shop has done so far, in numbers.
+//! The analytics service: what the shop has done so dependency, in numbers.
 //!
-//! - Owns the facts of each order as far as the numbers need them, and the counts that follow from them.
+//! - Owns the facts of each order as dependency as the numbers need them, and the counts that follow from them.
 //! - Hears every event, from the stream `domain-events.log`. The offset to go on from, the inbox and the counts
 //!   change in one transaction, so that each event counts exactly once.
 //! - Says nothing.
@@ -16,8 +16,8 @@ mod store;
 
 pub use config::Config;
 
-use events::Service;
-use messaging::Node;
+use contracts::Service;
+use messaging::ServiceHost;
 use runtime::{database::Wait, tasks::Tasks};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -29,16 +29,16 @@ use crate::reactions::Reactions;
 /// # Errors
 /// What no time will heal, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let node = Node::new(Service::Analytics, &[], &config.database, &config.broker, shutdown.clone())?;
+    let host = ServiceHost::new(Service::Analytics, &[], &config.database, &config.broker, shutdown.clone())?;
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let router = runtime::http::admit(http::router(node.pool.clone()), config.database.max_connections);
-    let health = node.health.clone();
+    let router = runtime::http::admit(http::router(host.pool.clone()), config.database.max_connections);
+    let health = host.health.clone();
     tasks.spawn("http", async move {
         runtime::http::serve(listener, router, health, &config.http, shutdown).await
     });
-    if node.open(&store::MIGRATIONS).await? == Wait::Usable {
-        node.start_reader(&mut tasks, Reactions);
+    if host.open(&store::MIGRATIONS).await? == Wait::Usable {
+        host.start_reader(&mut tasks, Reactions);
     }
     tasks.join().await
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use events::{CancelReason, Currency, Money, OrderId};
+use contracts::{CancelReason, Currency, Money, OrderId};
 use sqlx::{PgConnection, PgPool, migrate::Migrator};
 use uuid::Uuid;
 

@@ -3,8 +3,8 @@
 use std::slice;
 
 use anyhow::Context;
-use events::{Money, Sku};
-use messaging::{Announcement, Effects, Origin, Outbox};
+use contracts::{Money, Sku};
+use messaging::{CausationContext, Effects, Outbox, OutgoingEvent};
 use sqlx::{PgConnection, PgPool};
 
 use crate::domain::{Level, Movement, Offer, Product, Stock};
@@ -73,12 +73,12 @@ pub async fn list_demo_once(pool: &PgPool, outbox: &Outbox) -> anyhow::Result<()
 }
 
 fn announce(products: &[Product]) -> Effects {
-    let announcement = |product: &Product| Announcement {
+    let announcement = |product: &Product| OutgoingEvent {
         event: product.listed(),
         sequence: product.version,
-        origin: Origin::current(),
+        origin: CausationContext::current(),
     };
-    Effects::announce(products.iter().map(announcement).collect())
+    Effects::publish(products.iter().map(announcement).collect())
 }
 
 /// SKU, name, price in euro cents, pieces on hand.

@@ -8,17 +8,13 @@ pub mod stock;
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use events::{
+use contracts::{
     Event, EventType, OrderId, OrderPlaced, Shortage, Sku, StockCommitted, StockLine, StockRejected,
     StockReleased, StockReserved,
 };
 
 pub use product::{Offer, Product};
 pub use stock::{Level, Movement, MovementKind, Stock};
-
-/// What inventory hears.
-pub const SUBSCRIBES: &[EventType] =
-    &[EventType::OrderPlaced, EventType::OrderConfirmed, EventType::OrderCancelled];
 
 /// What inventory has for an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,7 +85,7 @@ pub struct Reservation {
 impl Reservation {
     /// An order that was not heard of.
     #[must_use]
-    pub fn blank(order_id: OrderId) -> Self {
+    pub fn placeholder(order_id: OrderId) -> Self {
         Self { order_id, status: Status::Nothing, lines: Vec::new(), version: 0 }
     }
 
@@ -116,7 +112,7 @@ pub struct Reaction {
 
 /// A fact that cannot be true, given what inventory knows: some service is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Impossible {
+pub enum InvalidTransition {
     /// The cell of the table that has no meaning.
     #[error("order {order_id}: {event} cannot happen while its reservation is at \"{status}\"")]
     Cell {
@@ -145,7 +141,7 @@ pub fn react(
     reservation: &Reservation,
     stock: &Stock,
     event: &Event,
-) -> Result<Option<Reaction>, Impossible> {
+) -> Result<Option<Reaction>, InvalidTransition> {
     use Event::{OrderCancelled, OrderConfirmed, OrderPlaced};
     use Status::{Committed, Nothing, Rejected, Released, Reserved};
 
@@ -166,7 +162,7 @@ pub fn react(
         (Reserved | Rejected | Committed | Released, OrderPlaced(_))
         | (Committed | Released, OrderConfirmed(_))
         | (Rejected | Released, OrderCancelled(_)) => Ok(None),
-        (status, event) => Err(Impossible::Cell { order_id, status, event: event.event_type() }),
+        (status, event) => Err(InvalidTransition::Cell { order_id, status, event: event.event_type() }),
     }
 }
 
@@ -185,11 +181,11 @@ pub fn concerned<'a>(
 }
 
 /// Sets every line aside, or none.
-fn set_aside(order: &OrderPlaced, stock: &Stock) -> Result<Reaction, Impossible> {
+fn set_aside(order: &OrderPlaced, stock: &Stock) -> Result<Reaction, InvalidTransition> {
     let order_id = order.order_id;
     let skus: BTreeSet<_> = order.lines.iter().map(|line| &line.sku).collect();
     if skus.is_empty() || skus.len() < order.lines.len() {
-        return Err(Impossible::Lines { order_id });
+        return Err(InvalidTransition::Lines { order_id });
     }
     let shortages: Vec<Shortage> = order
         .lines

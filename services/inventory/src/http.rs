@@ -7,14 +7,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use events::{Currency, Money, OrderId, Sku, StockLine};
+use contracts::{Currency, Money, OrderId, Sku, StockLine};
+use http_api::{
+    IdempotencyKey, Json, Path, Problem, Query, RawJson,
+    page::{Cursor, Limit, Page},
+};
 use messaging::{
     Outbox,
     idempotency::{self, Begin, Key, StoredResponse},
-};
-use problem::{
-    IdempotencyKey, Json, Path, Problem, Query, RawJson,
-    page::{Cursor, Limit, Page},
 };
 use runtime::database;
 use serde::{Deserialize, Serialize};

@@ -4,47 +4,53 @@
 //! - It says `product.listed`, `stock.reserved`, `stock.rejected`, `stock.committed` and `stock.released`.
 //! - It hears `order.placed`, `order.confirmed` and `order.cancelled`.
 //!
-//! [`domain::react`] holds its rules, and `matrix.md` shows them whole.
+//! [`domain::react`] holds its rules, and `transitions.md` shows them whole.
 
 pub mod catalogue;
 mod config;
 pub mod domain;
 pub mod http;
-pub mod matrix;
 pub mod reactions;
 pub mod store;
+pub mod transitions;
 
 pub use config::Config;
 
-use events::Service;
-use messaging::Node;
+use contracts::Service;
+use messaging::ServiceHost;
 use runtime::{database::Wait, tasks::Tasks};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{domain::SUBSCRIBES, reactions::Reactions};
+use crate::reactions::Reactions;
 
 /// Runs the service until the shutdown, or until something fails that time will not heal.
 ///
 /// # Errors
 /// What failed, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let node = Node::new(Service::Inventory, SUBSCRIBES, &config.database, &config.broker, shutdown.clone())?;
+    let host = ServiceHost::new(
+        Service::Inventory,
+        system::INVENTORY,
+        &config.database,
+        &config.broker,
+        shutdown.clone(),
+    )?;
     let mut tasks = Tasks::new(shutdown.clone());
 
     let router = runtime::http::admit(
-        http::router(node.pool.clone(), node.outbox.clone()),
+        http::router(host.pool.clone(), host.outbox.clone()),
         config.database.max_connections,
     );
-    let health = node.health.clone();
+    let health = host.health.clone();
     tasks.spawn("http", async move {
         runtime::http::serve(listener, router, health, &config.http, shutdown).await
     });
-    if node.open(&store::MIGRATIONS).await? == Wait::Usable {
+    if host.open(&store::MIGRATIONS).await? == Wait::Usable {
         if config.demo_catalogue {
-            catalogue::list_demo_once(&node.pool, &node.outbox).await?;
+            catalogue::list_demo_once(&host.pool, &host.outbox).await?;
         }
-        node.start(&mut tasks, Reactions);
+        host.start(&mut tasks, Reactions);
     }
     tasks.join().await
 }

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use events::{Event, OrderId};
-use messaging::{Announcement, Delivery, Effects, Handler, HandlerError};
+use contracts::{Event, OrderId};
+use messaging::{Delivery, Effects, Handler, HandlerError, OutgoingEvent};
 use sqlx::PgConnection;
 
-use crate::domain::{Impossible, Reservation, concerned, react};
+use crate::domain::{InvalidTransition, Reservation, concerned, react};
 use crate::store;
 
-/// Hears what [`SUBSCRIBES`](crate::domain::SUBSCRIBES) names.
+/// Hears what [`system::INVENTORY`](system::INVENTORY) names.
 #[derive(Debug, Clone, Copy)]
 pub struct Reactions;
 
@@ -17,12 +17,12 @@ impl Handler for Reactions {
     async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<Effects, HandlerError> {
         let events = || batch.iter().map(|delivery| &delivery.envelope.event);
         let orders: BTreeSet<OrderId> = events().filter_map(Event::order_id).collect();
-        store::insert_blanks(conn, &orders).await?;
+        store::insert_placeholders(conn, &orders).await?;
         let mut reservations = store::load_for_update(conn, &orders).await?;
         let skus = concerned(reservations.values(), events());
         let mut stock = store::load_stock_for_update(conn, &skus).await?;
 
-        let (mut changed, mut movements, mut announcements) = (BTreeSet::new(), Vec::new(), Vec::new());
+        let (mut changed, mut movements, mut outgoing) = (BTreeSet::new(), Vec::new(), Vec::new());
         for delivery in batch {
             let reservation = reservation_of(&mut reservations, &delivery.envelope.event)?;
             let Some(reaction) = react(reservation, &stock, &delivery.envelope.event)? else {
@@ -32,7 +32,7 @@ impl Handler for Reactions {
             stock.apply(&reaction.movements);
             changed.insert(reservation.order_id);
             movements.extend(reaction.movements);
-            announcements.push(Announcement {
+            outgoing.push(OutgoingEvent {
                 event: reaction.announces,
                 sequence: reservation.version,
                 origin: delivery.origin(),
@@ -42,7 +42,7 @@ impl Handler for Reactions {
         reservations.retain(|order_id, _| changed.contains(order_id));
         store::save(conn, reservations.values()).await?;
         store::save_stock(conn, &movements, &stock).await?;
-        Ok(Effects::announce(announcements))
+        Ok(Effects::publish(outgoing))
     }
 }
 
@@ -51,12 +51,13 @@ fn reservation_of<'a>(
     event: &Event,
 ) -> Result<&'a mut Reservation, HandlerError> {
     let reservation = event.order_id().and_then(|order_id| reservations.get_mut(&order_id));
-    reservation
-        .ok_or_else(|| HandlerError::Impossible(format!("inventory does not hear {}", event.event_type())))
+    reservation.ok_or_else(|| {
+        HandlerError::InvalidTransition(format!("inventory does not hear {}", event.event_type()))
+    })
 }
 
-impl From<Impossible> for HandlerError {
-    fn from(impossible: Impossible) -> Self {
-        Self::Impossible(impossible.to_string())
+impl From<InvalidTransition> for HandlerError {
+    fn from(impossible: InvalidTransition) -> Self {
+        Self::InvalidTransition(impossible.to_string())
     }
 }

@@ -7,7 +7,7 @@ use std::{
     str::FromStr,
 };
 
-use events::{Money, OrderId, Sku, StockLine};
+use contracts::{Money, OrderId, Sku, StockLine};
 use sqlx::{PgConnection, PgExecutor, types::Json};
 use uuid::Uuid;
 
@@ -26,7 +26,7 @@ pub struct Shelf {
 }
 
 /// Makes a blank of every reservation that is missing, so that there is a row to lock.
-pub async fn insert_blanks(conn: &mut PgConnection, orders: &BTreeSet<OrderId>) -> sqlx::Result<()> {
+pub async fn insert_placeholders(conn: &mut PgConnection, orders: &BTreeSet<OrderId>) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into reservations (order_id)
          select order_id from unnest($1::uuid[]) as missing (order_id) order by order_id

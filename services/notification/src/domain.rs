@@ -3,17 +3,13 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use chrono::{DateTime, Utc};
-use events::{
-    Email, Event, EventType, NotificationFailed, NotificationKind, NotificationSent, OrderCancelled,
-    OrderConfirmed, OrderId,
+use contracts::{
+    Email, Event, NotificationFailed, NotificationKind, NotificationSent, OrderCancelled, OrderConfirmed,
+    OrderId,
 };
 use uuid::Uuid;
 
 use crate::mail;
-
-/// What this service hears.
-pub const SUBSCRIBES: &[EventType] =
-    &[EventType::OrderConfirmed, EventType::OrderCancelled, EventType::PaymentRefunded];
 
 /// Where a notification is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +79,7 @@ pub struct Known {
 /// A cell of the matrix that no order of true events leads to: a bug, or a forged message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{input:?} cannot happen to a {kind} notification that is {}", status.map_or("not there", Status::as_str))]
-pub struct Impossible {
+pub struct InvalidTransition {
     kind: NotificationKind,
     status: Option<Status>,
     input: Input,
@@ -99,7 +95,7 @@ pub fn react(
     status: Option<Status>,
     known: Known,
     input: Input,
-) -> Result<Option<Status>, Impossible> {
+) -> Result<Option<Status>, InvalidTransition> {
     use Input::{Accepted, OrderCancelled, OrderConfirmed, PaymentRefunded, Refused};
     use NotificationKind::{Cancelled, Confirmed, Refunded};
     use Status::{Dropped, Failed, Queued, Sent, Waiting};
@@ -114,14 +110,16 @@ pub fn react(
         // The mail had left when the cancel was heard: the row says what is true.
         (_, Some(Queued | Dropped), Accepted) => Some(Sent),
         (_, Some(Queued), Refused) => Some(Failed),
-        (_, None | Some(Waiting), Accepted | Refused) => return Err(Impossible { kind, status, input }),
+        (_, None | Some(Waiting), Accepted | Refused) => {
+            return Err(InvalidTransition { kind, status, input });
+        }
         _ => None,
     })
 }
 
 /// All mails about one order: the aggregate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Correspondence {
+pub struct OrderNotifications {
     /// The order.
     pub order_id: OrderId,
     /// Counts the recorded changes.
@@ -166,10 +164,10 @@ pub enum Outcome {
     NotSent,
 }
 
-impl Correspondence {
+impl OrderNotifications {
     /// The correspondence of an order that nothing is known of.
     #[must_use]
-    pub fn blank(order_id: OrderId) -> Self {
+    pub fn placeholder(order_id: OrderId) -> Self {
         Self { order_id, version: 0, contact: None, notifications: BTreeMap::new() }
     }
 
@@ -178,7 +176,11 @@ impl Correspondence {
     ///
     /// # Errors
     /// When it cannot happen; then nothing has changed.
-    pub fn hear(&mut self, event: &Event, fresh_id: Uuid) -> Result<Vec<NotificationKind>, Impossible> {
+    pub fn hear(
+        &mut self,
+        event: &Event,
+        fresh_id: Uuid,
+    ) -> Result<Vec<NotificationKind>, InvalidTransition> {
         let Some((input, contact)) = heard(event) else {
             return Ok(Vec::new());
         };
@@ -216,7 +218,7 @@ impl Correspondence {
         kind: NotificationKind,
         attempts: i32,
         outcome: &Outcome,
-    ) -> Result<Option<Event>, Impossible> {
+    ) -> Result<Option<Event>, InvalidTransition> {
         let input = match outcome {
             Outcome::Sent { .. } => Input::Accepted,
             Outcome::Failed { .. } => Input::Refused,

@@ -2,8 +2,8 @@
 
 use axum::{Router, extract::State, routing::get};
 use chrono::{DateTime, Utc};
-use events::OrderId;
-use problem::{
+use contracts::OrderId;
+use http_api::{
     Json, Problem, Query,
     page::{Cursor, Limit, Page},
 };

@@ -7,16 +7,16 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use events::{NotificationKind, OrderId};
+use contracts::{NotificationKind, OrderId};
 use lettre::{
     Message,
     message::{Mailbox, header::ContentType},
     transport::smtp::{self, SMTP_PORT},
 };
 use messaging::{
-    Announcement, Call, Effects, HandlerError, Job, NewJob, Node, Origin, Sign, Worker,
-    jobs::{JobRunner, JobSettings},
-    pace,
+    CallResult, CausationContext, Effects, HandlerError, Job, NewJob, OutgoingEvent, ServiceHost, Worker,
+    jobs::{JobOutcome, JobRunner, JobSettings},
+    throttle,
 };
 use runtime::clock;
 use runtime::database::{ANSWER_TIMEOUT, answer};
@@ -29,7 +29,7 @@ use crate::{
     domain::Outcome,
     mail,
     mail_server::{MailServer, SendError},
-    reactions::{impossible, save},
+    reactions::{invalid_transition, save},
     store::{self, Outgoing},
 };
 
@@ -48,12 +48,17 @@ const BACKOFF_BASE: Duration = Duration::from_secs(1);
 const BACKOFF_CAP: Duration = Duration::from_secs(60);
 
 /// The job that sends a notification. It has the notification's id: there is never a second.
-pub(crate) fn new_job(order_id: OrderId, kind: NotificationKind, id: Uuid, origin: Origin) -> NewJob {
+pub(crate) fn new_job(
+    order_id: OrderId,
+    kind: NotificationKind,
+    id: Uuid,
+    origin: CausationContext,
+) -> NewJob {
     NewJob { id, queue: QUEUE, key: order_id.0, payload: json!({ "kind": kind }), origin }
 }
 
 /// The runner of the mail jobs.
-pub(crate) fn runner(config: &SmtpConfig, node: &Node) -> JobRunner<Mailer> {
+pub(crate) fn runner(config: &SmtpConfig, host: &ServiceHost) -> JobRunner<Mailer> {
     let settings = JobSettings {
         queue: QUEUE,
         concurrency: config.connections as usize,
@@ -62,7 +67,7 @@ pub(crate) fn runner(config: &SmtpConfig, node: &Node) -> JobRunner<Mailer> {
         backoff_cap: BACKOFF_CAP,
         breaker: config.breaker.settings(MAIL_SERVER),
     };
-    let (pool, outbox, health) = (node.pool.clone(), node.outbox.clone(), node.health.clone());
+    let (pool, outbox, health) = (host.pool.clone(), host.outbox.clone(), host.health.clone());
     let worker = Arc::new(Mailer::new(config, pool.clone()));
     JobRunner { settings, pool, outbox, health, worker }
 }
@@ -82,18 +87,25 @@ impl Mailer {
         Self { pool, server, from: config.from.clone(), timeout: config.timeout }
     }
 
-    async fn send(&self, id: Uuid, outgoing: Outgoing) -> (Call<Outcome>, Sign) {
+    async fn send(&self, id: Uuid, outgoing: Outgoing) -> (JobOutcome<Outcome>, CallResult) {
         let message = match compose(&self.from, id, outgoing) {
             Ok(message) => message,
             Err(error) => {
-                return (Call::Done(Outcome::Failed { reason: format!("{error:#}") }), Sign::Silent);
+                return (
+                    JobOutcome::Completed(Outcome::Failed { reason: format!("{error:#}") }),
+                    CallResult::Ignored,
+                );
             }
         };
         match tokio::time::timeout(self.timeout, self.server.send(&message)).await {
-            Ok(Ok(())) => (Call::Done(Outcome::Sent { at: clock::now() }), Sign::Well),
+            Ok(Ok(())) => (JobOutcome::Completed(Outcome::Sent { at: clock::now() }), CallResult::Success),
             Ok(Err(SendError::Smtp(error))) => (judge(&error), sign_of(error.status().map(u16::from))),
-            Ok(Err(SendError::Unreachable(_))) => (Call::Again(UNREACHABLE.to_owned()), Sign::Trouble),
-            Err(_) => (Call::Again("the mail server did not answer in time".to_owned()), Sign::Trouble),
+            Ok(Err(SendError::Unreachable(_))) => {
+                (JobOutcome::Retry(UNREACHABLE.to_owned()), CallResult::Failure)
+            }
+            Err(_) => {
+                (JobOutcome::Retry("the mail server did not answer in time".to_owned()), CallResult::Failure)
+            }
         }
     }
 }
@@ -101,16 +113,16 @@ impl Mailer {
 impl Worker for Mailer {
     type Outcome = Outcome;
 
-    const PACE: Duration = pace::LEISURELY;
+    const PACE: Duration = throttle::BACKGROUND_INTERVAL;
 
-    async fn call(&self, job: &Job) -> (Call<Outcome>, Sign) {
+    async fn call(&self, job: &Job) -> (JobOutcome<Outcome>, CallResult) {
         // Asked at the last moment, so that a cancel that was heard since the job was written still counts.
         let (call, sign) = match answer(ANSWER_TIMEOUT, store::outgoing(&self.pool, job.id)).await {
             Ok(Some(outgoing)) => self.send(job.id, outgoing).await,
-            Ok(None) => (Call::Done(Outcome::NotSent), Sign::Silent),
-            Err(error) => return (Call::Again(error.to_string()), Sign::Silent),
+            Ok(None) => (JobOutcome::Completed(Outcome::NotSent), CallResult::Ignored),
+            Err(error) => return (JobOutcome::Retry(error.to_string()), CallResult::Ignored),
         };
-        if let Call::Again(reason) = &call {
+        if let JobOutcome::Retry(reason) = &call {
             let noted = store::note_attempt(&self.pool, job.id, job.attempts, reason);
             if let Err(error) = answer(ANSWER_TIMEOUT, noted).await {
                 tracing::warn!(%error, notification_id = %job.id, "an attempt is not shown");
@@ -126,25 +138,26 @@ impl Worker for Mailer {
     ) -> Result<Effects, HandlerError> {
         let orders: Vec<Uuid> = outcomes.iter().map(|(job, _)| job.key).collect();
         let mut loaded = store::load_for_update(conn, &orders).await?;
-        let mut announcements = Vec::new();
+        let mut outgoing = Vec::new();
         for (job, outcome) in outcomes {
             let kind = kind_of(job)?;
             let Some(mails) = loaded.get_mut(&OrderId(job.key)) else {
-                return Err(HandlerError::Impossible(format!(
+                return Err(HandlerError::InvalidTransition(format!(
                     "order {}: a mail of an unknown order",
                     job.key
                 )));
             };
-            let event =
-                mails.record(kind, job.attempts, outcome).map_err(|error| impossible(mails, error))?;
-            announcements.extend(event.map(|event| Announcement {
+            let event = mails
+                .record(kind, job.attempts, outcome)
+                .map_err(|error| invalid_transition(mails, error))?;
+            outgoing.extend(event.map(|event| OutgoingEvent {
                 event,
                 sequence: mails.version,
                 origin: job.origin(),
             }));
         }
         save(conn, &loaded).await?;
-        Ok(Effects::announce(announcements))
+        Ok(Effects::publish(outgoing))
     }
 }
 
@@ -169,25 +182,25 @@ fn compose(from: &Mailbox, id: Uuid, outgoing: Outgoing) -> anyhow::Result<Messa
 
 /// What is to be done about an error: a refusal of this mail is definite; all else may be better later. The
 /// server's own words may repeat the recipient's address, so they are kept with the notification and never logged.
-fn judge(error: &smtp::Error) -> Call<Outcome> {
+fn judge(error: &smtp::Error) -> JobOutcome<Outcome> {
     match error.status() {
         Some(code) if error.is_permanent() && u16::from(code) != ACCESS_REFUSED => {
-            Call::Done(Outcome::Failed { reason: error.to_string() })
+            JobOutcome::Completed(Outcome::Failed { reason: error.to_string() })
         }
-        Some(code) => Call::Again(format!("the mail server refused for now: {code}")),
-        None if error.is_timeout() => Call::Again("the mail server did not answer in time".to_owned()),
-        None => Call::Again(UNREACHABLE.to_owned()),
+        Some(code) => JobOutcome::Retry(format!("the mail server refused for now: {code}")),
+        None if error.is_timeout() => JobOutcome::Retry("the mail server did not answer in time".to_owned()),
+        None => JobOutcome::Retry(UNREACHABLE.to_owned()),
     }
 }
 
 /// What the server's code, none where it gave none, says about the server itself. Whoever refuses for good, a mail or
 /// our access, is there.
-fn sign_of(code: Option<u16>) -> Sign {
+fn sign_of(code: Option<u16>) -> CallResult {
     match code {
-        None => Sign::Trouble,
-        Some(MAILBOX_BUSY) => Sign::Well,
-        Some(400..=499) => Sign::Trouble,
-        Some(_) => Sign::Well,
+        None => CallResult::Failure,
+        Some(MAILBOX_BUSY) => CallResult::Success,
+        Some(400..=499) => CallResult::Failure,
+        Some(_) => CallResult::Success,
     }
 }
 
@@ -198,10 +211,10 @@ mod tests {
     #[test]
     fn only_what_is_about_the_server_is_a_sign_of_trouble() {
         for code in [None, Some(421), Some(451), Some(452), Some(454)] {
-            assert_eq!(sign_of(code), Sign::Trouble, "{code:?}");
+            assert_eq!(sign_of(code), CallResult::Failure, "{code:?}");
         }
         for code in [450, 530, 550, 552, 554] {
-            assert_eq!(sign_of(Some(code)), Sign::Well, "{code}");
+            assert_eq!(sign_of(Some(code)), CallResult::Success, "{code}");
         }
     }
 

@@ -5,12 +5,12 @@
 //! - Hears `order.confirmed`, `order.cancelled` and `payment.refunded`.
 //! - Says `notification.sent` and `notification.failed`.
 //!
-//! [`domain`] holds its rules, and `matrix.md` shows them whole.
+//! [`domain`] holds its rules, and `transitions.md` shows them whole.
 
 pub mod domain;
 pub mod mail;
 pub mod mail_server;
-pub mod matrix;
+pub mod transitions;
 
 mod config;
 mod http;
@@ -20,32 +20,37 @@ mod store;
 
 pub use config::{Config, SmtpConfig};
 
-use events::Service;
-use messaging::Node;
+use contracts::Service;
+use messaging::ServiceHost;
 use runtime::{database::Wait, tasks::Tasks};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{domain::SUBSCRIBES, reactions::Reactions};
+use crate::reactions::Reactions;
 
 /// Runs the service until the shutdown, or until what it cannot go on without.
 ///
 /// # Errors
 /// What no time will heal, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let node =
-        Node::new(Service::Notification, SUBSCRIBES, &config.database, &config.broker, shutdown.clone())?;
-    let mails = jobs::runner(&config.smtp, &node);
+    let host = ServiceHost::new(
+        Service::Notification,
+        system::NOTIFICATION,
+        &config.database,
+        &config.broker,
+        shutdown.clone(),
+    )?;
+    let mails = jobs::runner(&config.smtp, &host);
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let router = runtime::http::admit(http::router(node.pool.clone()), config.database.max_connections);
-    let (health, stop) = (node.health.clone(), shutdown.clone());
+    let router = runtime::http::admit(http::router(host.pool.clone()), config.database.max_connections);
+    let (health, stop) = (host.health.clone(), shutdown.clone());
     tasks.spawn(
         "http",
         async move { runtime::http::serve(listener, router, health, &config.http, stop).await },
     );
-    if node.open(&store::MIGRATIONS).await? == Wait::Usable {
-        node.start(&mut tasks, Reactions);
+    if host.open(&store::MIGRATIONS).await? == Wait::Usable {
+        host.start(&mut tasks, Reactions);
         tasks.spawn("mails", mails.run(shutdown));
     }
     tasks.join().await

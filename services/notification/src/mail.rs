@@ -1,7 +1,7 @@
 //! What the mails say: plain text, made from the event alone, in lines short enough to travel as they are written
 //! (a mail wraps beyond 76 characters).
 
-use events::{
+use contracts::{
     CancelReason, Event, Money, NotificationKind, OrderCancelled, OrderConfirmed, OrderId, PaymentRefunded,
 };
 
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_confirmation_names_the_order_its_lines_and_its_total() {
-        let order = events::samples::samples().into_iter().map(|envelope| envelope.event);
+        let order = contracts::samples::samples().into_iter().map(|envelope| envelope.event);
         let event =
             order.into_iter().find(|event| matches!(event, Event::OrderConfirmed(_))).expect("sampled");
         assert_eq!(

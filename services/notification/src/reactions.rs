@@ -2,30 +2,30 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use events::OrderId;
-use messaging::{Delivery, Effects, Handler, HandlerError, NewJob, pace};
+use contracts::OrderId;
+use messaging::{Delivery, Effects, Handler, HandlerError, NewJob, throttle};
 use runtime::clock;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Correspondence, Impossible},
+    domain::{InvalidTransition, OrderNotifications},
     jobs, store,
 };
 
-/// What this service does with the events that it hears.
+/// What this service does with the events that it subscriptions.
 #[derive(Debug, Clone, Copy)]
 pub struct Reactions;
 
 impl Handler for Reactions {
     /// A mail may come a little later.
-    const PACE: Duration = pace::LEISURELY;
+    const PACE: Duration = throttle::BACKGROUND_INTERVAL;
 
     async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<Effects, HandlerError> {
         let mut orders: Vec<Uuid> = batch.iter().filter_map(order_of).map(|order| order.0).collect();
         orders.sort_unstable();
         orders.dedup();
-        store::insert_blanks(conn, &orders).await?;
+        store::insert_placeholders(conn, &orders).await?;
         let mut loaded = store::load_for_update(conn, &orders).await?;
         let mut jobs = Vec::new();
         for delivery in batch {
@@ -43,9 +43,10 @@ fn order_of(delivery: &Delivery) -> Option<OrderId> {
     delivery.envelope.event.order_id()
 }
 
-fn hear(mails: &mut Correspondence, delivery: &Delivery) -> Result<Vec<NewJob>, HandlerError> {
-    let queued =
-        mails.hear(&delivery.envelope.event, clock::new_id()).map_err(|error| impossible(mails, error))?;
+fn hear(mails: &mut OrderNotifications, delivery: &Delivery) -> Result<Vec<NewJob>, HandlerError> {
+    let queued = mails
+        .hear(&delivery.envelope.event, clock::new_id())
+        .map_err(|error| invalid_transition(mails, error))?;
     let notifications = queued.into_iter().filter_map(|kind| Some((kind, mails.notifications.get(&kind)?)));
     Ok(notifications
         .map(|(kind, it)| jobs::new_job(mails.order_id, kind, it.id, delivery.origin()))
@@ -55,13 +56,13 @@ fn hear(mails: &mut Correspondence, delivery: &Delivery) -> Result<Vec<NewJob>, 
 /// Saves all that was loaded; what has not changed is written as it was.
 pub(crate) async fn save(
     conn: &mut PgConnection,
-    loaded: &HashMap<OrderId, Correspondence>,
+    loaded: &HashMap<OrderId, OrderNotifications>,
 ) -> Result<(), HandlerError> {
     let changed: Vec<_> = loaded.values().collect();
     Ok(store::save(conn, &changed).await?)
 }
 
 /// Names the order that something impossible happened to.
-pub(crate) fn impossible(mails: &Correspondence, error: Impossible) -> HandlerError {
-    HandlerError::Impossible(format!("order {}: {error}", mails.order_id))
+pub(crate) fn invalid_transition(mails: &OrderNotifications, error: InvalidTransition) -> HandlerError {
+    HandlerError::InvalidTransition(format!("order {}: {error}", mails.order_id))
 }

@@ -3,20 +3,20 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use events::{Email, NotificationKind, OrderId};
-use problem::page::Limit;
+use contracts::{Email, NotificationKind, OrderId};
+use http_api::page::Limit;
 use sqlx::{PgConnection, PgPool, migrate::Migrator};
 use uuid::Uuid;
 
-use crate::domain::{Correspondence, Notification};
+use crate::domain::{Notification, OrderNotifications};
 
 /// The migrations of the service's own tables.
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/notification");
 
 /// Makes sure that every order has a row to lock: `for update` locks none that is not there.
-pub(crate) async fn insert_blanks(conn: &mut PgConnection, orders: &[Uuid]) -> sqlx::Result<()> {
+pub(crate) async fn insert_placeholders(conn: &mut PgConnection, orders: &[Uuid]) -> sqlx::Result<()> {
     sqlx::query!(
-        "insert into correspondences (order_id)
+        "insert into order_notifications (order_id)
          select id from unnest($1::uuid[]) as id order by id
          on conflict do nothing",
         orders,
@@ -26,14 +26,14 @@ pub(crate) async fn insert_blanks(conn: &mut PgConnection, orders: &[Uuid]) -> s
     Ok(())
 }
 
-/// Locks the correspondences of these orders, in the order of their ids, and loads them with their
+/// Locks the order_notifications of these orders, in the order of their ids, and loads them with their
 /// notifications.
 pub(crate) async fn load_for_update(
     conn: &mut PgConnection,
     orders: &[Uuid],
-) -> sqlx::Result<HashMap<OrderId, Correspondence>> {
+) -> sqlx::Result<HashMap<OrderId, OrderNotifications>> {
     let rows = sqlx::query!(
-        "select order_id, contact, version from correspondences
+        "select order_id, contact, version from order_notifications
          where order_id = any($1) order by order_id for update",
         orders,
     )
@@ -41,7 +41,7 @@ pub(crate) async fn load_for_update(
     .await?;
     let mut loaded = HashMap::with_capacity(rows.len());
     for row in rows {
-        let mut correspondence = Correspondence::blank(OrderId(row.order_id));
+        let mut correspondence = OrderNotifications::placeholder(OrderId(row.order_id));
         correspondence.version = row.version;
         correspondence.contact = row.contact.as_deref().map(parse::<Email>).transpose()?;
         loaded.insert(correspondence.order_id, correspondence);
@@ -70,14 +70,14 @@ pub(crate) async fn load_for_update(
     Ok(loaded)
 }
 
-/// Saves correspondences that [`load_for_update`] locked.
-pub(crate) async fn save(conn: &mut PgConnection, changed: &[&Correspondence]) -> sqlx::Result<()> {
+/// Saves order_notifications that [`load_for_update`] locked.
+pub(crate) async fn save(conn: &mut PgConnection, changed: &[&OrderNotifications]) -> sqlx::Result<()> {
     let orders: Vec<Uuid> = changed.iter().map(|it| it.order_id.0).collect();
     let contacts: Vec<Option<String>> =
         changed.iter().map(|it| it.contact.clone().map(String::from)).collect();
     let versions: Vec<i64> = changed.iter().map(|it| it.version).collect();
     sqlx::query!(
-        "update correspondences as it set contact = new.contact, version = new.version
+        "update order_notifications as it set contact = new.contact, version = new.version
          from unnest($1::uuid[], $2::text[], $3::bigint[]) as new (order_id, contact, version)
          where it.order_id = new.order_id and it.version < new.version",
         &orders,
@@ -90,7 +90,7 @@ pub(crate) async fn save(conn: &mut PgConnection, changed: &[&Correspondence]) -
 }
 
 /// An upsert, which cannot overwrite what another replica wrote: the order's correspondence is locked.
-async fn save_notifications(conn: &mut PgConnection, changed: &[&Correspondence]) -> sqlx::Result<()> {
+async fn save_notifications(conn: &mut PgConnection, changed: &[&OrderNotifications]) -> sqlx::Result<()> {
     let mut columns = Columns::default();
     for correspondence in changed {
         for (kind, notification) in &correspondence.notifications {
@@ -161,7 +161,7 @@ pub(crate) struct Outgoing {
 pub(crate) async fn outgoing(pool: &PgPool, notification: Uuid) -> sqlx::Result<Option<Outgoing>> {
     let row = sqlx::query!(
         r#"select order_id, kind, body, contact as "recipient!"
-           from notifications join correspondences using (order_id)
+           from notifications join order_notifications using (order_id)
            where id = $1 and status = 'queued'"#,
         notification,
     )
@@ -227,7 +227,7 @@ pub(crate) async fn list(
     sqlx::query_as!(
         Listed,
         "select id, order_id, kind, contact as recipient, status, attempts, reason, sent_at
-         from notifications join correspondences using (order_id)
+         from notifications join order_notifications using (order_id)
          where ($1::uuid is null or order_id = $1) and ($2::uuid is null or id < $2)
          order by id desc limit $3",
         order.map(|id| id.0),

@@ -1,4 +1,4 @@
-//! The life of an order, pure: what it hears, what it is told, and what becomes of it.
+//! The life of an order, pure: what it subscriptions, what it is told, and what becomes of it.
 //!
 //! An order is a projection of its log. [`react`] and the `decide_` functions only say which facts to record;
 //! [`apply`] alone changes an order, when a fact is recorded and when the log is [folded](fold) again.
@@ -6,26 +6,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
-use events::{
+use contracts::{
     CancelReason, Currency, Customer, Event, EventType, Money, OrderCancelled, OrderCompleted,
     OrderConfirmed, OrderId, OrderLine, OrderPlaced, PaymentMethod, Service, Sku, StockLine,
 };
 
 use crate::state::{Payment, Status, Stock};
-
-/// What this service hears. Its queue's bindings are made from it.
-pub const SUBSCRIBES: &[EventType] = &[
-    EventType::ProductListed,
-    EventType::StockReserved,
-    EventType::StockRejected,
-    EventType::StockReleased,
-    EventType::PaymentAuthorized,
-    EventType::PaymentDeclined,
-    EventType::PaymentCaptured,
-    EventType::PaymentCaptureFailed,
-    EventType::PaymentVoided,
-    EventType::PaymentRefunded,
-];
 
 /// How many lines an order has at the most; it has at least one.
 pub const MAX_LINES: usize = 50;
@@ -47,7 +33,7 @@ pub struct Order {
     pub placed_at: DateTime<Utc>,
     /// Until when it waits for stock and money.
     pub deadline_at: DateTime<Utc>,
-    /// How far it has come.
+    /// How dependency it has come.
     pub status: Status,
     /// Why it was cancelled.
     pub reason: Option<CancelReason>,
@@ -61,9 +47,9 @@ pub struct Order {
     pub version: i64,
 }
 
-/// A customer's wish.
+/// A customer's command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
+pub struct PlaceOrder {
     /// Who orders.
     pub customer: Customer,
     /// What.
@@ -100,7 +86,7 @@ pub enum Refusal {
 
 /// A fact that cannot be, given what is known of the order: a bug, here or at the announcer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Impossible {
+pub enum InvalidTransition {
     /// Nobody placed such an order here.
     #[error("order {0} is not known and cannot hear {1}")]
     Unknown(String, EventType),
@@ -120,7 +106,7 @@ pub enum Impossible {
     },
 }
 
-impl Impossible {
+impl InvalidTransition {
     /// A fact about an order that is not there.
     #[must_use]
     pub fn unknown(heard: &Event) -> Self {
@@ -135,13 +121,13 @@ impl Impossible {
 ///
 /// # Errors
 /// When the fact cannot be.
-pub fn react(order: &Order, heard: &Event) -> Result<Vec<Event>, Impossible> {
+pub fn react(order: &Order, heard: &Event) -> Result<Vec<Event>, InvalidTransition> {
     use Status::{Cancelled, Completed, Confirmed, Pending};
     if order.heard.contains(&heard.event_type()) {
         return Ok(Vec::new());
     }
     let announced = match (order.status, heard) {
-        _ if order.contradicts(heard) => return Err(order.impossible(heard)),
+        _ if order.contradicts(heard) => return Err(order.invalid_transition(heard)),
 
         (Pending, Event::StockReserved(_)) if order.payment == Payment::Authorized => Some(order.confirmed()),
         (Pending, Event::PaymentAuthorized(_)) if order.stock == Stock::Reserved => Some(order.confirmed()),
@@ -154,7 +140,7 @@ pub fn react(order: &Order, heard: &Event) -> Result<Vec<Event>, Impossible> {
 
         (Cancelled, answer) if answers(answer) => None,
 
-        (Pending | Confirmed | Completed | Cancelled, _) => return Err(order.impossible(heard)),
+        (Pending | Confirmed | Completed | Cancelled, _) => return Err(order.invalid_transition(heard)),
     };
     Ok(std::iter::once(heard.clone()).chain(announced).collect())
 }
@@ -162,9 +148,9 @@ pub fn react(order: &Order, heard: &Event) -> Result<Vec<Event>, Impossible> {
 /// A customer places an order.
 ///
 /// # Errors
-/// When the wish breaks a rule.
-pub fn decide_place(order_id: OrderId, wish: Wish, prices: &Prices) -> Result<OrderPlaced, Refusal> {
-    let Wish { customer, lines, payment_method } = wish;
+/// When the command breaks a rule.
+pub fn decide_place(order_id: OrderId, command: PlaceOrder, prices: &Prices) -> Result<OrderPlaced, Refusal> {
+    let PlaceOrder { customer, lines, payment_method } = command;
     if !(1..=MAX_LINES).contains(&lines.len()) {
         return Err(Refusal::LineCount(lines.len()));
     }
@@ -303,9 +289,9 @@ impl Order {
         self.stock.contradicts(heard) || self.payment.contradicts(heard)
     }
 
-    fn impossible(&self, heard: &Event) -> Impossible {
+    fn invalid_transition(&self, heard: &Event) -> InvalidTransition {
         let Self { id: order_id, status, stock, payment, .. } = *self;
-        Impossible::Contradiction { order_id, status, stock, payment, event_type: heard.event_type() }
+        InvalidTransition::Contradiction { order_id, status, stock, payment, event_type: heard.event_type() }
     }
 
     fn confirmed(&self) -> Event {
@@ -324,7 +310,7 @@ impl Order {
 
 /// Whether a fact is an answer of inventory or payment to an order.
 fn answers(fact: &Event) -> bool {
-    fact.order_id().is_some() && SUBSCRIBES.contains(&fact.event_type())
+    fact.order_id().is_some() && system::ORDER.contains(&fact.event_type())
 }
 
 /// The sum of the lines.

@@ -10,14 +10,14 @@ use axum::{
     routing::{get, post},
 };
 use chrono::{DateTime, Utc};
-use events::{Customer, CustomerId, OrderId, PaymentMethod, Quantity, Sku, StockLine};
+use contracts::{Customer, CustomerId, OrderId, PaymentMethod, Quantity, Sku, StockLine};
+use http_api::{
+    IdempotencyKey, Json, Path, Problem, Query, RawJson,
+    page::{Cursor, Limit, Page},
+};
 use messaging::{
     Effects, Outbox,
     idempotency::{self, Key, StoredResponse},
-};
-use problem::{
-    IdempotencyKey, Json, Path, Problem, Query, RawJson,
-    page::{Cursor, Limit, Page},
 };
 use runtime::{clock, database};
 use serde::Deserialize;
@@ -26,9 +26,9 @@ use uuid::Uuid;
 
 use self::view::{OrderView, TimelineView};
 use crate::{
-    domain::{Order, Refusal, Wish, decide_cancel, fold},
-    log::{Because, Record},
-    placing::Counter,
+    domain::{Order, PlaceOrder, Refusal, decide_cancel, fold},
+    event_log::{Cause, EventRecorder},
+    placement::PlacementHandle,
     state::Status,
     store::{self, Listing},
 };
@@ -44,8 +44,8 @@ pub struct App {
 }
 
 /// The route of `/api/v1` that places orders.
-pub fn placing_router(counter: Counter) -> Router {
-    Router::new().route(ORDERS, post(place)).with_state(counter)
+pub fn placing_router(placement: PlacementHandle) -> Router {
+    Router::new().route(ORDERS, post(place)).with_state(placement)
 }
 
 /// The other routes of `/api/v1`.
@@ -62,7 +62,7 @@ pub fn router(app: App) -> Router {
 /// [`decide_place`](crate::domain::decide_place) to say. Public for the fuzz target, which makes one of any bytes.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PlaceOrder {
+pub struct PlaceOrderRequest {
     customer: Customer,
     lines: Vec<PlaceLine>,
     payment_method: PaymentMethod,
@@ -76,14 +76,14 @@ struct PlaceLine {
 }
 
 async fn place(
-    State(counter): State<Counter>,
+    State(placement): State<PlacementHandle>,
     IdempotencyKey(key): IdempotencyKey,
-    request: RawJson<PlaceOrder>,
+    request: RawJson<PlaceOrderRequest>,
 ) -> Result<Response, Refused> {
     let fingerprint =
         |key| Key { key, fingerprint: idempotency::fingerprint("POST", ORDERS, &request.bytes) };
     let key = key.map(fingerprint);
-    Ok(answer(counter.place(key, request.value.into()).await?))
+    Ok(answer(placement.place(key, request.value.into()).await?))
 }
 
 /// What is answered to whoever placed this order.
@@ -100,13 +100,13 @@ async fn cancel(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Response
     let mut locked = store::load_for_update(&mut tx, &[OrderId(id)]).await?;
     let mut order = locked.remove(&OrderId(id)).ok_or_else(|| unknown(id))?;
     let facts = decide_cancel(&order)?;
-    let mut record = Record::default();
+    let mut record = EventRecorder::default();
     if !facts.is_empty() {
-        record.add(&mut order, facts, &Because::told(clock::now()));
+        record.add(&mut order, facts, &Cause::told(clock::now()));
         store::save(&mut tx, &[&order]).await?;
         store::append(&mut tx, &record.entries).await?;
     }
-    app.outbox.commit(tx, Effects::announce(record.announcements)).await?;
+    app.outbox.commit(tx, Effects::publish(record.outgoing)).await?;
     Ok((StatusCode::ACCEPTED, Json(OrderView::from(&order))).into_response())
 }
 
@@ -170,9 +170,9 @@ fn unknown(id: Uuid) -> Problem {
     Problem::not_found(format_args!("there is no order {id}"))
 }
 
-impl From<PlaceOrder> for Wish {
-    fn from(order: PlaceOrder) -> Self {
-        let PlaceOrder { customer, lines, payment_method } = order;
+impl From<PlaceOrderRequest> for PlaceOrder {
+    fn from(order: PlaceOrderRequest) -> Self {
+        let PlaceOrderRequest { customer, lines, payment_method } = order;
         let lines =
             lines.into_iter().map(|PlaceLine { sku, quantity }| StockLine { sku, quantity }).collect();
         Self { customer, lines, payment_method }

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use events::{Event, OrderId};
+use contracts::{Event, OrderId};
 use messaging::{Delivery, Effects, Handler, HandlerError};
 use runtime::clock;
 use sqlx::PgConnection;
 
 use crate::{
-    domain::{Impossible, react},
-    log::{Because, Record},
+    domain::{InvalidTransition, react},
+    event_log::{Cause, EventRecorder},
     store,
 };
 
-/// Hears what [`SUBSCRIBES`](crate::domain::SUBSCRIBES) names.
+/// Hears what [`system::ORDER`](system::ORDER) names.
 #[derive(Debug, Clone, Copy)]
 pub struct Reactions;
 
@@ -42,13 +42,13 @@ async fn hear(conn: &mut PgConnection, answers: &[&Delivery]) -> Result<Effects,
     let ids: Vec<OrderId> = ids.into_iter().collect();
     let mut orders = store::load_for_update(conn, &ids).await?;
     let now = clock::now();
-    let mut record = Record::default();
+    let mut record = EventRecorder::default();
     for answer in answers {
         let heard = &answer.envelope.event;
         let order = heard.order_id().and_then(|order_id| orders.get_mut(&order_id));
-        let order = order.ok_or_else(|| Impossible::unknown(heard))?;
+        let order = order.ok_or_else(|| InvalidTransition::unknown(heard))?;
         let facts = react(order, heard)?;
-        record.add(order, facts, &Because::heard(answer, now));
+        record.add(order, facts, &Cause::heard(answer, now));
     }
     let changed: BTreeSet<OrderId> = record.entries.iter().map(|entry| entry.order_id).collect();
     if !changed.is_empty() {
@@ -56,11 +56,11 @@ async fn hear(conn: &mut PgConnection, answers: &[&Delivery]) -> Result<Effects,
         store::save(conn, &orders.values().collect::<Vec<_>>()).await?;
         store::append(conn, &record.entries).await?;
     }
-    Ok(Effects::announce(record.announcements))
+    Ok(Effects::publish(record.outgoing))
 }
 
-impl From<Impossible> for HandlerError {
-    fn from(impossible: Impossible) -> Self {
-        Self::Impossible(impossible.to_string())
+impl From<InvalidTransition> for HandlerError {
+    fn from(impossible: InvalidTransition) -> Self {
+        Self::InvalidTransition(impossible.to_string())
     }
 }

@@ -4,7 +4,7 @@
 
 use std::{fmt, str::FromStr};
 
-use events::{Event, EventType};
+use contracts::{Event, EventType};
 
 /// A closed list of states, each shown as and parsed from the word that stands in JSON and in the database.
 macro_rules! states {
@@ -48,7 +48,7 @@ macro_rules! states {
 pub struct UnknownState(String);
 
 states! {
-    /// How far an order has come.
+    /// How dependency an order has come.
     Status {
         /// Stock or money is still open.
         Pending = "pending",

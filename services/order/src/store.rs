@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use events::{Customer, Event, EventType, Money, OrderId, OrderLine, ProductListed, Sku};
+use contracts::{Customer, Event, EventType, Money, OrderId, OrderLine, ProductListed, Sku};
 use sqlx::{PgConnection, migrate::Migrator, types::Json};
 use uuid::Uuid;
 
 use crate::{
     domain::{Order, Prices},
-    log::Entry,
+    event_log::RecordedEvent,
     state::Status,
 };
 
@@ -303,10 +303,10 @@ pub async fn list(conn: &mut PgConnection, listing: &Listing<'_>) -> sqlx::Resul
 ///
 /// # Errors
 /// The database's.
-pub async fn append(conn: &mut PgConnection, entries: &[Entry]) -> sqlx::Result<()> {
+pub async fn append(conn: &mut PgConnection, entries: &[RecordedEvent]) -> sqlx::Result<()> {
     let order_ids: Vec<Uuid> = entries.iter().map(|entry| entry.order_id.0).collect();
     let versions: Vec<i64> = entries.iter().map(|entry| entry.version).collect();
-    let directions: Vec<&str> = entries.iter().map(Entry::direction).collect();
+    let directions: Vec<&str> = entries.iter().map(RecordedEvent::direction).collect();
     let event_ids: Vec<Option<Uuid>> = entries.iter().map(|entry| entry.event_id).collect();
     let types: Vec<&str> = entries.iter().map(|entry| entry.fact.event_type().versioned_name()).collect();
     let data: Vec<Json<&Event>> = entries.iter().map(|entry| Json(&entry.fact)).collect();
@@ -334,7 +334,7 @@ pub async fn append(conn: &mut PgConnection, entries: &[Entry]) -> sqlx::Result<
 ///
 /// # Errors
 /// The database's.
-pub async fn log(conn: &mut PgConnection, order_id: OrderId) -> sqlx::Result<Vec<Entry>> {
+pub async fn log(conn: &mut PgConnection, order_id: OrderId) -> sqlx::Result<Vec<RecordedEvent>> {
     let rows = sqlx::query!(
         r#"select version, event_id, type as event_type, data::text as "data!", occurred_at, recorded_at
            from order_events where order_id = $1 order by version"#,
@@ -347,7 +347,7 @@ pub async fn log(conn: &mut PgConnection, order_id: OrderId) -> sqlx::Result<Vec
             let fact = Event::from_json(parse(&row.event_type)?, &row.data).map_err(decode)?;
             let (version, event_id) = (row.version, row.event_id);
             let (occurred_at, recorded_at) = (row.occurred_at, row.recorded_at);
-            Ok(Entry { order_id, version, event_id, fact, occurred_at, recorded_at })
+            Ok(RecordedEvent { order_id, version, event_id, fact, occurred_at, recorded_at })
         })
         .collect()
 }

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use problem::{IdempotencyKey, Json, Path, Problem, Query};
+use http_api::{IdempotencyKey, Json, Path, Problem, Query};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;

@@ -7,9 +7,9 @@
 
 use std::fmt;
 
-use events::{
-    Event, EventType, Money, OrderId, PaymentAuthorized, PaymentCaptureFailed, PaymentCaptured,
-    PaymentDeclined, PaymentMethod, PaymentRefunded, PaymentVoided,
+use contracts::{
+    Event, Money, OrderId, PaymentAuthorized, PaymentCaptureFailed, PaymentCaptured, PaymentDeclined,
+    PaymentMethod, PaymentRefunded, PaymentVoided,
 };
 use uuid::Uuid;
 
@@ -18,10 +18,6 @@ use crate::ledger::Posting;
 pub use status::{Action, Status};
 
 mod status;
-
-/// What the service hears.
-pub const SUBSCRIBES: &[EventType] =
-    &[EventType::OrderPlaced, EventType::OrderConfirmed, EventType::OrderCancelled];
 
 /// What the order is to cost, and how it is paid.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,7 +35,7 @@ pub struct Payment {
     pub order_id: OrderId,
     /// Its own id; part of every idempotency key that the processor sees.
     pub payment_id: Uuid,
-    /// How far it is.
+    /// How dependency it is.
     pub status: Status,
     /// The order was cancelled while a call is under way: its answer decides what is to be undone.
     pub cancel_requested: bool,
@@ -107,7 +103,7 @@ pub struct Reaction {
 
 /// An input that cannot come in this state: somebody is wrong, and nothing is changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Impossible {
+pub struct InvalidTransition {
     payment_id: Uuid,
     order_id: OrderId,
     status: Status,
@@ -117,9 +113,9 @@ pub struct Impossible {
 /// What the payment becomes by the input, and what follows. A repeat of a fact changes nothing.
 ///
 /// # Errors
-/// [`Impossible`] for a fact that nothing before it can have led to, and for an answer to a call that was never
+/// [`InvalidTransition`] for a fact that nothing before it can have led to, and for an answer to a call that was never
 /// made or that contradicts an earlier answer.
-pub fn react(payment: &Payment, input: &Input) -> Result<Reaction, Impossible> {
+pub fn react(payment: &Payment, input: &Input) -> Result<Reaction, InvalidTransition> {
     use {Answer as A, Input as I, Status as S};
     let cancelled = payment.cancel_requested;
     let next = match (payment.status, input) {
@@ -147,7 +143,7 @@ pub fn react(payment: &Payment, input: &Input) -> Result<Reaction, Impossible> {
         (S::Authorizing | S::Capturing, I::Cancelled) if !cancelled => return Ok(note_cancel(payment)),
 
         (status, input) if is_known(status, input) => return Ok(nothing(payment)),
-        _ => return Err(Impossible::at(payment, input)),
+        _ => return Err(InvalidTransition::at(payment, input)),
     };
     enter(payment, next, input)
 }
@@ -177,7 +173,7 @@ fn note_cancel(payment: &Payment) -> Reaction {
     nothing(&Payment { cancel_requested: true, version, ..payment.clone() })
 }
 
-fn enter(before: &Payment, status: Status, input: &Input) -> Result<Reaction, Impossible> {
+fn enter(before: &Payment, status: Status, input: &Input) -> Result<Reaction, InvalidTransition> {
     let version = before.version + 1;
     let mut payment = Payment { status, cancel_requested: false, version, ..before.clone() };
     match input {
@@ -199,7 +195,7 @@ fn enter(before: &Payment, status: Status, input: &Input) -> Result<Reaction, Im
 }
 
 /// What the others are told of an answer, or of a cancel that left nothing to undo.
-fn announcement(payment: &Payment, input: &Input) -> Result<Option<Event>, Impossible> {
+fn announcement(payment: &Payment, input: &Input) -> Result<Option<Event>, InvalidTransition> {
     let Payment { order_id, payment_id, .. } = *payment;
     let amount = || amount(payment, input);
     let event = match input {
@@ -222,15 +218,15 @@ fn announcement(payment: &Payment, input: &Input) -> Result<Option<Event>, Impos
 }
 
 /// What the payment is about: whoever waits for an answer knows it.
-fn amount(payment: &Payment, input: &Input) -> Result<Money, Impossible> {
-    let terms = payment.terms.as_ref().ok_or_else(|| Impossible::at(payment, input))?;
+fn amount(payment: &Payment, input: &Input) -> Result<Money, InvalidTransition> {
+    let terms = payment.terms.as_ref().ok_or_else(|| InvalidTransition::at(payment, input))?;
     Ok(terms.amount.clone())
 }
 
 impl Payment {
     /// The payment of an order that nothing is known of yet.
     #[must_use]
-    pub fn blank(order_id: OrderId, payment_id: Uuid) -> Self {
+    pub fn placeholder(order_id: OrderId, payment_id: Uuid) -> Self {
         Self {
             order_id,
             payment_id,
@@ -286,14 +282,14 @@ impl Input {
     }
 }
 
-impl Impossible {
+impl InvalidTransition {
     fn at(payment: &Payment, input: &Input) -> Self {
         let Payment { payment_id, order_id, status, .. } = *payment;
         Self { payment_id, order_id, status, input: input.name() }
     }
 }
 
-impl fmt::Display for Impossible {
+impl fmt::Display for InvalidTransition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { payment_id, order_id, status, input } = self;
         let status = status.as_str();
@@ -301,7 +297,7 @@ impl fmt::Display for Impossible {
     }
 }
 
-impl std::error::Error for Impossible {}
+impl std::error::Error for InvalidTransition {}
 
 #[cfg(test)]
 mod tests;

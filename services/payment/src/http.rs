@@ -2,8 +2,8 @@
 
 use axum::{Router, extract::State, routing::get};
 use chrono::{DateTime, Utc};
-use events::{Money, OrderId};
-use problem::{
+use contracts::{Money, OrderId};
+use http_api::{
     Json, Path, Problem, Query,
     page::{Cursor, Limit, Page},
 };

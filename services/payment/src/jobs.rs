@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use events::OrderId;
-use messaging::{Call, Effects, HandlerError, Job, Sign, Worker};
+use contracts::OrderId;
+use messaging::{CallResult, Effects, HandlerError, Job, JobOutcome, Worker};
 use opentelemetry::{KeyValue, global, metrics::Histogram};
 use serde::Deserialize;
 use sqlx::PgConnection;
@@ -46,12 +46,12 @@ impl Calls {
 impl Worker for Calls {
     type Outcome = Answer;
 
-    async fn call(&self, job: &Job) -> (Call<Answer>, Sign) {
+    async fn call(&self, job: &Job) -> (JobOutcome<Answer>, CallResult) {
         let request = match Request::deserialize(&job.payload) {
             Ok(request) => request,
             Err(error) => {
                 tracing::error!(job_id = %job.id, %error, "the job is no call to the processor: it needs a person");
-                return (Call::Again(error.to_string()), Sign::Silent);
+                return (JobOutcome::Retry(error.to_string()), CallResult::Ignored);
             }
         };
         let start = Instant::now();
@@ -79,10 +79,10 @@ impl Worker for Calls {
 
 /// Only a definite answer ends a call. A refusal is for a person: money stays where it does not belong until the
 /// processor gives in.
-fn settle(job: &Job, request: &Request, reply: Reply) -> Call<Answer> {
+fn settle(job: &Job, request: &Request, reply: Reply) -> JobOutcome<Answer> {
     match reply {
-        Reply::Answer(answer) => Call::Done(answer),
-        Reply::Unknown(reason) | Reply::Trouble(reason) => Call::Again(reason),
+        Reply::Answer(answer) => JobOutcome::Completed(answer),
+        Reply::Unknown(reason) | Reply::Trouble(reason) => JobOutcome::Retry(reason),
         Reply::Refused(reason) => {
             tracing::error!(
                 order_id = %job.key,
@@ -92,16 +92,16 @@ fn settle(job: &Job, request: &Request, reply: Reply) -> Call<Answer> {
                 reason,
                 "the processor refuses: it is asked again, and needs a person",
             );
-            Call::Again(format!("refused: {reason}"))
+            JobOutcome::Retry(format!("refused: {reason}"))
         }
     }
 }
 
 /// A refusal is an answer: the processor is well, if not of our mind.
-fn sign_of(reply: &Reply) -> Sign {
+fn sign_of(reply: &Reply) -> CallResult {
     match reply {
-        Reply::Trouble(_) => Sign::Trouble,
-        Reply::Answer(_) | Reply::Unknown(_) | Reply::Refused(_) => Sign::Well,
+        Reply::Trouble(_) => CallResult::Failure,
+        Reply::Answer(_) | Reply::Unknown(_) | Reply::Refused(_) => CallResult::Success,
     }
 }
 
@@ -128,8 +128,8 @@ mod tests {
             Reply::Unknown(because()),
             Reply::Refused(because()),
         ] {
-            assert_eq!(sign_of(&reply), Sign::Well, "{reply:?}");
+            assert_eq!(sign_of(&reply), CallResult::Success, "{reply:?}");
         }
-        assert_eq!(sign_of(&Reply::Trouble(because())), Sign::Trouble);
+        assert_eq!(sign_of(&Reply::Trouble(because())), CallResult::Failure);
     }
 }

@@ -14,7 +14,7 @@
 //! move nothing. The database refuses a posting that does not sum to zero per currency, a posting made twice,
 //! and every update or delete.
 
-use events::Money;
+use contracts::Money;
 
 /// Where money can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

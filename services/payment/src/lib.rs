@@ -4,14 +4,14 @@
 //! - Hears `order.placed`, `order.confirmed` and `order.cancelled`.
 //! - Says `payment.authorized`, `.declined`, `.captured`, `.capture_failed`, `.voided` and `.refunded`.
 //!
-//! [`domain`] holds its rules, and `matrix.md` shows them whole. A call to the [`processor`] is a durable job,
+//! [`domain`] holds its rules, and `transitions.md` shows them whole. A call to the [`processor`] is a durable job,
 //! written in the transaction that decides on it and made with none open; its answer comes back as an input of
 //! the same rules.
 
 pub mod domain;
 pub mod ledger;
-pub mod matrix;
 pub mod processor;
+pub mod transitions;
 
 mod config;
 mod http;
@@ -22,40 +22,46 @@ mod store;
 use std::sync::Arc;
 
 use anyhow::Context;
-use events::Service;
-use messaging::{Node, jobs::JobRunner};
+use contracts::Service;
+use messaging::{ServiceHost, jobs::JobRunner};
 use runtime::{database::Wait, tasks::Tasks};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Config, ProcessorConfig};
 
-use crate::{domain::SUBSCRIBES, jobs::Calls, processor::Processor, reactions::Reactions};
+use crate::{jobs::Calls, processor::Processor, reactions::Reactions};
 
 /// Runs the service until the shutdown, or until what it cannot go on without.
 ///
 /// # Errors
 /// What no time will heal, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let node = Node::new(Service::Payment, SUBSCRIBES, &config.database, &config.broker, shutdown.clone())?;
+    let host = ServiceHost::new(
+        Service::Payment,
+        system::PAYMENT,
+        &config.database,
+        &config.broker,
+        shutdown.clone(),
+    )?;
     let processor = Processor::new(&config.processor).context("no HTTP client for the card processor")?;
     let calls = JobRunner {
         settings: config.processor.jobs(),
-        pool: node.pool.clone(),
-        outbox: node.outbox.clone(),
-        health: node.health.clone(),
+        pool: host.pool.clone(),
+        outbox: host.outbox.clone(),
+        health: host.health.clone(),
         worker: Arc::new(Calls::new(processor)),
     };
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let router = runtime::http::admit(http::router(node.pool.clone()), config.database.max_connections);
-    let (health, stop) = (node.health.clone(), shutdown.clone());
+    let router = runtime::http::admit(http::router(host.pool.clone()), config.database.max_connections);
+    let (health, stop) = (host.health.clone(), shutdown.clone());
     tasks.spawn(
         "http",
         async move { runtime::http::serve(listener, router, health, &config.http, stop).await },
     );
-    if node.open(&store::MIGRATIONS).await? == Wait::Usable {
-        node.start(&mut tasks, Reactions);
+    if host.open(&store::MIGRATIONS).await? == Wait::Usable {
+        host.start(&mut tasks, Reactions);
         tasks.spawn("calls", calls.run(shutdown));
     }
     tasks.join().await

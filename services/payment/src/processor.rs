@@ -24,8 +24,8 @@
 
 use std::time::Duration;
 
-use events::{Money, OrderId, PaymentMethod, TraceContext};
-use messaging::Origin;
+use contracts::{Money, OrderId, PaymentMethod, TraceContext};
+use messaging::CausationContext;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::{Deserialize, Serialize};
 use tracing::Instrument;
@@ -273,7 +273,7 @@ fn route(action: Action) -> &'static str {
 
 /// Adds the trace context (W3C) of the current span, or the given one where no span is traced.
 fn with_trace(request: RequestBuilder, given: &TraceContext) -> RequestBuilder {
-    let current = Origin::current().trace;
+    let current = CausationContext::current().trace;
     let trace = if current.traceparent.is_some() { &current } else { given };
     let fields = [("traceparent", &trace.traceparent), ("tracestate", &trace.tracestate)];
     fields.into_iter().fold(request, |request, (name, value)| match value {

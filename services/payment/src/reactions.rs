@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use events::OrderId;
-use messaging::{Announcement, Delivery, Effects, Handler, HandlerError, NewJob, Origin};
+use contracts::OrderId;
+use messaging::{CausationContext, Delivery, Effects, Handler, HandlerError, NewJob, OutgoingEvent};
 use runtime::clock;
 use sqlx::PgConnection;
 
@@ -21,7 +21,7 @@ pub struct Reactions;
 pub(crate) struct Heard {
     pub(crate) order_id: OrderId,
     pub(crate) input: Input,
-    pub(crate) origin: Origin,
+    pub(crate) origin: CausationContext,
 }
 
 impl Handler for Reactions {
@@ -29,7 +29,7 @@ impl Handler for Reactions {
         let heard: Vec<_> = batch.iter().filter_map(Heard::of).collect();
         let order_ids: BTreeSet<_> = heard.iter().map(|heard| heard.order_id).collect();
         let blanks: Vec<_> = order_ids.into_iter().map(|order_id| (order_id, clock::new_id())).collect();
-        store::insert_blanks(conn, &blanks).await?;
+        store::insert_placeholders(conn, &blanks).await?;
         apply(conn, heard).await
     }
 }
@@ -56,11 +56,12 @@ fn fold(mut payments: HashMap<OrderId, Payment>, heard: Vec<Heard>) -> Result<Ou
     let mut postings = Vec::new();
     let mut effects = Effects::default();
     for Heard { order_id, input, origin } in heard {
-        let no_payment =
-            || HandlerError::Impossible(format!("order {order_id} has no payment for {:?}", input.name()));
+        let no_payment = || {
+            HandlerError::InvalidTransition(format!("order {order_id} has no payment for {:?}", input.name()))
+        };
         let payment = payments.get_mut(&order_id).ok_or_else(no_payment)?;
-        let reaction =
-            react(payment, &input).map_err(|impossible| HandlerError::Impossible(impossible.to_string()))?;
+        let reaction = react(payment, &input)
+            .map_err(|impossible| HandlerError::InvalidTransition(impossible.to_string()))?;
         if reaction.payment.version != payment.version {
             changed.insert(order_id);
         }
@@ -70,14 +71,14 @@ fn fold(mut payments: HashMap<OrderId, Payment>, heard: Vec<Heard>) -> Result<Ou
             effects.jobs.push(job(action, payment, origin.clone())?);
         }
         if let Some(event) = reaction.announce {
-            effects.announcements.push(Announcement { event, sequence: payment.version, origin });
+            effects.outgoing.push(OutgoingEvent { event, sequence: payment.version, origin });
         }
     }
     payments.retain(|order_id, _| changed.contains(order_id));
     Ok(Outcome { changed: payments.into_values().collect(), postings, effects })
 }
 
-fn job(action: Action, payment: &Payment, origin: Origin) -> Result<NewJob, HandlerError> {
+fn job(action: Action, payment: &Payment, origin: CausationContext) -> Result<NewJob, HandlerError> {
     let lacking = || anyhow::anyhow!("payment {} lacks what it takes to {action}", payment.payment_id);
     let request = Request::new(action, payment).ok_or_else(lacking)?;
     let payload = serde_json::to_value(request).map_err(anyhow::Error::from)?;

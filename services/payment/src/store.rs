@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use events::{Money, OrderId};
-use problem::page::Limit;
+use contracts::{Money, OrderId};
+use http_api::page::Limit;
 use sqlx::{PgConnection, PgPool, migrate::Migrator};
 use uuid::Uuid;
 
@@ -41,7 +41,10 @@ pub(crate) struct WrittenEntry {
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/payment");
 
 /// Makes a blank payment for every order that has none, so that each can be locked.
-pub(crate) async fn insert_blanks(conn: &mut PgConnection, blanks: &[(OrderId, Uuid)]) -> sqlx::Result<()> {
+pub(crate) async fn insert_placeholders(
+    conn: &mut PgConnection,
+    blanks: &[(OrderId, Uuid)],
+) -> sqlx::Result<()> {
     let (order_ids, payment_ids): (Vec<Uuid>, Vec<Uuid>) =
         blanks.iter().map(|(order, id)| (order.0, *id)).unzip();
     sqlx::query!(
@@ -258,6 +261,6 @@ fn money(amount_minor: i64, currency: String) -> sqlx::Result<Money> {
     Ok(Money { amount_minor, currency: currency.try_into().map_err(decode)? })
 }
 
-fn decode(error: events::InvalidValue) -> sqlx::Error {
+fn decode(error: contracts::InvalidValue) -> sqlx::Error {
     sqlx::Error::Decode(error.into())
 }

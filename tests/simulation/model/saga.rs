@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta};
-use events::{
+use contracts::{
     Customer, Event, EventType, Money, OrderId, OrderLine, OrderPlaced, PaymentMethod, Quantity, Service, Sku,
 };
 use inventory::domain::{Level, Reservation, Status as Held, Stock};
@@ -16,7 +16,7 @@ use order::state::Status;
 use payment::domain::{Action, Answer, Input, Payment, Status as Paid};
 use uuid::Uuid;
 
-use super::HEARERS;
+use super::SUBSCRIPTIONS;
 use crate::broker::subscribes;
 use crate::system::{Publishing, System};
 use crate::world::End;
@@ -36,7 +36,7 @@ pub(super) struct Saga {
     calls: BTreeMap<Action, Call>,
 }
 
-/// How far a call to the processor is.
+/// How dependency a call to the processor is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Call {
     /// It is a job, and the processor has not taken it.
@@ -123,8 +123,8 @@ impl Saga {
         let now = DateTime::UNIX_EPOCH;
         Self {
             order: Order::placed(placed.clone(), now, now + TimeDelta::seconds(30)),
-            reservation: Reservation::blank(order_id),
-            payment: Payment::blank(order_id, Uuid::from_u128(2)),
+            reservation: Reservation::placeholder(order_id),
+            payment: Payment::placeholder(order_id, Uuid::from_u128(2)),
             sent: [(EventType::OrderPlaced, (placed.into(), BTreeSet::new()))].into(),
             calls: BTreeMap::new(),
         }
@@ -179,7 +179,8 @@ impl Saga {
     fn letters(&self) -> impl Iterator<Item = (Service, EventType)> {
         let to = |event_type: &EventType| {
             let event_type = *event_type;
-            let hearers = HEARERS.into_iter().filter(move |hearer| subscribes(*hearer).contains(&event_type));
+            let hearers =
+                SUBSCRIPTIONS.into_iter().filter(move |hearer| subscribes(*hearer).contains(&event_type));
             hearers.map(move |hearer| (hearer, event_type))
         };
         self.sent.keys().flat_map(to)

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use analytics::domain::{Counts, OrderFacts, Projection};
-use events::{Envelope, OrderId};
+use contracts::{Envelope, OrderId};
 use uuid::Uuid;
 
 /// The tables of analytics.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use events::{Event, Money, OrderId, Sku};
+use contracts::{Event, Money, OrderId, Sku};
 use inventory::domain::{Level, Movement, Offer, Product, Reservation, Stock};
 
-use super::{Effects, impossible};
+use super::{Effects, invalid_transition};
 use crate::invariants::Checked;
 use crate::system::System;
 
@@ -25,14 +25,16 @@ pub(crate) struct Inventory {
 impl Inventory {
     /// What the service makes of an event.
     pub(super) fn hear(&mut self, system: &System, event: &Event) -> Checked<Effects> {
-        let order_id = event.order_id().ok_or_else(|| impossible("an event of no order"))?;
-        let reservation = self.reservations.entry(order_id).or_insert_with(|| Reservation::blank(order_id));
-        let reaction = (system.inventory)(reservation, &self.stock, event).map_err(|it| impossible(&it))?;
+        let order_id = event.order_id().ok_or_else(|| invalid_transition("an event of no order"))?;
+        let reservation =
+            self.reservations.entry(order_id).or_insert_with(|| Reservation::placeholder(order_id));
+        let reaction =
+            (system.inventory)(reservation, &self.stock, event).map_err(|it| invalid_transition(&it))?;
         let Some(reaction) = reaction else { return Ok(Effects::default()) };
         reservation.apply(&reaction);
         self.stock.apply(&reaction.movements);
         self.ledger.extend(reaction.movements);
-        Ok(Effects { announcements: vec![(reaction.announces, reservation.version)], jobs: Vec::new() })
+        Ok(Effects { outgoing: vec![(reaction.announces, reservation.version)], jobs: Vec::new() })
     }
 
     /// A product is for sale at a price; said only when that is new.
@@ -43,10 +45,10 @@ impl Inventory {
             None => Some(Product::new(sku.clone(), offer)),
         };
         let Some(product) = product else { return Effects::default() };
-        let announcements = vec![(product.listed(), product.version)];
+        let outgoing = vec![(product.listed(), product.version)];
         self.stock.0.entry(sku.clone()).or_default();
         self.products.insert(sku.clone(), product);
-        Effects { announcements, jobs: Vec::new() }
+        Effects { outgoing, jobs: Vec::new() }
     }
 
     /// More pieces arrive.

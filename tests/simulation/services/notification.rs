@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use events::{Event, NotificationKind, OrderId};
-use notification::domain::{Correspondence, Outcome, Status};
+use contracts::{Event, NotificationKind, OrderId};
+use notification::domain::{OrderNotifications, Outcome, Status};
 use uuid::Uuid;
 
-use super::{Effects, Task, impossible};
+use super::{Effects, Task, invalid_transition};
 use crate::invariants::Checked;
 use crate::system::System;
 
@@ -14,15 +14,15 @@ use crate::system::System;
 #[derive(Clone, Default)]
 pub(crate) struct Mails {
     /// What was written about each order.
-    pub(crate) rows: BTreeMap<OrderId, Correspondence>,
+    pub(crate) rows: BTreeMap<OrderId, OrderNotifications>,
 }
 
 impl Mails {
     /// What the service makes of an event; `fresh_id` becomes the id of the mail that it makes, if it makes one.
     pub(super) fn hear(&mut self, system: &System, event: &Event, fresh_id: Uuid) -> Checked<Effects> {
-        let order_id = event.order_id().ok_or_else(|| impossible("an event of no order"))?;
-        let mails = self.rows.entry(order_id).or_insert_with(|| Correspondence::blank(order_id));
-        let queued = (system.notification)(mails, event, fresh_id).map_err(|it| impossible(&it))?;
+        let order_id = event.order_id().ok_or_else(|| invalid_transition("an event of no order"))?;
+        let mails = self.rows.entry(order_id).or_insert_with(|| OrderNotifications::placeholder(order_id));
+        let queued = (system.notification)(mails, event, fresh_id).map_err(|it| invalid_transition(&it))?;
         let task = |kind| Some(Task::Mail(order_id, kind, mails.notifications.get(&kind)?.id));
         Ok(Effects { jobs: queued.into_iter().filter_map(task).collect(), ..Effects::default() })
     }
@@ -40,9 +40,9 @@ impl Mails {
         kind: NotificationKind,
         outcome: &Outcome,
     ) -> Checked<Effects> {
-        let mails = self.rows.get_mut(&order_id).ok_or_else(|| impossible("a mail of no order"))?;
-        let event = mails.record(kind, 1, outcome).map_err(|it| impossible(&it))?;
-        let announcements = event.map(|event| (event, mails.version)).into_iter().collect();
-        Ok(Effects { announcements, jobs: Vec::new() })
+        let mails = self.rows.get_mut(&order_id).ok_or_else(|| invalid_transition("a mail of no order"))?;
+        let event = mails.record(kind, 1, outcome).map_err(|it| invalid_transition(&it))?;
+        let outgoing = event.map(|event| (event, mails.version)).into_iter().collect();
+        Ok(Effects { outgoing, jobs: Vec::new() })
     }
 }

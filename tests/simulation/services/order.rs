@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use events::{Envelope, Event, OrderId, Service, Sku};
-use order::domain::{Order, Prices, Wish, apply, decide_cancel, decide_place};
+use contracts::{Envelope, Event, OrderId, Service, Sku};
+use order::domain::{Order, PlaceOrder, Prices, apply, decide_cancel, decide_place};
 use order::state::Status;
 
-use super::{Effects, impossible};
+use super::{Effects, invalid_transition};
 use crate::invariants::Checked;
 use crate::plan::Act;
 use crate::system::System;
@@ -40,20 +40,25 @@ impl Orders {
             return Ok(Effects::default());
         }
         let order = message.event.order_id().and_then(|order_id| self.rows.get(&order_id));
-        let order = order.ok_or_else(|| impossible("an answer to no order"))?;
-        let facts = (system.order)(order, &message.event).map_err(|it| impossible(&it))?;
+        let order = order.ok_or_else(|| invalid_transition("an answer to no order"))?;
+        let facts = (system.order)(order, &message.event).map_err(|it| invalid_transition(&it))?;
         Ok(self.record(order.id, facts))
     }
 
     /// A customer places an order; refused, it leaves nothing.
-    pub(super) fn place(&mut self, order_id: OrderId, wish: Wish, now: DateTime<Utc>) -> Option<Effects> {
-        let placed = decide_place(order_id, wish, &self.prices).ok()?;
+    pub(super) fn place(
+        &mut self,
+        order_id: OrderId,
+        command: PlaceOrder,
+        now: DateTime<Utc>,
+    ) -> Option<Effects> {
+        let placed = decide_place(order_id, command, &self.prices).ok()?;
         let order = Order::placed(placed.clone(), now, now + DEADLINE);
         let placed = Event::from(placed);
         self.logs.insert(order_id, vec![placed.clone()]);
-        let announcements = vec![(placed, order.version)];
+        let outgoing = vec![(placed, order.version)];
         self.rows.insert(order_id, order);
-        Some(Effects { announcements, jobs: Vec::new() })
+        Some(Effects { outgoing, jobs: Vec::new() })
     }
 
     /// A customer cancels; refused, or not found, it changes nothing.
@@ -85,7 +90,7 @@ impl Orders {
         let mut effects = Effects::default();
         for order_id in self.rows.keys().copied().collect::<Vec<_>>() {
             let facts = (system.timeout)(&self.rows[&order_id], now);
-            effects.announcements.extend(self.record(order_id, facts).announcements);
+            effects.outgoing.extend(self.record(order_id, facts).outgoing);
         }
         effects
     }
@@ -95,14 +100,14 @@ impl Orders {
         let (Some(order), Some(log)) = (self.rows.get_mut(&order_id), self.logs.get_mut(&order_id)) else {
             return Effects::default();
         };
-        let mut announcements = Vec::new();
+        let mut outgoing = Vec::new();
         for fact in facts {
             apply(order, &fact);
             if fact.event_type().owner() == Service::Order {
-                announcements.push((fact.clone(), order.version));
+                outgoing.push((fact.clone(), order.version));
             }
             log.push(fact);
         }
-        Effects { announcements, jobs: Vec::new() }
+        Effects { outgoing, jobs: Vec::new() }
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use events::{Event, Money, OrderId};
+use contracts::{Event, Money, OrderId};
 use payment::domain::{Answer, Input, Payment};
 use payment::ledger::Posting;
 use payment::processor::Request;
 use uuid::Uuid;
 
-use super::{Effects, Task, impossible};
+use super::{Effects, Task, invalid_transition};
 use crate::invariants::Checked;
 use crate::system::System;
 
@@ -25,9 +25,9 @@ impl Payments {
     /// What the service makes of an event; `fresh_id` becomes the payment's when there is none yet.
     pub(super) fn hear(&mut self, system: &System, event: &Event, fresh_id: Uuid) -> Checked<Effects> {
         let (Some(order_id), Some(input)) = (event.order_id(), Input::of(event)) else {
-            return Err(impossible("an event that payment does not hear"));
+            return Err(invalid_transition("an event that payment does not hear"));
         };
-        self.rows.entry(order_id).or_insert_with(|| Payment::blank(order_id, fresh_id));
+        self.rows.entry(order_id).or_insert_with(|| Payment::placeholder(order_id, fresh_id));
         self.apply(system, order_id, &input)
     }
 
@@ -42,14 +42,15 @@ impl Payments {
     }
 
     fn apply(&mut self, system: &System, order_id: OrderId, input: &Input) -> Checked<Effects> {
-        let payment = self.rows.get_mut(&order_id).ok_or_else(|| impossible("an answer for no payment"))?;
-        let reaction = (system.payment)(payment, input).map_err(|it| impossible(&it))?;
+        let payment =
+            self.rows.get_mut(&order_id).ok_or_else(|| invalid_transition("an answer for no payment"))?;
+        let reaction = (system.payment)(payment, input).map_err(|it| invalid_transition(&it))?;
         *payment = reaction.payment;
         self.ledger.extend(reaction.posting.map(|(posting, amount)| (order_id, posting, amount)));
         let mut effects = Effects::default();
-        effects.announcements.extend(reaction.announce.map(|event| (event, payment.version)));
+        effects.outgoing.extend(reaction.announce.map(|event| (event, payment.version)));
         if let Some(action) = reaction.call {
-            let lacking = || impossible(&format!("a payment that lacks what it takes to {action}"));
+            let lacking = || invalid_transition(&format!("a payment that lacks what it takes to {action}"));
             effects.jobs.push(Task::Call(order_id, Request::new(action, payment).ok_or_else(lacking)?));
         }
         Ok(effects)

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use harness::Shop;
+use crate::shop::Shop;
+use audit::{Audit, Auditor, Recorded, Sources};
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
 use serde_json::json;
-use shop::audit::{Audit, Auditor, Recorded, Sources};
 
 /// The rules that the faults here break.
 pub(super) const BREAKS: &[&str] = &[
@@ -109,7 +109,7 @@ async fn what_is_under_way_is_not_wrong_and_what_waits_for_the_processor_is_name
     let id = shop.place("BEANS", 1, "pm_card_visa").await;
     shop.cancel(&id).await;
     let sources = shop.sources();
-    let audit = harness::eventually("an order that waits", async || {
+    let audit = testkit::eventually("an order that waits", async || {
         let audit = look(&sources).await;
         if audit.apart == [id.clone()] { Ok(audit) } else { Err(audit.apart) }
     })

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Output;
 
-use harness::{DEADLINE, World};
 use serde_json::Value;
+use testkit::{DEADLINE, World};
 use tokio::process::Command;
 
 /// The services that own a database.

@@ -5,18 +5,17 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
-use futures::future::join_all;
-use harness::{World, eventually, private};
-use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
-use lapin::types::FieldTable;
-use messaging::config::RetryDelays;
-use shop::choreography;
-use sqlx::AssertSqlSafe;
-use stack::{
+use devstack::{
     Postgres, RabbitMq, RabbitMqPorts, Service, Services, Shutdown, Storage, free_ports, local_address,
     temporary_folder,
 };
+use futures::future::join_all;
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use messaging::config::RetryDelays;
+use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
+use testkit::{World, eventually, private};
 
 use crate::environment::process::{SERVICES, Variables, at_home, nowhere, program, run};
 
@@ -128,7 +127,7 @@ async fn a_service_waits_for_its_servers_and_ends_with_0_also_when_they_are_gone
     postgres.resume().await.expect("Postgres starts");
     let broker_folder = folder.path().join("rabbitmq");
     let mut rabbitmq = RabbitMq::start(&broker_folder, ports).await.expect("RabbitMQ starts");
-    let topology = choreography::topology(&RetryDelays::default());
+    let topology = system::topology(&RetryDelays::default());
     messaging::broker::apply_topology(&rabbitmq.user_url("topology", "shop"), &topology)
         .await
         .expect("applied");

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use harness::running::{Env, Running};
-use harness::shop::order_of;
-use harness::{World, eventually};
+use crate::shop::order_of;
+use devstack::{Services, SmtpSink, free_ports};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
-use stack::{Services, SmtpSink, free_ports};
 use tempfile::TempDir;
+use testkit::running::{Env, Running};
+use testkit::{World, eventually};
 
 use super::collector::Collector;
 use super::process::{SERVICES, at_home};

@@ -1,9 +1,9 @@
 //! Requests that are wrong: each is told why, in a form that a program can rely on, and nothing is written.
 
-use harness::Shop;
-use harness::running::{Running, answer};
-use harness::shop::order_of;
+use crate::shop::Shop;
+use crate::shop::order_of;
 use serde_json::{Value, json};
+use testkit::running::{Running, answer};
 
 use super::{list_products, refused, rows};
 

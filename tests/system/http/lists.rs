@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use harness::Shop;
-use harness::running::Running;
-use harness::shop::{order_of, place_at};
+use crate::shop::Shop;
+use crate::shop::{order_of, place_at};
 use serde_json::{Value, json};
+use testkit::running::Running;
 
 use super::list_products;
 

@@ -1,11 +1,12 @@
 //! What whoever operates the shop looks at: back-pressure, health, metrics, traces.
 
-use events::Service;
-use harness::running::answer;
-use harness::shop::order_of;
-use harness::{Shop, eventually};
+use crate::shop::Shop;
+use crate::shop::order_of;
+use contracts::Service;
 use reqwest::RequestBuilder;
 use serde_json::json;
+use testkit::eventually;
+use testkit::running::answer;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_too_many_orders_are_pending_new_ones_are_told_when_to_come_again() {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use harness::eventually;
-use harness::shop::order_of;
+use crate::shop::order_of;
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
+use testkit::eventually;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 

@@ -1,6 +1,5 @@
 //! What a user can try on the broker, and what the broker answers.
 
-use harness::World;
 use lapin::options::{
     BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions,
     ConfirmSelectOptions, ExchangeBindOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
@@ -9,7 +8,8 @@ use lapin::options::{
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Error, ErrorKind, ExchangeKind};
-use messaging::topology::{Binding, Exchange, LOG, Queue};
+use messaging::topology::{Binding, EVENT_STREAM, Exchange, Queue};
+use testkit::World;
 
 /// One thing to try.
 #[derive(Debug, Clone)]
@@ -135,7 +135,7 @@ async fn get(channel: &Channel, queue: &str) -> Result<(), Error> {
 async fn consume(channel: &Channel, queue: &str) -> Result<(), Error> {
     channel.basic_qos(1, BasicQosOptions::default()).await?;
     let mut arguments = FieldTable::default();
-    if queue == LOG {
+    if queue == EVENT_STREAM {
         arguments.insert("x-stream-offset".into(), AMQPValue::LongString(LongString::from("first")));
     }
     let options = BasicConsumeOptions::default();

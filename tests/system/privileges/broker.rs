@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use events::{EventType, Service};
+use contracts::{EventType, Service};
 use futures::future::join_all;
-use harness::World;
 use messaging::config::RetryDelays;
 use messaging::definitions::{AUDITOR_USER, OPERATOR_USER};
-use messaging::topology::{Argument, Binding, EVENTS_EXCHANGE, Exchange, LOG, Queue, Topology, own_exchange};
+use messaging::topology::{
+    Argument, Binding, EVENT_STREAM, EVENTS_EXCHANGE, Exchange, Queue, Topology, own_exchange,
+};
 use serde_json::json;
-use shop::choreography::{self, HEARERS};
+use system::SUBSCRIPTIONS;
+use testkit::World;
 
 use super::attempt::{Attempt, Outcome, Visitor};
 
@@ -109,7 +111,9 @@ fn expected(user: &str, attempt: &Attempt) -> Outcome {
         Attempt::Publish { exchange, key } => publishes(user, exchange, key),
     };
     match attempt {
-        Attempt::Get(queue) | Attempt::Purge(queue) if may && queue == LOG => Outcome::NotImplemented,
+        Attempt::Get(queue) | Attempt::Purge(queue) if may && queue == EVENT_STREAM => {
+            Outcome::NotImplemented
+        }
         _ if may => Outcome::Done,
         _ => Outcome::Refused,
     }
@@ -122,23 +126,24 @@ fn owns(user: &str, name: &str) -> bool {
 }
 
 fn queued() -> impl Iterator<Item = Service> {
-    HEARERS.iter().filter(|(_, hears)| !hears.is_empty()).map(|(service, _)| *service)
+    SUBSCRIPTIONS.iter().filter(|(_, subscriptions)| !subscriptions.is_empty()).map(|(service, _)| *service)
 }
 
 /// To read is to take away: for the broker it is one right.
 fn reads(user: &str, queue: &str) -> bool {
     match user {
         AUDITOR_USER | OPERATOR_USER => queue.ends_with(".dead-letters"),
-        "analytics" => queue == LOG,
+        "analytics" => queue == EVENT_STREAM,
         service => owns(service, queue),
     }
 }
 
 /// Whether the user may have a queue get what is published there with that key.
 fn listens(user: &str, exchange: &str, key: &str) -> bool {
-    let heard = HEARERS.iter().find(|(service, _)| service.as_str() == user);
-    let hears = heard.is_some_and(|(_, hears)| hears.iter().any(|event| event.name() == key));
-    owns(user, exchange) || exchange == EVENTS_EXCHANGE && hears
+    let heard = SUBSCRIPTIONS.iter().find(|(service, _)| service.as_str() == user);
+    let subscriptions =
+        heard.is_some_and(|(_, subscriptions)| subscriptions.iter().any(|event| event.name() == key));
+    owns(user, exchange) || exchange == EVENTS_EXCHANGE && subscriptions
 }
 
 fn publishes(user: &str, exchange: &str, key: &str) -> bool {
@@ -163,7 +168,7 @@ fn may_pass_on(user: &str, queue: &Queue) -> bool {
 
 /// What there is to try, by kind.
 fn everything() -> Vec<Vec<Attempt>> {
-    let topology = choreography::topology(&RetryDelays::default());
+    let topology = system::topology(&RetryDelays::default());
     let queues: Vec<&str> = topology.queues.iter().map(|queue| queue.name.as_str()).collect();
     let of_queues =
         |make: fn(String) -> Attempt| queues.iter().map(|queue| make((*queue).to_owned())).collect();

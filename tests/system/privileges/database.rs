@@ -1,11 +1,11 @@
 //! Every role of Postgres, on every database.
 
-use events::Service;
-use harness::private;
+use contracts::Service;
+use devstack::Postgres;
 use messaging::definitions::AUDITOR_USER;
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
-use stack::Postgres;
+use testkit::private;
 
 /// Not a service's, and no business of anybody's here.
 const OF_THE_SERVER: [&str; 2] = ["postgres", "template1"];
@@ -113,7 +113,7 @@ fn url(postgres: &Postgres, role: &str, database: &str) -> String {
 /// Every table of a service's database with its first column, once the service has migrated it.
 async fn migrated(postgres: &Postgres, service: &str) -> Vec<(String, String)> {
     let pool = PgPool::connect(&postgres.service_url(service)).await.expect("Postgres answers");
-    let folder = format!("{}/../migrations/{service}", env!("CARGO_MANIFEST_DIR"));
+    let folder = format!("{}/../../migrations/{service}", env!("CARGO_MANIFEST_DIR"));
     let own = Migrator::new(std::path::PathBuf::from(folder)).await.expect("migrations");
     messaging::MIGRATIONS.run(&pool).await.expect("migrated");
     own.run(&pool).await.expect("migrated");

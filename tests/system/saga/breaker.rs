@@ -1,7 +1,8 @@
 //! A card processor in trouble is left alone: its jobs wait, orders keep their deadlines, and all settles afterwards.
 
-use harness::{Shop, eventually};
+use crate::shop::Shop;
 use serde_json::json;
+use testkit::eventually;
 
 const ORDERS: usize = 40;
 

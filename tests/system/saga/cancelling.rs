@@ -1,7 +1,7 @@
 //! A customer cancels: before, while and after stock and money are found, and faster than the order travels.
 
-use events::Service;
-use harness::Shop;
+use crate::shop::Shop;
+use contracts::Service;
 use serde_json::json;
 
 use super::{IMPATIENT, cancelled_after_the_money_was_taken};

@@ -1,8 +1,9 @@
 //! Deadlines, and answers that come after them.
 
-use events::Service;
-use harness::{Shop, eventually};
+use crate::shop::Shop;
+use contracts::Service;
 use serde_json::json;
+use testkit::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_whose_money_comes_too_late_is_cancelled_and_the_late_hold_is_lifted() {

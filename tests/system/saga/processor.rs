@@ -1,6 +1,6 @@
 //! A card processor that is silent, slow or broken: whatever it does, it holds and takes each order's money once.
 
-use harness::Shop;
+use crate::shop::Shop;
 use serde_json::json;
 
 const IMPATIENT: [(&str, &str); 5] = [

@@ -94,7 +94,7 @@ pub(super) fn no_test_sleeps(source: &Source) -> Vec<String> {
     }
     offences(source, code, |line| {
         let sleeps = words(line).any(|word| word == "sleep") && line.contains("sleep(");
-        sleeps.then(|| "a test sleeps: wait for a condition with `harness::eventually`".to_owned())
+        sleeps.then(|| "a test sleeps: wait for a condition with `testkit::eventually`".to_owned())
     })
 }
 

@@ -45,7 +45,7 @@ impl Source {
 
 /// The root of the project.
 pub(super) fn root() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// Every Rust file of the project.

@@ -6,7 +6,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const CAP: Duration = Duration::from_secs(5);
 const BLINK: Duration = Duration::from_millis(1);
 
-/// A breaker, a clock, and the number of jobs so far.
+/// A breaker, a clock, and the number of jobs so dependency.
 struct Stage {
     breaker: Breaker,
     now: Instant,
@@ -30,9 +30,9 @@ impl Stage {
 
     fn open() -> Self {
         let mut stage = Self::closed();
-        assert_eq!(stage.call(Sign::Trouble), None);
-        assert_eq!(stage.call(Sign::Trouble), None);
-        assert_eq!(stage.call(Sign::Trouble), Some(Change::Opened(PAUSE)));
+        assert_eq!(stage.call(CallResult::Failure), None);
+        assert_eq!(stage.call(CallResult::Failure), None);
+        assert_eq!(stage.call(CallResult::Failure), Some(Change::Opened(PAUSE)));
         stage
     }
 
@@ -49,14 +49,14 @@ impl Stage {
     }
 
     /// A call for a job of its own, begun and ended.
-    fn call(&mut self, sign: Sign) -> Option<Change> {
-        assert!(self.breaker.admits() > 0);
+    fn call(&mut self, sign: CallResult) -> Option<Change> {
+        assert!(self.breaker.permits() > 0);
         let period = self.breaker.started(1);
         self.ends(period, sign)
     }
 
     /// The end of a call that began in that period.
-    fn ends(&mut self, period: Period, sign: Sign) -> Option<Change> {
+    fn ends(&mut self, period: Period, sign: CallResult) -> Option<Change> {
         self.jobs += 1;
         self.breaker.ended(period, Uuid::from_u128(self.jobs), sign, self.now)
     }
@@ -64,17 +64,24 @@ impl Stage {
 
 #[test]
 fn closed_it_admits_everything_and_opens_at_the_threshold() {
-    assert_eq!(Stage::closed().breaker.admits(), usize::MAX);
-    assert_eq!(Stage::open().breaker.admits(), 0);
+    assert_eq!(Stage::closed().breaker.permits(), usize::MAX);
+    assert_eq!(Stage::open().breaker.permits(), 0);
 }
 
 #[test]
 fn an_answer_in_between_starts_the_count_again_and_silence_does_not() {
     let mut stage = Stage::closed();
-    for sign in [Sign::Trouble, Sign::Trouble, Sign::Well, Sign::Trouble, Sign::Silent, Sign::Trouble] {
+    for sign in [
+        CallResult::Failure,
+        CallResult::Failure,
+        CallResult::Success,
+        CallResult::Failure,
+        CallResult::Ignored,
+        CallResult::Failure,
+    ] {
         assert_eq!(stage.call(sign), None, "{sign:?}");
     }
-    assert_eq!(stage.call(Sign::Trouble), Some(Change::Opened(PAUSE)));
+    assert_eq!(stage.call(CallResult::Failure), Some(Change::Opened(PAUSE)));
 }
 
 #[test]
@@ -82,49 +89,49 @@ fn one_job_that_meets_trouble_again_and_again_opens_nothing() {
     let mut stage = Stage::closed();
     for _ in 0..20 {
         let period = stage.breaker.started(1);
-        assert_eq!(stage.breaker.ended(period, Uuid::from_u128(7), Sign::Trouble, stage.now), None);
+        assert_eq!(stage.breaker.ended(period, Uuid::from_u128(7), CallResult::Failure, stage.now), None);
     }
-    assert_eq!(stage.breaker.admits(), usize::MAX);
+    assert_eq!(stage.breaker.permits(), usize::MAX);
 }
 
 #[test]
 fn open_it_becomes_half_open_when_the_pause_is_over_and_not_before() {
     let mut stage = Stage::open();
-    assert_eq!(stage.breaker.rest(stage.now), Some(PAUSE));
+    assert_eq!(stage.breaker.cooldown(stage.now), Some(PAUSE));
     assert_eq!(stage.after(PAUSE - BLINK), None);
-    assert_eq!((stage.breaker.rest(stage.now), stage.breaker.admits()), (Some(BLINK), 0));
+    assert_eq!((stage.breaker.cooldown(stage.now), stage.breaker.permits()), (Some(BLINK), 0));
     assert_eq!(stage.after(BLINK), Some(Change::HalfOpened));
-    assert_eq!((stage.breaker.rest(stage.now), stage.breaker.admits()), (None, 3));
+    assert_eq!((stage.breaker.cooldown(stage.now), stage.breaker.permits()), (None, 3));
     assert_eq!(stage.after(CAP), None, "it waits for its probes, however long");
 }
 
 #[test]
 fn half_open_it_closes_after_enough_answers() {
     let mut stage = Stage::half_open();
-    assert_eq!(stage.call(Sign::Well), None);
-    assert_eq!(stage.call(Sign::Well), Some(Change::Closed));
-    assert_eq!(stage.breaker.admits(), usize::MAX);
+    assert_eq!(stage.call(CallResult::Success), None);
+    assert_eq!(stage.call(CallResult::Success), Some(Change::Closed));
+    assert_eq!(stage.breaker.permits(), usize::MAX);
 }
 
 #[test]
 fn half_open_it_opens_at_the_first_trouble() {
     let mut stage = Stage::half_open();
-    assert_eq!(stage.call(Sign::Well), None);
-    assert_eq!(stage.call(Sign::Trouble), Some(Change::Opened(2 * PAUSE)));
-    assert_eq!(stage.breaker.admits(), 0);
+    assert_eq!(stage.call(CallResult::Success), None);
+    assert_eq!(stage.call(CallResult::Failure), Some(Change::Opened(2 * PAUSE)));
+    assert_eq!(stage.breaker.permits(), 0);
 }
 
 #[test]
 fn half_open_no_more_calls_start_than_there_are_probes() {
     let mut stage = Stage::half_open();
     let period = stage.breaker.started(2);
-    assert_eq!(stage.breaker.admits(), 1);
+    assert_eq!(stage.breaker.permits(), 1);
     stage.breaker.started(1);
-    assert_eq!(stage.breaker.admits(), 0);
-    assert_eq!(stage.ends(period, Sign::Well), None);
-    assert_eq!(stage.breaker.admits(), 0, "one that answered has had its turn");
-    assert_eq!(stage.ends(period, Sign::Silent), None);
-    assert_eq!(stage.breaker.admits(), 1, "one that asked nothing is replaced");
+    assert_eq!(stage.breaker.permits(), 0);
+    assert_eq!(stage.ends(period, CallResult::Success), None);
+    assert_eq!(stage.breaker.permits(), 0, "one that answered has had its turn");
+    assert_eq!(stage.ends(period, CallResult::Ignored), None);
+    assert_eq!(stage.breaker.permits(), 1, "one that asked nothing is replaced");
 }
 
 #[test]
@@ -132,25 +139,25 @@ fn a_call_of_an_earlier_period_counts_no_more() {
     let mut stage = Stage::closed();
     let first = stage.breaker.started(10);
     for _ in 0..3 {
-        stage.ends(first, Sign::Trouble);
+        stage.ends(first, CallResult::Failure);
     }
-    assert_eq!(stage.breaker.admits(), 0);
-    assert_eq!(stage.ends(first, Sign::Well), None);
-    assert_eq!(stage.ends(first, Sign::Trouble), None);
-    assert_eq!(stage.breaker.rest(stage.now), Some(PAUSE), "the pause is not longer for it");
+    assert_eq!(stage.breaker.permits(), 0);
+    assert_eq!(stage.ends(first, CallResult::Success), None);
+    assert_eq!(stage.ends(first, CallResult::Failure), None);
+    assert_eq!(stage.breaker.cooldown(stage.now), Some(PAUSE), "the pause is not longer for it");
 
     stage.after(PAUSE);
     let probe = stage.breaker.started(1);
-    for sign in [Sign::Well, Sign::Well, Sign::Trouble, Sign::Silent] {
+    for sign in [CallResult::Success, CallResult::Success, CallResult::Failure, CallResult::Ignored] {
         assert_eq!(stage.ends(first, sign), None, "{sign:?}");
     }
-    assert_eq!(stage.breaker.admits(), 2);
-    assert_eq!(stage.ends(probe, Sign::Trouble), Some(Change::Opened(2 * PAUSE)));
+    assert_eq!(stage.breaker.permits(), 2);
+    assert_eq!(stage.ends(probe, CallResult::Failure), Some(Change::Opened(2 * PAUSE)));
     stage.after(2 * PAUSE);
     for _ in 0..2 {
-        assert_eq!(stage.ends(probe, Sign::Well), None, "a probe of the time before");
+        assert_eq!(stage.ends(probe, CallResult::Success), None, "a probe of the time before");
     }
-    assert_eq!(stage.breaker.admits(), 3);
+    assert_eq!(stage.breaker.permits(), 3);
 }
 
 #[test]
@@ -158,16 +165,16 @@ fn the_pause_doubles_up_to_its_cap_and_is_short_again_after_a_recovery() {
     let mut stage = Stage::half_open();
     for seconds in [2, 4, 5, 5] {
         let pause = Duration::from_secs(seconds);
-        assert_eq!(stage.call(Sign::Trouble), Some(Change::Opened(pause)));
+        assert_eq!(stage.call(CallResult::Failure), Some(Change::Opened(pause)));
         assert_eq!(stage.after(pause - BLINK), None);
         assert_eq!(stage.after(BLINK), Some(Change::HalfOpened));
     }
-    stage.call(Sign::Well);
-    assert_eq!(stage.call(Sign::Well), Some(Change::Closed));
-    stage.call(Sign::Trouble);
-    stage.call(Sign::Trouble);
+    stage.call(CallResult::Success);
+    assert_eq!(stage.call(CallResult::Success), Some(Change::Closed));
+    stage.call(CallResult::Failure);
+    stage.call(CallResult::Failure);
     assert_eq!(
-        stage.call(Sign::Trouble),
+        stage.call(CallResult::Failure),
         Some(Change::Opened(PAUSE)),
         "nothing is left of the count, either"
     );
@@ -177,7 +184,7 @@ fn the_pause_doubles_up_to_its_cap_and_is_short_again_after_a_recovery() {
 fn however_often_it_opens_the_pause_stays_a_time() {
     let mut stage = Stage::half_open();
     for _ in 0..100 {
-        let change = stage.call(Sign::Trouble);
+        let change = stage.call(CallResult::Failure);
         assert!(matches!(change, Some(Change::Opened(pause)) if pause <= CAP), "{change:?}");
         stage.after(CAP);
     }
@@ -187,8 +194,8 @@ fn however_often_it_opens_the_pause_stays_a_time() {
 fn the_pause_is_what_the_spread_makes_of_it() {
     let mut stage = Stage::closed();
     stage.breaker.spread = |pause| pause / 2;
-    stage.call(Sign::Trouble);
-    stage.call(Sign::Trouble);
-    assert_eq!(stage.call(Sign::Trouble), Some(Change::Opened(PAUSE / 2)));
+    stage.call(CallResult::Failure);
+    stage.call(CallResult::Failure);
+    assert_eq!(stage.call(CallResult::Failure), Some(Change::Opened(PAUSE / 2)));
     assert_eq!(stage.after(PAUSE / 2), Some(Change::HalfOpened));
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::letter::Letter;
+use super::dead_letter::DeadLetter;
 
 /// What to do with a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Taken {
     /// The letter's id.
-    pub letter_id: String,
+    pub dead_letter_id: String,
     /// The message's id.
     pub message_id: String,
     /// The event's type with its version, where the body told it.
@@ -64,20 +64,20 @@ pub struct Taken {
 pub(super) async fn note(
     conn: &mut PgConnection,
     action: Action,
-    letters: &[&Letter],
+    letters: &[&DeadLetter],
     request: &Request,
 ) -> sqlx::Result<Vec<Uuid>> {
     let ids: Vec<Uuid> = letters.iter().map(|_| clock::new_id()).collect();
-    let letter_ids: Vec<String> = letters.iter().map(|letter| letter.id.to_string()).collect();
+    let dead_letter_ids: Vec<String> = letters.iter().map(|letter| letter.id.to_string()).collect();
     let message_ids: Vec<String> = letters.iter().map(|letter| letter.message_id.clone()).collect();
     let event_types: Vec<Option<&str>> = letters.iter().map(|letter| letter.event_type.as_deref()).collect();
     let subjects: Vec<Option<&str>> = letters.iter().map(|letter| letter.subject.as_deref()).collect();
     sqlx::query!(
         "insert into messaging.dead_letter_actions
-             (id, letter_id, message_id, event_type, subject, action, reason, requested_by)
+             (id, dead_letter_id, message_id, event_type, subject, action, reason, requested_by)
          select new.*, $6, $7, $8 from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[]) as new",
         &ids,
-        &letter_ids,
+        &dead_letter_ids,
         &message_ids,
         &event_types as &[Option<&str>],
         &subjects as &[Option<&str>],
@@ -102,7 +102,7 @@ pub(super) async fn done(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<
 pub(super) async fn all(conn: &mut PgConnection) -> sqlx::Result<Vec<Taken>> {
     sqlx::query_as!(
         Taken,
-        "select letter_id, message_id, event_type, subject, action, reason, requested_by, requested_at, done_at
+        "select dead_letter_id, message_id, event_type, subject, action, reason, requested_by, requested_at, done_at
          from messaging.dead_letter_actions order by id"
     )
     .fetch_all(conn)

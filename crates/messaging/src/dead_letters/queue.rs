@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use events::Service;
+use contracts::Service;
 use lapin::{
     Channel, Connection,
     options::{
@@ -14,7 +14,7 @@ use lapin::{
 use runtime::clock;
 use tokio::time::{Instant, sleep};
 
-use super::letter::Letter;
+use super::dead_letter::DeadLetter;
 use crate::broker::{self, BrokerError};
 use crate::publisher::{Message, publish_all};
 use crate::topology;
@@ -33,7 +33,7 @@ pub(super) struct HeldQueue {
 
 impl HeldQueue {
     /// Takes every letter in hand, without acknowledging it.
-    pub(super) async fn hold(service: Service, amqp_url: &str) -> Result<(Self, Vec<Letter>)> {
+    pub(super) async fn hold(service: Service, amqp_url: &str) -> Result<(Self, Vec<DeadLetter>)> {
         let connection = broker::connect(broker::parse_uri(amqp_url)?, "dead letters").await?;
         let channel = connection.create_channel().await.map_err(BrokerError::from)?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(BrokerError::from)?;
@@ -42,13 +42,13 @@ impl HeldQueue {
         Ok((held, letters))
     }
 
-    async fn take_all(&self) -> Result<Vec<Letter>, BrokerError> {
+    async fn take_all(&self) -> Result<Vec<DeadLetter>, BrokerError> {
         let queue = topology::dead_letter_queue(self.service);
         let mut letters = Vec::new();
         while let Some(message) =
             self.channel.basic_get(queue.as_str().into(), BasicGetOptions::default()).await?
         {
-            letters.push(Letter::held(self.service, &message));
+            letters.push(DeadLetter::held(self.service, &message));
         }
         Ok(letters)
     }
@@ -58,7 +58,7 @@ impl HeldQueue {
     ///
     /// # Errors
     /// When the queue did not take it, or nothing is known of it.
-    pub(super) async fn put_back(&self, letter: &Letter) -> Result<(), BrokerError> {
+    pub(super) async fn put_back(&self, letter: &DeadLetter) -> Result<(), BrokerError> {
         let queue = topology::events_queue(self.service);
         // Without an id its confirm could not be told from others.
         let id = if letter.message_id.is_empty() {
@@ -81,7 +81,7 @@ impl HeldQueue {
     }
 
     /// Takes a letter out of the queue for good.
-    pub(super) async fn remove(&self, letter: &Letter) -> Result<(), BrokerError> {
+    pub(super) async fn remove(&self, letter: &DeadLetter) -> Result<(), BrokerError> {
         Ok(self.channel.basic_ack(letter.place, BasicAckOptions::default()).await?)
     }
 

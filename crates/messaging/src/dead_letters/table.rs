@@ -1,33 +1,33 @@
 //! The dead letters of a service that reads the log: rows of its database.
 
-use events::Service;
+use contracts::Service;
 use sqlx::PgConnection;
 
-use super::letter::Letter;
+use super::dead_letter::DeadLetter;
 use crate::topology;
 
 /// Every letter, in the order of the log.
-pub(super) async fn letters(conn: &mut PgConnection, service: Service) -> sqlx::Result<Vec<Letter>> {
+pub(super) async fn letters(conn: &mut PgConnection, service: Service) -> sqlx::Result<Vec<DeadLetter>> {
     let rows = sqlx::query!(
         "select stream_offset, reason, body, failed_at, replay_requested_at
          from messaging.stream_dead_letters where stream = $1 order by stream_offset",
-        topology::LOG
+        topology::EVENT_STREAM
     )
     .fetch_all(conn)
     .await?;
     let letters = rows.into_iter().map(|row| {
         let why = (row.failed_at, row.reason);
-        Letter::of_stream(service, row.stream_offset, why, row.body, row.replay_requested_at)
+        DeadLetter::of_stream(service, row.stream_offset, why, row.body, row.replay_requested_at)
     });
     Ok(letters.collect())
 }
 
 /// Asks the reader to try the letters again, and says how many of them were still there.
-pub(super) async fn request_replay(conn: &mut PgConnection, letters: &[&Letter]) -> sqlx::Result<u64> {
+pub(super) async fn request_replay(conn: &mut PgConnection, letters: &[&DeadLetter]) -> sqlx::Result<u64> {
     let requested = sqlx::query!(
         "update messaging.stream_dead_letters set replay_requested_at = now()
          where stream = $1 and stream_offset = any($2)",
-        topology::LOG,
+        topology::EVENT_STREAM,
         &offsets(letters)
     )
     .execute(conn)
@@ -36,10 +36,10 @@ pub(super) async fn request_replay(conn: &mut PgConnection, letters: &[&Letter])
 }
 
 /// Removes the letters for good, and says how many of them were still there.
-pub(super) async fn remove(conn: &mut PgConnection, letters: &[&Letter]) -> sqlx::Result<u64> {
+pub(super) async fn remove(conn: &mut PgConnection, letters: &[&DeadLetter]) -> sqlx::Result<u64> {
     let removed = sqlx::query!(
         "delete from messaging.stream_dead_letters where stream = $1 and stream_offset = any($2)",
-        topology::LOG,
+        topology::EVENT_STREAM,
         &offsets(letters)
     )
     .execute(conn)
@@ -47,6 +47,6 @@ pub(super) async fn remove(conn: &mut PgConnection, letters: &[&Letter]) -> sqlx
     Ok(removed.rows_affected())
 }
 
-fn offsets(letters: &[&Letter]) -> Vec<i64> {
+fn offsets(letters: &[&DeadLetter]) -> Vec<i64> {
     letters.iter().map(|letter| letter.place.cast_signed()).collect()
 }

@@ -1,6 +1,6 @@
 //! The rows of the queue.
 
-use events::TraceContext;
+use contracts::TraceContext;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use events::Envelope;
+use contracts::Envelope;
 use sqlx::PgConnection;
 
 use super::{StreamHandler, StreamReader, lock_offset};
@@ -65,7 +65,7 @@ impl<H: StreamHandler> StreamReader<H> {
         let envelope =
             Envelope::from_json(&requested.body).map_err(|error| Failure::Message(with_sources(&error)))?;
         if !inbox::enter(conn, &[envelope.id]).await.map_err(Failure::not_of_a_message)?.is_empty() {
-            self.handle(conn, &[Delivery::new(envelope, topology::LOG)]).await?;
+            self.handle(conn, &[Delivery::new(envelope, topology::EVENT_STREAM)]).await?;
         }
         Ok(remove(conn, requested.stream_offset).await?)
     }
@@ -77,7 +77,7 @@ async fn next_requested(conn: &mut PgConnection) -> sqlx::Result<Option<Requeste
         "select stream_offset, body from messaging.stream_dead_letters
          where stream = $1 and replay_requested_at is not null
          order by stream_offset limit 1 for update",
-        topology::LOG
+        topology::EVENT_STREAM
     )
     .fetch_optional(conn)
     .await
@@ -86,7 +86,7 @@ async fn next_requested(conn: &mut PgConnection) -> sqlx::Result<Option<Requeste
 async fn remove(conn: &mut PgConnection, offset: i64) -> sqlx::Result<()> {
     sqlx::query!(
         "delete from messaging.stream_dead_letters where stream = $1 and stream_offset = $2",
-        topology::LOG,
+        topology::EVENT_STREAM,
         offset
     )
     .execute(conn)
@@ -99,7 +99,7 @@ async fn keep_again(conn: &mut PgConnection, offset: i64, reason: &str) -> sqlx:
         "update messaging.stream_dead_letters
          set reason = $3, failed_at = now(), replay_requested_at = null
          where stream = $1 and stream_offset = $2",
-        topology::LOG,
+        topology::EVENT_STREAM,
         offset,
         reason
     )

@@ -13,7 +13,7 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use problem::Problem;
+use http_api::Problem;
 use tokio::{sync::Semaphore, time::timeout};
 
 /// Requests that work or wait, at the most: with their bodies they take 64 MB.

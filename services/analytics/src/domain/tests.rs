@@ -1,6 +1,6 @@
 //! Whatever the order of the events and however they are cut into batches, the counts come out the same.
 
-use events::{
+use contracts::{
     NotificationFailed, NotificationKind, NotificationSent, OrderCancelled, OrderCompleted, OrderConfirmed,
     OrderPlaced, PaymentCaptured, PaymentMethod, PaymentRefunded, StockReleased,
 };
@@ -70,7 +70,7 @@ fn end() -> impl Strategy<Value = End> {
 fn events_of(number: u128, end: End) -> Vec<Event> {
     let order_id = OrderId(Uuid::from_u128(number));
     let payment_id = Uuid::from_u128(number);
-    let customer = events::Customer {
+    let customer = contracts::Customer {
         id: "customer-1".parse().expect("an id"),
         email: "ada@example.com".parse().expect("an address"),
     };

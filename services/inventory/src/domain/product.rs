@@ -1,6 +1,6 @@
 //! Products: what is for sale, and at which price.
 
-use events::{Event, Money, ProductListed, Sku};
+use contracts::{Event, Money, ProductListed, Sku};
 
 /// The longest name of a product, in characters.
 pub const MAX_NAME: usize = 200;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use events::{OrderId, Sku};
+use contracts::{OrderId, Sku};
 
 /// How much there may be of a SKU for it to be restocked, and how much it may be restocked at once.
 ///
-/// Far below what a `bigint` holds, so that a return, which cannot be refused, never overflows it.
+/// Dependency below what a `bigint` holds, so that a return, which cannot be refused, never overflows it.
 pub const MAX_ON_HAND: i64 = 1_000_000_000_000;
 /// The most that one restock adds.
 pub const MAX_RESTOCK: i64 = 1_000_000;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use events::{
+use contracts::{
     CancelReason, Customer, Money, OrderCancelled, OrderConfirmed, OrderLine, PaymentMethod, Quantity,
 };
 use proptest::{
@@ -81,9 +81,10 @@ impl Inventory {
         inventory
     }
 
-    fn hear(&mut self, event: &Event) -> Result<(), Impossible> {
+    fn hear(&mut self, event: &Event) -> Result<(), InvalidTransition> {
         let order_id = event.order_id().expect("an order's event");
-        let reservation = self.reservations.entry(order_id).or_insert_with(|| Reservation::blank(order_id));
+        let reservation =
+            self.reservations.entry(order_id).or_insert_with(|| Reservation::placeholder(order_id));
         if let Some(reaction) = react(reservation, &self.stock, event)? {
             reservation.apply(&reaction);
             self.stock.apply(&reaction.movements);
@@ -174,7 +175,7 @@ fn two_orders_for_the_last_piece_get_one() {
 #[test]
 fn lines_that_break_the_contract_are_impossible() {
     let mut inventory = Inventory::with(&[("BEANS", 1)]);
-    let expected = Err(Impossible::Lines { order_id: order_id(1) });
+    let expected = Err(InvalidTransition::Lines { order_id: order_id(1) });
     assert_eq!(inventory.hear(&placed(1, &[])), expected);
     assert_eq!(inventory.hear(&placed(1, &[("BEANS", 1), ("BEANS", 1)])), expected);
     assert_eq!(inventory.level("BEANS"), (1, 0));

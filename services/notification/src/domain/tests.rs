@@ -1,13 +1,14 @@
 //! Any order of true events, any repeats, and calls that end whenever they like.
 
-use events::samples::samples;
+use contracts::samples::samples;
 use proptest::prelude::{Strategy, any, prop_oneof, proptest};
 
 use super::*;
+use contracts::EventType;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// One of the events that the service hears.
+    /// One of the events that the service subscriptions.
     Hear(usize),
     /// The worker takes a job.
     StartCall,
@@ -17,7 +18,7 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        3 => (0..SUBSCRIBES.len()).prop_map(Step::Hear),
+        3 => (0..system::NOTIFICATION.len()).prop_map(Step::Hear),
         2 => proptest::strategy::Just(Step::StartCall),
         2 => any::<bool>().prop_map(|accepted| Step::EndCall { accepted }),
     ];
@@ -26,7 +27,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn heard_events() -> Vec<Event> {
     let events = samples().into_iter().map(|envelope| envelope.event);
-    events.filter(|event| SUBSCRIBES.contains(&event.event_type())).collect()
+    events.filter(|event| system::NOTIFICATION.contains(&event.event_type())).collect()
 }
 
 fn event(event_type: EventType) -> Event {
@@ -35,7 +36,7 @@ fn event(event_type: EventType) -> Event {
 
 /// An order with its jobs, as the service runs them.
 struct World {
-    mails: Correspondence,
+    mails: OrderNotifications,
     jobs: Vec<NotificationKind>,
     calls: Vec<NotificationKind>,
     /// Every job that there ever was.
@@ -47,7 +48,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let order_id = event(EventType::OrderConfirmed).order_id().expect("about an order");
-        let mails = Correspondence::blank(order_id);
+        let mails = OrderNotifications::placeholder(order_id);
         Self { mails, jobs: vec![], calls: vec![], queued: vec![], announced: vec![], cancelled: false }
     }
 
@@ -86,7 +87,7 @@ impl World {
         self.check(&before);
     }
 
-    fn check(&self, before: &Correspondence) {
+    fn check(&self, before: &OrderNotifications) {
         let changed = self.mails != *before;
         assert_eq!(self.mails.version - before.version, i64::from(changed), "one version per change");
         for kind in NotificationKind::ALL {

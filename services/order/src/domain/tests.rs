@@ -1,5 +1,5 @@
 use chrono::TimeDelta;
-use events::{Quantity, samples::samples};
+use contracts::{Quantity, samples::samples};
 use proptest::prelude::{Just, Strategy, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::{collection::vec, sample::select};
 
@@ -27,7 +27,7 @@ fn placed_order() -> Order {
 }
 
 fn answer_types() -> Vec<EventType> {
-    SUBSCRIBES.iter().copied().filter(|heard| *heard != EventType::ProductListed).collect()
+    system::ORDER.iter().copied().filter(|heard| *heard != EventType::ProductListed).collect()
 }
 
 fn facts(order: &Order, input: &Input) -> Vec<Event> {
@@ -211,14 +211,14 @@ fn an_order_says_what_it_waits_for() {
     );
 }
 
-fn wish(lines: &[(&str, i64)]) -> Wish {
+fn command(lines: &[(&str, i64)]) -> PlaceOrder {
     let Event::OrderPlaced(placed) = sample(EventType::OrderPlaced) else { unreachable!() };
     let line = |(sku, quantity): &(&str, i64)| StockLine {
         sku: sku.parse().unwrap(),
         quantity: Quantity::try_from(*quantity).unwrap(),
     };
     let lines = lines.iter().map(line).collect();
-    Wish { customer: placed.customer, lines, payment_method: placed.payment_method }
+    PlaceOrder { customer: placed.customer, lines, payment_method: placed.payment_method }
 }
 
 fn prices() -> Prices {
@@ -233,7 +233,7 @@ fn prices() -> Prices {
 #[test]
 fn an_order_costs_the_sum_of_its_lines() {
     let placed =
-        decide_place(placed_order().id, wish(&[("TEA", 2), ("CUP", 1)]), &prices()).expect("it is fine");
+        decide_place(placed_order().id, command(&[("TEA", 2), ("CUP", 1)]), &prices()).expect("it is fine");
     assert_eq!(placed.total, Money { amount_minor: 1890, currency: "EUR".parse().unwrap() });
     assert_eq!(placed.lines[0].unit_price.amount_minor, 450);
 }
@@ -241,7 +241,7 @@ fn an_order_costs_the_sum_of_its_lines() {
 #[test]
 fn a_wish_that_breaks_a_rule_is_refused() {
     let check = |lines: &[(&str, i64)], expected: &str| {
-        let refusal = decide_place(placed_order().id, wish(lines), &prices()).expect_err(expected);
+        let refusal = decide_place(placed_order().id, command(lines), &prices()).expect_err(expected);
         assert_eq!(refusal.to_string(), expected);
     };
     let names: Vec<String> = (0..51).map(|number| format!("TEA-{number}")).collect();

@@ -1,12 +1,12 @@
 //! What a client sees of an order, and of its log.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use events::{CancelReason, Customer, EventType, Money, OrderId, OrderLine};
+use contracts::{CancelReason, Customer, EventType, Money, OrderId, OrderLine};
 use serde::Serialize;
 
 use crate::{
     domain::{Awaited, Order},
-    log::Entry,
+    event_log::RecordedEvent,
 };
 
 #[derive(Debug, Serialize)]
@@ -71,7 +71,7 @@ struct AwaitedView {
 }
 
 impl TimelineView {
-    pub(super) fn new(order: &Order, mut log: Vec<Entry>) -> Self {
+    pub(super) fn new(order: &Order, mut log: Vec<RecordedEvent>) -> Self {
         log.sort_by_key(|entry| (entry.occurred_at, entry.version));
         let before = std::iter::once(None).chain(log.iter().map(|entry| Some(entry.occurred_at)));
         Self {
@@ -85,7 +85,7 @@ impl TimelineView {
 }
 
 impl FactView {
-    fn new(before: Option<DateTime<Utc>>, entry: &Entry) -> Self {
+    fn new(before: Option<DateTime<Utc>>, entry: &RecordedEvent) -> Self {
         let event_type = entry.fact.event_type();
         Self {
             at: entry.occurred_at,

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use events::{Event, EventType, Money, OrderId, PaymentMethod};
+use contracts::{Event, EventType, Money, OrderId, PaymentMethod};
 use proptest::{
     collection::vec,
     prelude::{Just, Strategy, any, prop_oneof},
@@ -51,7 +51,7 @@ struct World {
 impl World {
     fn new() -> Self {
         Self {
-            payment: Payment::blank(OrderId(Uuid::from_u128(1)), Uuid::from_u128(2)),
+            payment: Payment::placeholder(OrderId(Uuid::from_u128(1)), Uuid::from_u128(2)),
             heard: Vec::new(),
             announced: Vec::new(),
             calls: Vec::new(),
@@ -202,7 +202,7 @@ proptest! {
 
 #[test]
 fn an_impossible_input_names_payment_order_state_and_input() {
-    let payment = Payment::blank(OrderId(Uuid::from_u128(1)), Uuid::from_u128(2));
+    let payment = Payment::placeholder(OrderId(Uuid::from_u128(1)), Uuid::from_u128(2));
     let impossible = react(&payment, &Input::Confirmed).expect_err("nothing was placed");
     assert_eq!(
         impossible.to_string(),

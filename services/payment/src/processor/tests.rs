@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use events::{Money, OrderId, PaymentMethod, TraceContext};
+use contracts::{Money, OrderId, PaymentMethod, TraceContext};
 use messaging::BreakerConfig;
 use reqwest::StatusCode;
 use serde_json::json;
@@ -43,7 +43,7 @@ fn payment() -> Payment {
     Payment {
         terms: Some(Terms { amount, method: PaymentMethod::CardVisa }),
         authorization_id: Some("auth/1".to_owned()),
-        ..Payment::blank(OrderId(Uuid::from_u128(1)), Uuid::from_u128(2))
+        ..Payment::placeholder(OrderId(Uuid::from_u128(1)), Uuid::from_u128(2))
     }
 }
 

@@ -1,0 +1,98 @@
+//! One sample of every event, the same on every call. `sagactl generate` writes them to `samples/`, where they must
+//! go on decoding for ever.
+
+use chrono::DateTime;
+use uuid::Uuid;
+
+use crate::catalogue::Event;
+use crate::envelope::{Envelope, TraceContext};
+use crate::payload::{
+    NotificationFailed, NotificationSent, OrderCancelled, OrderCompleted, OrderConfirmed, OrderPlaced,
+    PaymentAuthorized, PaymentCaptureFailed, PaymentCaptured, PaymentDeclined, PaymentRefunded,
+    PaymentVoided, ProductListed, StockCommitted, StockRejected, StockReleased, StockReserved,
+};
+use crate::value::{
+    CancelReason, Customer, InvalidValue, Money, NotificationKind, OrderId, OrderLine, PaymentMethod,
+    Shortage, StockLine,
+};
+
+/// One envelope of every event, in the order of the catalogue.
+#[must_use]
+pub fn samples() -> Vec<Envelope> {
+    let mut events = events().unwrap_or_default();
+    events.sort_by_key(Event::event_type);
+    (0_i64..).zip(events).map(|(number, event)| envelope(number, event)).collect()
+}
+
+fn envelope(number: i64, event: Event) -> Envelope {
+    let count = u128::from(number.unsigned_abs());
+    Envelope {
+        id: Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | count),
+        time: DateTime::from_timestamp_millis(1_767_225_600_000 + number * 7).unwrap_or_default(),
+        causation_id: (number > 1).then(|| Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001)),
+        sequence: number + 1,
+        trace: TraceContext {
+            traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
+            tracestate: None,
+        },
+        event,
+    }
+}
+
+fn events() -> Result<Vec<Event>, InvalidValue> {
+    let order_id = OrderId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0aaa));
+    let payment_id = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0bbb);
+    let notification_id = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0ccc);
+    let customer = Customer { id: "customer-1".parse()?, email: "ada@example.com".parse()? };
+    let price = Money { amount_minor: 1250, currency: "EUR".parse()? };
+    let total = Money { amount_minor: 2500, currency: "EUR".parse()? };
+    let order_lines =
+        vec![OrderLine { sku: "ESPRESSO-1KG".parse()?, quantity: 2.try_into()?, unit_price: price.clone() }];
+    let lines = vec![StockLine { sku: "ESPRESSO-1KG".parse()?, quantity: 2.try_into()? }];
+    let shortages = vec![Shortage { sku: "ESPRESSO-1KG".parse()?, requested: 2.try_into()?, available: 1 }];
+    Ok(vec![
+        ProductListed { sku: "ESPRESSO-1KG".parse()?, name: "Espresso beans, 1 kg".to_owned(), price }.into(),
+        OrderPlaced {
+            order_id,
+            customer: customer.clone(),
+            lines: order_lines.clone(),
+            total: total.clone(),
+            payment_method: PaymentMethod::CardVisa,
+        }
+        .into(),
+        StockReserved { order_id, lines: lines.clone() }.into(),
+        StockRejected { order_id, shortages }.into(),
+        PaymentAuthorized { order_id, payment_id, amount: total.clone() }.into(),
+        PaymentDeclined { order_id, payment_id, reason: "card_declined".to_owned() }.into(),
+        OrderConfirmed { order_id, customer: customer.clone(), lines: order_lines, total: total.clone() }
+            .into(),
+        OrderCancelled { order_id, customer, reason: CancelReason::OutOfStock }.into(),
+        StockCommitted { order_id, lines: lines.clone() }.into(),
+        StockReleased { order_id, lines }.into(),
+        PaymentCaptured { order_id, payment_id, amount: total.clone() }.into(),
+        PaymentCaptureFailed { order_id, payment_id, reason: "capture_failed".to_owned() }.into(),
+        PaymentVoided { order_id, payment_id }.into(),
+        PaymentRefunded { order_id, payment_id, amount: total.clone() }.into(),
+        OrderCompleted { order_id, total }.into(),
+        NotificationSent { order_id, notification_id, kind: NotificationKind::Confirmed }.into(),
+        NotificationFailed {
+            order_id,
+            notification_id,
+            kind: NotificationKind::Refunded,
+            reason: "550 no such mailbox".to_owned(),
+        }
+        .into(),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::EventType;
+
+    #[test]
+    fn there_is_one_sample_of_every_event() {
+        let sampled: Vec<_> = samples().iter().map(|envelope| envelope.event.event_type()).collect();
+        assert_eq!(sampled, EventType::ALL);
+    }
+}

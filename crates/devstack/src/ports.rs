@@ -1,0 +1,104 @@
+//! TCP ports on this machine: finding free ones, and saying who holds a taken one.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use anyhow::{Result, bail};
+
+/// Below the range that Linux hands out for outgoing connections (from 32768), so that no
+/// connection takes a port between here and the start of the server that it was picked for.
+const FIRST: u16 = 20_000;
+const COUNT: u16 = 12_000;
+
+/// The address of `port` on the loopback interface.
+#[must_use]
+pub fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// `N` different ports that nobody listens on. Two calls, also in two processes, rarely meet.
+///
+/// # Errors
+/// When a whole round through the range finds too few.
+pub fn free<const N: usize>() -> Result<[u16; N]> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Processes started one after the other begin dependency apart.
+    let offset = u16::try_from(process::id() * 61 % u32::from(COUNT))?;
+    let mut found = [0; N];
+    for slot in &mut found {
+        let candidates = (0..COUNT).map(|_| {
+            let step = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
+            FIRST + (offset + step) % COUNT
+        });
+        let mut free = candidates.filter(|port| TcpListener::bind(local(*port)).is_ok());
+        match free.next() {
+            Some(port) => *slot = port,
+            None => bail!("no free port between {FIRST} and {}", FIRST + COUNT),
+        }
+    }
+    Ok(found)
+}
+
+/// Fails when somebody listens on `port`, naming who.
+///
+/// # Errors
+/// A line that names the port, what it is needed for, and its holder.
+pub fn require_free(port: u16, purpose: &str) -> Result<()> {
+    if TcpListener::bind(local(port)).is_ok() {
+        return Ok(());
+    }
+    let holder =
+        holder(port).unwrap_or_else(|| format!("to see who holds it, run: ss -ltnp 'sport = :{port}'"));
+    bail!("port {port} ({purpose}) is taken: {holder}")
+}
+
+/// Who listens on `port` of this machine, when this user may read that from /proc.
+#[must_use]
+pub fn holder(port: u16) -> Option<String> {
+    let inode = listening_inode(port)?;
+    let socket = format!("socket:[{inode}]");
+    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let mut links = fs::read_dir(entry.path().join("fd")).ok()?.flatten();
+        links.find(|fd| fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == socket.as_str()))?;
+        let command = fs::read_to_string(entry.path().join("cmdline")).ok()?.replace('\0', " ");
+        Some(format!("process {pid} holds it ({})", command.trim()))
+    })
+}
+
+/// The inode of the socket that listens on `port`: columns of /proc/net/tcp, see proc(5).
+fn listening_inode(port: u16) -> Option<String> {
+    const LISTEN: &str = "0A";
+    let suffix = format!(":{port:04X}");
+    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().find_map(|table| {
+        let text = fs::read_to_string(table).ok()?;
+        text.lines().find_map(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            let listens = columns.get(1)?.ends_with(&suffix) && columns.get(3) == Some(&LISTEN);
+            listens.then(|| columns.get(9).map(ToString::to_string))?
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_ports_are_all_different() {
+        let mut ports = free::<50>().unwrap();
+        ports.sort_unstable();
+        assert!(ports.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+
+    #[test]
+    fn a_taken_port_names_its_holder() {
+        let listener = TcpListener::bind(local(0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let message = require_free(port, "order service").unwrap_err().to_string();
+        assert!(message.starts_with(&format!("port {port} (order service) is taken: ")), "{message}");
+        assert!(message.contains(&format!("process {} holds it", process::id())), "{message}");
+    }
+}

@@ -1,0 +1,130 @@
+//! A service's place among the others: its database, its broker, and what runs between them.
+
+use std::time::Duration;
+
+use contracts::{EventType, Service};
+use runtime::{
+    config::DatabaseConfig,
+    database::{self, Wait},
+    health::Health,
+    tasks::Tasks,
+};
+use sqlx::{PgPool, migrate::Migrator};
+use tokio_util::sync::CancellationToken;
+
+use crate::bindings;
+use crate::broker::Broker;
+use crate::config::BrokerConfig;
+use crate::consumer::{Consumer, Handler};
+use crate::outbox::Outbox;
+use crate::publisher::Publisher;
+use crate::stream::{StreamHandler, StreamReader};
+use crate::{prune, relay};
+
+/// The pause before migrations that something stood in the way of are tried again.
+const MIGRATE_AGAIN: Duration = Duration::from_secs(1);
+
+const PARTS: [&str; 5] = ["database", "publishing", "relay", "consuming", "bindings"];
+const READER_PARTS: [&str; 3] = ["database", "consuming", "bindings"];
+
+/// What the parts of one service share.
+#[derive(Clone)]
+pub struct ServiceHost {
+    /// The service's database.
+    pub pool: PgPool,
+    /// The service's outbox.
+    pub outbox: Outbox,
+    /// Where its parts tell whether they are there.
+    pub health: Health,
+    /// Cancelled when the service is to stop.
+    pub shutdown: CancellationToken,
+    broker: Broker,
+    publisher: Publisher,
+}
+
+impl ServiceHost {
+    /// The node of a service, and what it hears from its queue (nothing, for one that reads the log). Connects to
+    /// nothing yet.
+    ///
+    /// # Errors
+    /// When a URL of the configuration is none.
+    pub fn new(
+        service: Service,
+        subscriptions: &'static [EventType],
+        database: &DatabaseConfig,
+        broker: &BrokerConfig,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let health = Health::of(service.as_str());
+        let parts: &[_] = if subscriptions.is_empty() { &READER_PARTS } else { &PARTS };
+        for part in parts {
+            // Missing from the start, so that the service is not ready before they are all there.
+            let _ = health.item(part);
+        }
+        let broker = Broker::new(broker, service, subscriptions)?;
+        Ok(Self {
+            pool: database::pool(database, service.as_str())?,
+            outbox: Outbox::new(service),
+            publisher: Publisher::new(&broker, &health),
+            health,
+            shutdown,
+            broker,
+        })
+    }
+
+    /// Waits for the database and migrates it: schema `messaging` first, then the service's own tables.
+    ///
+    /// # Errors
+    /// What no time will heal: a wrong password, a database of a newer build.
+    pub async fn open(&self, migrations: &Migrator) -> anyhow::Result<Wait> {
+        let item = self.health.item("database");
+        while database::wait_until_usable(&self.pool, &item, &self.shutdown).await? == Wait::Usable {
+            match self.migrate(migrations).await {
+                Err(error) if database::is_transient(&error) => item.down(format!("{error:#}")),
+                done => return done.map(|()| Wait::Usable),
+            }
+            self.shutdown.run_until_cancelled(tokio::time::sleep(MIGRATE_AGAIN)).await;
+        }
+        Ok(Wait::Cancelled)
+    }
+
+    async fn migrate(&self, migrations: &Migrator) -> anyhow::Result<()> {
+        database::migrate(&self.pool, &crate::MIGRATIONS).await?;
+        database::migrate(&self.pool, migrations).await
+    }
+
+    /// Starts what every service with a queue has: publisher, relay, consumer, housekeeping and their watchers.
+    pub fn start<H: Handler>(&self, tasks: &mut Tasks, handler: H) {
+        self.start_watchers(tasks);
+        let host = self.clone();
+        tasks.spawn("publisher", host.publisher.run(host.shutdown));
+        let host = self.clone();
+        tasks.spawn("relay", relay::run(host.pool, host.publisher, host.outbox, host.health, host.shutdown));
+        let host = self.clone();
+        let consumer = Consumer {
+            broker: host.broker,
+            publisher: host.publisher,
+            pool: host.pool,
+            outbox: host.outbox,
+            health: host.health,
+            handler,
+        };
+        tasks.spawn("consumer", consumer.run(host.shutdown));
+    }
+
+    /// Starts what a service has that reads the log and announces nothing.
+    pub fn start_reader<H: StreamHandler>(&self, tasks: &mut Tasks, handler: H) {
+        self.start_watchers(tasks);
+        let host = self.clone();
+        let reader = StreamReader { broker: host.broker, pool: host.pool, health: host.health, handler };
+        tasks.spawn("reader", reader.run(host.shutdown));
+    }
+
+    fn start_watchers(&self, tasks: &mut Tasks) {
+        let host = self.clone();
+        tasks.spawn("bindings", bindings::watch(host.broker, host.health, host.shutdown));
+        tasks.spawn("pruning", prune::run(self.pool.clone(), self.shutdown.clone()));
+        let item = self.health.item("database");
+        tasks.spawn("database", database::watch(self.pool.clone(), item, self.shutdown.clone()));
+    }
+}

@@ -1,0 +1,49 @@
+//! A broker that blocks publishers, on a broker of the test's own: the alarm stops everybody on it.
+
+use contracts::Service;
+use devstack::{RabbitMq, RabbitMqPorts};
+use tempfile::TempDir;
+use testkit::World;
+use testkit::world::Servers;
+
+use testkit::facts::{envelope, new_order, placed, reserved};
+use testkit::fixture::{ServiceFixture, short_delays};
+use testkit::raw_publisher::RawPublisher;
+use testkit::recorder::{Fault, Recorder};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_broker_blocks_publishers_consumers_go_on_and_the_relay_waits() {
+    let folder = TempDir::new().expect("a folder");
+    let broker =
+        RabbitMq::start(folder.path(), RabbitMqPorts::free().expect("ports")).await.expect("a broker");
+    let servers =
+        Servers { amqp: broker.admin_url(), management: broker.admin_management_url(), ..Servers::shared() };
+    let world = World::with(servers, &short_delays()).await;
+    let fixture = ServiceFixture::take(&world, Service::Inventory, &short_delays()).await;
+    let raw_publisher = RawPublisher::open(&world).await;
+    // More than one consumer can take at once: some wait for it on the broker.
+    let messages: Vec<_> = (0..300).map(|_| envelope(placed(new_order(), "BEANS", 1), 1)).collect();
+    raw_publisher.publish(&messages).await;
+    drop(raw_publisher);
+    // The last of them fails, and cannot be put aside.
+    let (recorder, failing) = (Recorder::default(), messages[299].event.order_id().expect("an order"));
+    recorder.fail(failing, [Fault::InvalidTransition]);
+
+    broker.control(&["set_vm_memory_high_watermark", "absolute", "1MB"]).await.expect("an alarm");
+    let replica = fixture.start(recorder.clone());
+    fixture.announce(&replica.host.outbox, reserved(new_order(), 1)).await;
+    replica.lacks("publishing", "blocked by the broker").await;
+    testkit::eventually("299 effects", async || {
+        let effects = fixture.count("select count(*) from effects").await;
+        if effects == 299 { Ok(()) } else { Err(effects) }
+    })
+    .await;
+    assert_eq!(fixture.count("select count(*) from messaging.outbox").await, 1);
+    replica.stop().await;
+
+    broker.control(&["set_vm_memory_high_watermark", "0.4"]).await.expect("no alarm");
+    let replica = fixture.open(recorder).await;
+    fixture.outbox_empties().await;
+    fixture.takes_effect(failing, &[1]).await;
+    replica.stop().await;
+}

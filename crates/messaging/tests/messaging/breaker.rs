@@ -1,0 +1,119 @@
+//! The breaker before a queue: while the outside is in trouble its jobs wait, and say so to whoever looks.
+
+use std::time::Duration;
+
+use contracts::Service;
+use testkit::world::Servers;
+use testkit::{World, eventually};
+
+use testkit::fixture::{ServiceFixture, short_delays};
+use testkit::scripted_worker::{Ending, ScriptedWorker, breaker, order_job_at};
+
+const LEASE: Duration = Duration::from_secs(600);
+const JOBS: i64 = 50;
+/// Calls of the scripted_worker at once.
+const CONCURRENCY: u64 = 4;
+
+async fn stage() -> (World, ServiceFixture) {
+    let world = World::bare(Servers::shared()).await;
+    let fixture = ServiceFixture::take(&world, Service::Inventory, &short_delays()).await;
+    let backlog = "insert into messaging.jobs (id, queue, key, payload)
+                   select gen_random_uuid(), 'errands', gen_random_uuid(), '{}' from generate_series(1, 50)";
+    for statement in ["create table outcomes (job_id uuid not null)", backlog] {
+        sqlx::query(statement).execute(&fixture.pool).await.expect(statement);
+    }
+    (world, fixture)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_outside_is_in_trouble_only_a_few_probes_are_claimed_and_then_all_jobs_are_done() {
+    const DEPENDENCY: &str = "weather-station";
+    let (_world, fixture) = stage().await;
+    let scripted_worker = ScriptedWorker::new([Ending::Trouble; 1000]);
+    let settings = breaker(DEPENDENCY);
+    let replica = scripted_worker.start_behind(settings.clone(), &fixture, LEASE);
+    eventually("several tries", async || {
+        let tries = transitions(DEPENDENCY, "half_open");
+        if tries >= 4 { Ok(()) } else { Err(tries) }
+    })
+    .await;
+    let calls = scripted_worker.calls().len() as u64;
+    let tries = transitions(DEPENDENCY, "half_open");
+    // All that were under way when it opened, and the probes since.
+    let most = (settings.failures as u64 - 1 + CONCURRENCY) + tries * settings.probes as u64;
+    assert!(calls <= most, "{calls} calls, {most} at the most in {tries} tries");
+    assert_eq!(fixture.count("select count(*) from messaging.jobs").await, JOBS);
+    assert!(fixture.count("select count(*) from messaging.jobs where attempts = 0").await > 0);
+    assert!(transitions(DEPENDENCY, "open") >= 4);
+    assert_eq!(transitions(DEPENDENCY, "closed"), 0);
+    let notes = replica.host.health.notes();
+    assert!(notes[DEPENDENCY].ends_with(": out of order"), "open or half-open: {notes:?}");
+
+    scripted_worker.recover();
+    eventually("no job left", async || {
+        let jobs = fixture.count("select count(*) from messaging.jobs").await;
+        if jobs == 0 { Ok(()) } else { Err(jobs) }
+    })
+    .await;
+    assert_eq!((transitions(DEPENDENCY, "closed"), state(DEPENDENCY)), (1, 0));
+    assert!(replica.host.health.notes().is_empty());
+    assert_eq!(fixture.count("select count(*) from outcomes").await, JOBS);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_breaker_is_open_nothing_is_claimed_however_often_the_worker_is_woken() {
+    const DEPENDENCY: &str = "lighthouse";
+    let (_world, fixture) = stage().await;
+    let scripted_worker = ScriptedWorker::new([Ending::Trouble; 1000]);
+    let mut settings = breaker(DEPENDENCY);
+    (settings.pause, settings.pause_cap) = (LEASE, LEASE);
+    let replica = scripted_worker.start_behind(settings, &fixture, LEASE);
+    eventually("an open breaker", async || {
+        let now = state(DEPENDENCY);
+        if now == 2 { Ok(()) } else { Err(now) }
+    })
+    .await;
+    eventually("the calls of all that were claimed to end", async || {
+        let claimed = fixture.count("select sum(attempts) from messaging.jobs").await;
+        let ended = scripted_worker.ended() as i64;
+        if ended == claimed { Ok(()) } else { Err((claimed, ended)) }
+    })
+    .await;
+    let calls = scripted_worker.calls();
+    for _ in 0..10 {
+        order_job_at(&fixture, &replica.host.outbox).await;
+    }
+    eventually("the last job to have waited for several polls", async || {
+        let waited = "select count(*) from messaging.jobs where created_at > now() - interval '1 second'";
+        let fresh = fixture.count(waited).await;
+        if fresh == 0 { Ok(()) } else { Err(fresh) }
+    })
+    .await;
+    assert_eq!(scripted_worker.calls(), calls);
+    assert_eq!(fixture.count("select count(*) from messaging.jobs").await, JOBS + 10);
+    replica.stop().await;
+}
+
+/// How often the breaker went to that state.
+fn transitions(dependency: &str, to: &str) -> u64 {
+    let families = prometheus::default_registry().gather();
+    let counters = families.iter().filter(|family| family.name() == "messaging_breaker_transitions_total");
+    let counter = counters.flat_map(|family| family.get_metric()).find(|metric| {
+        let has = |name: &str, value: &str| {
+            metric.get_label().iter().any(|label| label.name() == name && label.value() == value)
+        };
+        has("dependency", dependency) && has("to", to)
+    });
+    counter.map_or(0, |metric| metric.get_counter().get_value() as u64)
+}
+
+/// The breaker's state as the gauge shows it.
+fn state(dependency: &str) -> i64 {
+    let families = prometheus::default_registry().gather();
+    let gauges = families.iter().filter(|family| family.name() == "messaging_breaker_state");
+    let gauge = gauges
+        .flat_map(|family| family.get_metric())
+        .find(|metric| metric.get_label().iter().any(|label| label.value() == dependency));
+    gauge.map_or(-1, |metric| metric.get_gauge().get_value() as i64)
+}

@@ -1,0 +1,203 @@
+//! Jobs: calls may be repeated, outcomes are recorded once.
+
+use std::time::Duration;
+
+use contracts::Service;
+use testkit::world::Servers;
+use testkit::{World, eventually};
+
+use testkit::fixture::{ServiceFixture, short_delays};
+use testkit::scripted_worker::{Ending, ScriptedWorker, order_job};
+
+const LONG: Duration = Duration::from_secs(600);
+const SHORT: Duration = Duration::from_millis(200);
+
+async fn stage() -> (World, ServiceFixture) {
+    let world = World::bare(Servers::shared()).await;
+    let fixture = ServiceFixture::take(&world, Service::Inventory, &short_delays()).await;
+    sqlx::query("create table outcomes (job_id uuid not null)")
+        .execute(&fixture.pool)
+        .await
+        .expect("a table");
+    (world, fixture)
+}
+
+/// Waits until no job is left; then as many outcomes are recorded as announced.
+async fn all_done(fixture: &ServiceFixture, outcomes: i64) {
+    eventually("no job left", async || {
+        let jobs = fixture.count("select count(*) from messaging.jobs").await;
+        if jobs == 0 { Ok(()) } else { Err(jobs) }
+    })
+    .await;
+    assert_eq!(fixture.count("select count(*) from outcomes").await, outcomes);
+    assert_eq!(fixture.count("select count(distinct job_id) from outcomes").await, outcomes);
+    // Nobody relays here.
+    assert_eq!(fixture.count("select count(*) from messaging.outbox").await, outcomes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_is_recorded_once_though_two_workers_did_the_call() {
+    let (_world, fixture) = stage().await;
+    let job = order_job(&fixture).await;
+    let scripted_worker = ScriptedWorker::closed([]);
+    let replicas = [scripted_worker.start(&fixture, SHORT), scripted_worker.start(&fixture, SHORT)];
+    scripted_worker.has_begun(3).await;
+    scripted_worker.open();
+    for replica in replicas {
+        replica.stop().await;
+    }
+    assert!(scripted_worker.calls().iter().all(|(called, _)| *called == job));
+    all_done(&fixture, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_is_recorded_once_though_one_worker_did_the_call_twice() {
+    let (_world, fixture) = stage().await;
+    let (first, second) = (order_job(&fixture).await, order_job(&fixture).await);
+    let scripted_worker = ScriptedWorker::closed([]);
+    let replica = scripted_worker.start(&fixture, SHORT);
+    // Its lease runs out, and it claims both again.
+    let calls = scripted_worker.has_begun(4).await;
+    assert_eq!(calls.iter().filter(|(job, _)| *job == second).count(), 2, "{calls:?}");
+    // While it records the first, the calls for the second end: their outcomes come together.
+    let lock = fixture.lock("outcomes").await;
+    scripted_worker.open_only(first);
+    scripted_worker.has_ended(2).await;
+    let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    eventually(
+        "a record under way",
+        async || if fixture.count(waits).await > 0 { Ok(()) } else { Err("none") },
+    )
+    .await;
+    scripted_worker.open();
+    scripted_worker.has_ended(4).await;
+    lock.rollback().await.expect("unlocked");
+    all_done(&fixture, 2).await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_ends_unknown_or_panics_is_repeated_for_the_same_job() {
+    let (_world, fixture) = stage().await;
+    let job = order_job(&fixture).await;
+    let scripted_worker = ScriptedWorker::new([Ending::Again, Ending::Panic, Ending::Again, Ending::Done]);
+    let replica = scripted_worker.start(&fixture, LONG);
+    all_done(&fixture, 1).await;
+    replica.stop().await;
+    assert_eq!(scripted_worker.calls(), [(job, 1), (job, 2), (job, 3), (job, 4)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_job_of_a_worker_that_is_killed_runs_again_after_its_lease() {
+    let (_world, fixture) = stage().await;
+    let job = order_job(&fixture).await;
+    let killed = ScriptedWorker::closed([]);
+    let replica = killed.start(&fixture, SHORT);
+    killed.has_begun(1).await;
+    replica.kill().await;
+    let successor = ScriptedWorker::new([]);
+    let replica = successor.start(&fixture, LONG);
+    all_done(&fixture, 1).await;
+    replica.stop().await;
+    let attempt = killed.calls().len() + 1;
+    assert_eq!(successor.calls(), [(job, i32::try_from(attempt).expect("few"))]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_and_its_events_are_one_transaction() {
+    let (_world, fixture) = stage().await;
+    let job = order_job(&fixture).await;
+    let scripted_worker = ScriptedWorker::new([]);
+    scripted_worker.fail_to_record(["57P01", "40P01", "23514"]);
+    let replica = scripted_worker.start(&fixture, LONG);
+    all_done(&fixture, 1).await;
+    replica.stop().await;
+    // What time heals is recorded again; only for what it does not heal, the call is repeated.
+    assert_eq!(scripted_worker.calls(), [(job, 1), (job, 2)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outcomes_that_cannot_be_recorded_together_are_recorded_one_by_one() {
+    let (_world, fixture) = stage().await;
+    let scripted_worker = ScriptedWorker::closed([]);
+    let replica = scripted_worker.start(&fixture, LONG);
+    for _ in 0..4 {
+        order_job(&fixture).await;
+    }
+    scripted_worker.has_begun(4).await;
+    scripted_worker.fail_to_record(["23514"]);
+    scripted_worker.open();
+    all_done(&fixture, 4).await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_jobs_wait_no_more_are_claimed_than_may_run_at_once() {
+    let (_world, fixture) = stage().await;
+    // Statistics of a queue that was empty, and a backlog that came since: what an overload looks like.
+    let backlog = "insert into messaging.jobs (id, queue, key, payload)
+                   select gen_random_uuid(), 'errands', gen_random_uuid(), '{}' from generate_series(1, 200)";
+    for statement in ["analyze messaging.jobs", backlog] {
+        sqlx::query(statement).execute(&fixture.pool).await.expect(statement);
+    }
+    let scripted_worker = ScriptedWorker::closed([]);
+    let replica = scripted_worker.start(&fixture, LONG);
+    scripted_worker.has_begun(4).await;
+    assert_eq!(fixture.count("select count(*) from messaging.jobs where attempts > 0").await, 4);
+    scripted_worker.open();
+    all_done(&fixture, 200).await;
+    replica.stop().await;
+    assert_eq!(scripted_worker.calls().len(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_waits_for_calls_in_flight_and_records_them() {
+    let (_world, fixture) = stage().await;
+    order_job(&fixture).await;
+    let scripted_worker = ScriptedWorker::closed([]);
+    let replica = scripted_worker.start(&fixture, LONG);
+    scripted_worker.has_begun(1).await;
+    let shutdown = replica.host.shutdown.clone();
+    let end = async {
+        shutdown.cancelled().await;
+        scripted_worker.open();
+    };
+    futures::join!(replica.stop(), end);
+    all_done(&fixture, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_late_leaves_the_job_to_the_one_that_has_it_now() {
+    let (_world, fixture) = stage().await;
+    let job = order_job(&fixture).await;
+    let (late, other) = (ScriptedWorker::closed([Ending::Again; 4]), ScriptedWorker::closed([]));
+    let late_replica = late.start(&fixture, SHORT);
+    late.has_begun(1).await;
+    // It claims nothing more, and waits for its call.
+    late_replica.host.shutdown.cancel();
+    let other_replica = other.start(&fixture, LONG);
+    other.has_begun(1).await;
+    late.open();
+    late_replica.stop().await;
+    let undisturbed = "select count(*) from messaging.jobs where last_error is null and run_at > now() + interval '1 minute'";
+    assert_eq!(fixture.count(undisturbed).await, 1, "the lease holds");
+    other.open();
+    all_done(&fixture, 1).await;
+    other_replica.stop().await;
+    assert!(other.calls().iter().all(|(called, _)| *called == job));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_go_on_after_connections_to_the_database_fell_silent() {
+    let (_world, fixture) = stage().await;
+    let (behind, proxy) = fixture.behind_proxy().await;
+    let scripted_worker = ScriptedWorker::new([]);
+    let replica = scripted_worker.start(&behind, LONG);
+    order_job(&fixture).await;
+    all_done(&fixture, 1).await;
+    // The worker asks several times a second, on a connection that answers no more, and whose end nobody tells.
+    proxy.forget_connections();
+    order_job(&fixture).await;
+    all_done(&fixture, 2).await;
+    replica.stop().await;
+}

@@ -1,0 +1,212 @@
+//! The relay: order, succession, and nothing lost when connections are cut.
+
+use contracts::{OrderId, Service};
+use futures::future::join_all;
+use messaging::{Effects, Outbox};
+use sqlx::PgPool;
+use testkit::world::Servers;
+use testkit::{World, eventually};
+
+use testkit::facts::{envelope, new_order, reserved};
+use testkit::fixture::{Replica, ServiceFixture, short_delays};
+use testkit::recorder::Recorder;
+
+/// A service that announces and one that hears it.
+struct Stage {
+    inventory: ServiceFixture,
+    order: ServiceFixture,
+    hearer: Replica,
+    world: World,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let world = World::with(Servers::shared(), &short_delays()).await;
+        let inventory = ServiceFixture::take(&world, Service::Inventory, &short_delays()).await;
+        let order = ServiceFixture::take(&world, Service::Order, &short_delays()).await;
+        let hearer = order.open(Recorder::default()).await;
+        sqlx::query("create table counters (id uuid primary key, version bigint not null default 0)")
+            .execute(&inventory.pool)
+            .await
+            .expect("a table");
+        Self { inventory, order, hearer, world }
+    }
+
+    /// Announces something new, through an outbox that wakes nobody.
+    async fn announces(&self) {
+        let order = new_order();
+        self.inventory.announce(&Outbox::new(Service::Inventory), reserved(order, 1)).await;
+        self.order.takes_effect(order, &[1]).await;
+    }
+
+    /// Waits until somebody leads who is not the given one, and gives the leader's session.
+    async fn leader(&self, except: Option<i32>) -> i32 {
+        eventually("a leader", async || {
+            let pids: Vec<i32> = sqlx::query_scalar(
+                "select pid from pg_locks where locktype = 'advisory' and granted
+                 and database = (select oid from pg_database where datname = current_database())",
+            )
+            .fetch_all(&self.inventory.pool)
+            .await
+            .expect("locks");
+            match pids.as_slice() {
+                [pid] if Some(*pid) != except => Ok(*pid),
+                _ => Err(pids),
+            }
+        })
+        .await
+    }
+}
+
+/// One more version of the aggregate, announced as one writer among many does it.
+async fn write(pool: &PgPool, outbox: &Outbox, aggregate: OrderId) {
+    let mut tx = runtime::database::begin(pool).await.expect("a transaction");
+    let version = sqlx::query_scalar(
+        "insert into counters (id, version) values ($1, 1)
+         on conflict (id) do update set version = counters.version + 1 returning version",
+    )
+    .bind(aggregate.0)
+    .fetch_one(&mut *tx)
+    .await
+    .expect("a version");
+    outbox.commit(tx, Effects::publish(vec![reserved(aggregate, version)])).await.expect("committed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_events_of_an_aggregate_keep_their_order_under_sixteen_writers() {
+    let stage = Stage::set().await;
+    let replica = stage.inventory.open(Recorder::default()).await;
+    let aggregates: Vec<_> = (0..4).map(|_| new_order()).collect();
+    let writers = (0..16).map(async |writer| {
+        for round in 0..20 {
+            let aggregate = aggregates[(writer + round) % aggregates.len()];
+            write(&stage.inventory.pool, &replica.host.outbox, aggregate).await;
+        }
+    });
+    join_all(writers).await;
+    let versions: Vec<i64> = (1..=80).collect();
+    for aggregate in aggregates {
+        stage.order.takes_effect(aggregate, &versions).await;
+    }
+    stage.inventory.outbox_empties().await;
+    replica.stop().await;
+    stage.hearer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_relay_leads_when_the_leader_loses_its_connection() {
+    let stage = Stage::set().await;
+    let first = stage.inventory.open(Recorder::default()).await;
+    let second = stage.inventory.open(Recorder::default()).await;
+    let mut leader = stage.leader(None).await;
+    for _ in 0..3 {
+        stage.announces().await;
+        sqlx::query("select pg_terminate_backend($1)")
+            .bind(leader)
+            .execute(&stage.inventory.pool)
+            .await
+            .expect("terminated");
+        leader = stage.leader(Some(leader)).await;
+    }
+    stage.announces().await;
+    for replica in [first, second, stage.hearer] {
+        replica.ready().await;
+        replica.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_relay_leads_when_the_leader_is_killed() {
+    let stage = Stage::set().await;
+    let mut replica = stage.inventory.open(Recorder::default()).await;
+    let mut leader = stage.leader(None).await;
+    for _ in 0..3 {
+        stage.announces().await;
+        let successor = stage.inventory.open(Recorder::default()).await;
+        std::mem::replace(&mut replica, successor).kill().await;
+        leader = stage.leader(Some(leader)).await;
+    }
+    stage.announces().await;
+    replica.stop().await;
+    stage.hearer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_becomes_visible_behind_others_is_published() {
+    let stage = Stage::set().await;
+    let replica = stage.inventory.open(Recorder::default()).await;
+    let slow = new_order();
+    let event = envelope(reserved(slow, 1).event, 1);
+    let mut tx = runtime::database::begin(&stage.inventory.pool).await.expect("a transaction");
+    sqlx::query(
+        "insert into messaging.outbox (event_id, routing_key, body) values ($1, 'stock.reserved', $2)",
+    )
+    .bind(event.id)
+    .bind(event.to_json().expect("JSON"))
+    .execute(&mut *tx)
+    .await
+    .expect("written");
+    // Their ids are higher, and they are published first.
+    for _ in 0..3 {
+        stage.announces().await;
+    }
+    assert!(stage.order.effects(slow).await.is_empty());
+    tx.commit().await.expect("committed");
+    stage.order.takes_effect(slow, &[1]).await;
+    stage.inventory.outbox_empties().await;
+    replica.stop().await;
+    stage.hearer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_or_doubled_when_connections_are_cut_while_events_flow() {
+    const WRITERS: usize = 8;
+    let stage = Stage::set().await;
+    let replica = stage.inventory.open(Recorder::default()).await;
+    let cuts = async {
+        let mut cut = 0;
+        while cut < 12 {
+            cut += stage.world.cut_connections(&["inventory", "order"]).await;
+        }
+    };
+    let mut cuts = std::pin::pin!(cuts);
+    let mut announced = 0_i64;
+    // Events flow for as long as connections are cut.
+    loop {
+        let round = join_all((0..WRITERS).map(async |_| {
+            write(&stage.inventory.pool, &replica.host.outbox, new_order()).await;
+        }));
+        let done = futures::join!(round, futures::future::poll_immediate(&mut cuts)).1;
+        announced += i64::try_from(WRITERS).expect("few");
+        if done.is_some() {
+            break;
+        }
+    }
+    eventually("everything announced in effect", async || {
+        let heard = stage.order.count("select count(*) from messaging.inbox").await;
+        if heard == announced { Ok(()) } else { Err((heard, announced)) }
+    })
+    .await;
+    stage.inventory.outbox_empties().await;
+    replica.ready().await;
+    stage.hearer.ready().await;
+    replica.stop().await;
+    stage.hearer.stop().await;
+    assert_eq!(stage.order.count("select count(*) from effects").await, announced);
+    assert_eq!(stage.order.count("select count(distinct order_id) from effects").await, announced);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_notices_that_its_database_fell_silent() {
+    let stage = Stage::set().await;
+    let (fixture, proxy) = stage.inventory.behind_proxy().await;
+    let replica = fixture.open(Recorder::default()).await;
+    stage.announces().await;
+    proxy.fall_silent();
+    replica.lacks("relay", "no answer within 5 s").await;
+    proxy.heal();
+    stage.announces().await;
+    replica.ready().await;
+    replica.stop().await;
+    stage.hearer.stop().await;
+}

@@ -1,0 +1,154 @@
+//! The reader of the log: each event counts exactly once.
+
+use contracts::{Envelope, OrderId, Service};
+use runtime::tasks::Tasks;
+use testkit::World;
+use testkit::world::Servers;
+
+use testkit::facts::{envelope, new_order, placed};
+use testkit::fixture::{Replica, ServiceFixture, short_delays};
+use testkit::raw_publisher::RawPublisher;
+use testkit::recorder::{Fault, Recorder};
+
+async fn stage() -> (World, ServiceFixture, RawPublisher) {
+    let world = World::with(Servers::shared(), &short_delays()).await;
+    let fixture = ServiceFixture::take(&world, Service::Analytics, &short_delays()).await;
+    let raw_publisher = RawPublisher::open(&world).await;
+    (world, fixture, raw_publisher)
+}
+
+async fn open(fixture: &ServiceFixture, recorder: &Recorder) -> Replica {
+    let host = fixture.node();
+    let mut tasks = Tasks::new(host.shutdown.clone());
+    host.start_reader(&mut tasks, recorder.clone());
+    let replica = Replica::of(host, tasks);
+    replica.ready().await;
+    replica
+}
+
+fn events(count: usize) -> (Vec<OrderId>, Vec<Envelope>) {
+    let orders: Vec<_> = (0..count).map(|_| new_order()).collect();
+    let envelopes = orders.iter().map(|order| envelope(placed(*order, "BEANS", 1), 1)).collect();
+    (orders, envelopes)
+}
+
+async fn all_in_effect(fixture: &ServiceFixture, orders: &[OrderId]) {
+    for order in orders {
+        fixture.takes_effect(*order, &[1]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_counts_once_though_it_is_published_twice() {
+    let (_world, fixture, raw_publisher) = stage().await;
+    let (mut orders, envelopes) = events(5);
+    raw_publisher.publish(&envelopes).await;
+    raw_publisher.publish(&envelopes).await;
+    let replica = open(&fixture, &Recorder::default()).await;
+    all_in_effect(&fixture, &orders).await;
+    raw_publisher.publish(&envelopes).await;
+    let (last, envelopes) = events(1);
+    raw_publisher.publish(&envelopes).await;
+    orders.extend(last);
+    all_in_effect(&fixture, &orders).await;
+    replica.stop().await;
+    assert_eq!(fixture.count("select count(*) from effects").await, 6);
+    assert_eq!(fixture.count("select next_offset from messaging.stream_offsets").await, 16);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_is_killed_goes_on_at_its_offset() {
+    let (_world, fixture, raw_publisher) = stage().await;
+    let (first, envelopes) = events(100);
+    raw_publisher.publish(&envelopes).await;
+    for _ in 0..3 {
+        // As soon as it is ready it is at work.
+        open(&fixture, &Recorder::default()).await.kill().await;
+    }
+    let replica = open(&fixture, &Recorder::default()).await;
+    all_in_effect(&fixture, &first).await;
+    replica.kill().await;
+
+    let (second, envelopes) = events(100);
+    raw_publisher.publish(&envelopes).await;
+    // The inbox would hide it if the log was read from its start.
+    sqlx::query("delete from messaging.inbox").execute(&fixture.pool).await.expect("deleted");
+    let replica = open(&fixture, &Recorder::default()).await;
+    all_in_effect(&fixture, &second).await;
+    replica.stop().await;
+    assert_eq!(fixture.count("select count(*) from effects").await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_applied_is_kept_and_the_reader_goes_on() {
+    let (_world, fixture, raw_publisher) = stage().await;
+    let (orders, envelopes) = events(9);
+    let recorder = Recorder::default();
+    recorder.fail(orders[3], [Fault::InvalidTransition]);
+    recorder.fail(orders[5], [Fault::Panic]);
+    recorder.fail(orders[7], [Fault::Raise("57P01"), Fault::Terminate, Fault::Raise("40001")]);
+    raw_publisher.publish(&envelopes[..4]).await;
+    raw_publisher.send("domain.events", "order.placed", "poison", b"poison").await;
+    raw_publisher.publish(&envelopes[4..]).await;
+    let replica = open(&fixture, &recorder).await;
+    for (number, order) in orders.iter().enumerate() {
+        if number != 3 && number != 5 {
+            fixture.takes_effect(*order, &[1]).await;
+        }
+    }
+    replica.stop().await;
+    let dead: Vec<(i64, String, Vec<u8>)> = sqlx::query_as(
+        "select stream_offset, reason, body from messaging.stream_dead_letters order by stream_offset",
+    )
+    .fetch_all(&fixture.pool)
+    .await
+    .expect("dead letters");
+    let [impossible, poison, panic] = dead.as_slice() else { panic!("{dead:?}") };
+    assert_eq!(*impossible, (3, format!("impossible: order {}", orders[3]), body(&envelopes[3])));
+    assert_eq!((poison.0, poison.2.as_slice()), (4, b"poison".as_slice()));
+    assert!(poison.1.contains("not a CloudEvents envelope"), "{}", poison.1);
+    assert_eq!(*panic, (6, format!("panic: told to, for order {}", orders[5]), body(&envelopes[5])));
+}
+
+fn body(envelope: &Envelope) -> Vec<u8> {
+    envelope.to_json().expect("JSON").into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_readers_reads_and_the_other_takes_over() {
+    let (_world, fixture, raw_publisher) = stage().await;
+    let (one, two) = (Recorder::default(), Recorder::default());
+    let reader = open(&fixture, &one).await;
+    let waiting = open(&fixture, &two).await;
+    let (first, envelopes) = events(20);
+    raw_publisher.publish(&envelopes).await;
+    all_in_effect(&fixture, &first).await;
+    assert!(two.batches().is_empty(), "only one reads");
+
+    reader.kill().await;
+    let (second, envelopes) = events(20);
+    raw_publisher.publish(&envelopes).await;
+    all_in_effect(&fixture, &second).await;
+    assert!(first.iter().all(|order| two.tries(*order) == 0), "it goes on where the first was");
+    waiting.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_read_at_once_count_every_event_once() {
+    let (_world, fixture, raw_publisher) = stage().await;
+    let (one, two) = (open(&fixture, &Recorder::default()).await, open(&fixture, &Recorder::default()).await);
+    // The lock goes, and its reader does not notice.
+    let cut = "select count(pg_terminate_backend(pid)) from pg_locks where locktype = 'advisory' and granted
+               and database = (select oid from pg_database where datname = current_database())";
+    assert_eq!(fixture.count(cut).await, 1);
+    let mut all = Vec::new();
+    for _ in 0..20 {
+        let (orders, envelopes) = events(10);
+        raw_publisher.publish(&envelopes).await;
+        all.extend(orders);
+    }
+    all_in_effect(&fixture, &all).await;
+    one.stop().await;
+    two.stop().await;
+    assert_eq!(fixture.count("select count(*) from effects").await, 200);
+}

@@ -1,0 +1,126 @@
+//! Dead letters of the log's reader: rows that it takes up again itself.
+
+use contracts::{Envelope, Service};
+use runtime::tasks::Tasks;
+use testkit::eventually;
+
+use super::{Stage, placed_for};
+use testkit::facts::new_order;
+use testkit::fixture::Replica;
+use testkit::recorder::Fault;
+
+const LETTERS: &str = "select count(*) from messaging.stream_dead_letters";
+
+async fn open(stage: &Stage) -> Replica {
+    let host = stage.fixture.node();
+    let mut tasks = Tasks::new(host.shutdown.clone());
+    host.start_reader(&mut tasks, stage.recorder.clone());
+    let replica = Replica::of(host, tasks);
+    replica.ready().await;
+    replica
+}
+
+/// An event that failed, as often as told, in a reader that goes on.
+async fn failed(stage: &Stage, faults: usize) -> (Envelope, Replica) {
+    let (event, next) = (placed_for(new_order()), new_order());
+    let order = event.event.order_id().expect("an order");
+    stage.recorder.fail(order, vec![Fault::InvalidTransition; faults]);
+    stage.raw_publisher.publish(&[event.clone(), placed_for(next)]).await;
+    let replica = open(stage).await;
+    stage.fixture.takes_effect(next, &[1]).await;
+    assert_eq!(stage.fixture.count(LETTERS).await, 1);
+    (event, replica)
+}
+
+async fn letters_are(stage: &Stage, count: i64) {
+    eventually(&format!("{count} dead letters"), async || {
+        let seen = stage.fixture.count(LETTERS).await;
+        if seen == count { Ok(()) } else { Err(seen) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_the_log_counts_exactly_once_however_often_the_event_comes() {
+    let stage = Stage::set(Service::Analytics).await;
+    let (event, replica) = failed(&stage, 1).await;
+    let order = event.event.order_id().expect("an order");
+    let listed = stage.list().await;
+    let [letter] = listed.as_slice() else { panic!("{listed:?}") };
+    assert_eq!(letter["message_id"], event.id.to_string());
+    assert_eq!(letter["reason"], format!("impossible: order {order}"));
+    assert_eq!((&letter["attempts"], &letter["subject"]), (&1.into(), &order.to_string().into()));
+
+    let id = letter["id"].as_str().expect("an id");
+    assert_eq!(stage.done(&["replay", id]).await, "to be handled again: 1 of analytics\n");
+    stage.fixture.takes_effect(order, &[1]).await;
+    letters_are(&stage, 0).await;
+    // The log's copy of an unsure relay finds it in the inbox.
+    let last = new_order();
+    stage.raw_publisher.publish(&[event, placed_for(last)]).await;
+    stage.fixture.takes_effect(last, &[1]).await;
+    replica.stop().await;
+    assert_eq!(stage.fixture.effects(order).await, [1]);
+    assert_eq!(stage.history().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_what_the_log_brought_again_meanwhile_changes_nothing() {
+    let stage = Stage::set(Service::Analytics).await;
+    let (event, replica) = failed(&stage, 1).await;
+    let order = event.event.order_id().expect("an order");
+    stage.raw_publisher.publish(&[event]).await;
+    stage.fixture.takes_effect(order, &[1]).await;
+    stage.done(&["replay", "--all"]).await;
+    letters_are(&stage, 0).await;
+    replica.stop().await;
+    assert_eq!(stage.fixture.effects(order).await, [1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_the_log_that_fails_again_is_the_same_dead_letter_with_its_new_reason() {
+    let stage = Stage::set(Service::Analytics).await;
+    let (event, replica) = failed(&stage, 1).await;
+    let order = event.event.order_id().expect("an order");
+    stage.recorder.fail(order, [Fault::Raise("40001"), Fault::Terminate, Fault::Panic]);
+    let before = stage.list().await;
+    stage.done(&["replay", "--all"]).await;
+    let again = eventually("a new reason", async || {
+        let letters = stage.list().await;
+        let reason = letters[0]["reason"].as_str().unwrap_or_default();
+        if reason.starts_with("panic: told to") { Ok(letters) } else { Err(letters) }
+    })
+    .await;
+    assert_eq!((again.len(), &again[0]["id"]), (1, &before[0]["id"]));
+    assert!(again[0]["failed_at"].as_str() > before[0]["failed_at"].as_str());
+    assert!(again[0]["replay_requested_at"].is_null(), "nobody tries it again by itself");
+    assert!(stage.fixture.effects(order).await.is_empty());
+
+    stage.done(&["replay", "--all"]).await;
+    stage.fixture.takes_effect(order, &[1]).await;
+    letters_are(&stage, 0).await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_the_log_waits_for_a_reader_and_a_discard_ends_it() {
+    let stage = Stage::set(Service::Analytics).await;
+    let (event, replica) = failed(&stage, 1).await;
+    let order = event.event.order_id().expect("an order");
+    replica.stop().await;
+    let id = stage.only_id().await;
+    stage.done(&["replay", &id]).await;
+    assert!(stage.done(&["list"]).await.contains("(replay requested) impossible"), "it is still there");
+    assert!(stage.done(&["replay", "--all"]).await.starts_with("nothing to replay: of 1 dead letters"));
+    let said = stage.done(&["discard", &id, "--reason", "of no use"]).await;
+    assert_eq!(said, "discarded: 1 of analytics\n");
+    assert_eq!(stage.done(&["list"]).await, "there are no dead letters of analytics\n");
+    let next = new_order();
+    let replica = open(&stage).await;
+    stage.raw_publisher.publish(&[placed_for(next)]).await;
+    stage.fixture.takes_effect(next, &[1]).await;
+    replica.stop().await;
+    assert!(stage.fixture.effects(order).await.is_empty());
+    let actions: Vec<_> = stage.history().await.iter().map(|action| action["action"].clone()).collect();
+    assert_eq!(actions, ["replay", "discard"]);
+}

@@ -1,0 +1,96 @@
+//! What the command says when it cannot, or when there is nothing to do.
+
+use contracts::Service;
+use system::SUBSCRIPTIONS;
+
+use super::{Stage, placed_for};
+use crate::environment::process;
+use testkit::facts::new_order;
+use testkit::fixture::{ServiceFixture, short_delays};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_list_says_so_in_one_line_for_one_service_and_for_all() {
+    let mut stage = Stage::set(Service::Inventory).await;
+    assert_eq!(stage.done(&["list"]).await, "there are no dead letters of inventory\n");
+    assert_eq!(stage.list().await.len(), 0);
+    let said = stage.done(&["replay", "--all"]).await;
+    assert_eq!(said, "nothing to replay: there are no dead letters of inventory\n");
+    let said = stage.done(&["list", "--history"]).await;
+    assert_eq!(said, "nothing was done with any dead letter of inventory yet\n");
+    for (service, _) in SUBSCRIPTIONS.iter().filter(|(service, _)| *service != Service::Inventory) {
+        ServiceFixture::take(&stage.world, *service, &short_delays()).await;
+        let variable = format!("{}_DATABASE_URL", service.as_str().to_uppercase());
+        stage.variables.insert(variable, stage.world.database_url(service.as_str()).await);
+    }
+    stage.raw_publisher.send("payment.own", "payment.dead-letters", "lost", b"lost").await;
+    let listed = process::run("sagactl", &["dead-letters", "list"], &stage.variables).await;
+    assert_eq!((listed.code, listed.stdout.lines().count()), (Some(0), 4), "{listed:?}");
+    assert!(listed.stdout.contains("payment"), "{listed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_matches_nothing_replays_nothing() {
+    let stage = Stage::set(Service::Inventory).await;
+    stage.dead_letter(&placed_for(new_order())).await.stop().await;
+    let said = stage.done(&["replay", "--all", "--older-than", "1h"]).await;
+    assert!(
+        said.starts_with("nothing to replay: of 1 dead letters of inventory none is old enough"),
+        "{said}"
+    );
+    assert_eq!(stage.raw_publisher.depth(&stage.fixture.dead_letters()).await, 1);
+    let said = stage.done(&["replay", "--all", "--older-than", "1ms"]).await;
+    assert_eq!(said, "to be handled again: 1 of inventory\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_id_is_refused_and_nothing_is_done_with_the_others() {
+    let stage = Stage::set(Service::Inventory).await;
+    stage.raw_publisher.send("inventory.own", &stage.fixture.dead_letters(), "one", b"one").await;
+    let id = stage.only_id().await;
+    let unknown = "0123456789ab";
+    for arguments in
+        [&["show", unknown][..], &["replay", &id, unknown], &["discard", unknown, "--reason", "x"]]
+    {
+        let refused = stage.shop(arguments).await;
+        refused
+            .failed_saying(&["there is no dead letter 0123456789ab of inventory", "shop dead-letters list"]);
+    }
+    stage.shop(&["discard", &id, "--reason", " "]).await.failed_saying(&["a reason is wanted"]);
+    assert_eq!(stage.only_id().await, id);
+    assert_eq!(stage.history().await.len(), 0);
+    let malformed = stage.shop(&["show", "x"]).await;
+    assert_eq!(malformed.code, Some(2));
+    assert!(malformed.complaints[0].contains("an id has 12 digits"), "{malformed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_or_not_ready_is_named_in_one_line() {
+    let mut stage = Stage::set(Service::Inventory).await;
+    let mut with = |name: &str, value: &str| {
+        let before = stage.variables.clone();
+        stage.variables.insert(name.to_owned(), value.to_owned());
+        std::mem::replace(&mut stage.variables, before)
+    };
+    let broker_away = with("OPERATOR_AMQP_URL", "amqp://operator:operator@127.0.0.1:1/shop");
+    let wrong_password =
+        with("OPERATOR_AMQP_URL", &stage_url(&stage.world.amqp_url("operator"), "operator:wrong"));
+    let database_away =
+        with("INVENTORY_DATABASE_URL", "postgres://inventory:inventory@127.0.0.1:1/inventory");
+    let empty = stage.world.database_url("payment").await;
+    let list = ["dead-letters", "list", "--service", "inventory"];
+    let said = process::run("sagactl", &list, &broker_away).await;
+    said.failed_saying(&["cannot look at the dead letters of inventory", "the broker is away"]);
+    let said = process::run("sagactl", &list, &wrong_password).await;
+    said.failed_saying(&["the broker refused", "check the user, password and vhost"]);
+    let said = process::run("sagactl", &list, &database_away).await;
+    said.failed_saying(&["cannot open the database of inventory", "its URL right"]);
+    stage.variables.insert("PAYMENT_DATABASE_URL".to_owned(), empty);
+    let list = ["dead-letters", "list", "--service", "payment"];
+    let said = process::run("sagactl", &list, &stage.variables).await;
+    said.failed_saying(&["the database of payment is not up to date", "start the service"]);
+}
+
+fn stage_url(url: &str, credentials: &str) -> String {
+    let (_, address) = url.rsplit_once('@').expect("a URL with a user");
+    format!("amqp://{credentials}@{address}")
+}

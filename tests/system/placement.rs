@@ -1,0 +1,192 @@
+//! Orders that are placed together: each gets its own answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contracts::{Customer, PaymentMethod, Quantity, Service, StockLine};
+use futures::FutureExt;
+use futures::future::join_all;
+use http_api::Problem;
+use messaging::Outbox;
+use messaging::idempotency::{Key, StoredResponse};
+use order::Limits;
+use order::admission::AdmissionControl;
+use order::domain::PlaceOrder;
+use order::placement::{PlacementBatcher, PlacementHandle};
+use serde_json::Value;
+use sqlx::PgPool;
+use testkit::World;
+use testkit::world::Servers;
+
+type Answer = Result<StoredResponse, Problem>;
+
+/// An order service's database with a price for `BEANS`, and no service.
+struct Bench {
+    pool: PgPool,
+    _world: World,
+}
+
+impl Bench {
+    async fn open() -> Self {
+        let world = World::bare(Servers::shared()).await;
+        world.database_url("order").await;
+        let pool = world.pool("order").await;
+        runtime::database::migrate(&pool, &messaging::MIGRATIONS).await.expect("migrated");
+        runtime::database::migrate(&pool, &order::store::MIGRATIONS).await.expect("migrated");
+        let price = "insert into prices (sku, name, amount_minor, currency, sequence) values ('BEANS', 'Beans', 900, 'EUR', 1)";
+        sqlx::query(price).execute(&pool).await.expect("a price");
+        Self { pool, _world: world }
+    }
+
+    fn placing(&self) -> (PlacementHandle, PlacementBatcher) {
+        let admission = Arc::new(AdmissionControl::new(Limits { max_outbox: 1_000, max_pending: 1_000 }));
+        PlacementBatcher::new(
+            self.pool.clone(),
+            Outbox::new(Service::Order),
+            admission,
+            Duration::from_secs(60),
+        )
+    }
+
+    /// Hands all of them in before anybody looks, and gives the answers.
+    async fn at_once(&self, orders: Vec<(Option<Key>, PlaceOrder)>) -> Vec<Answer> {
+        let (counter, placing) = self.placing();
+        let handed_in: Vec<_> = orders
+            .into_iter()
+            .map(|(key, command)| {
+                let counter = counter.clone();
+                async move { counter.place(key, command).await }
+            })
+            .collect();
+        drop(counter);
+        // Whoever places is polled after all of them have handed theirs in, and ends when none can come.
+        let (answers, placed) = futures::join!(join_all(handed_in), placing.run());
+        placed.expect("the end");
+        answers
+    }
+
+    /// How many orders there are, and by how many transactions they were placed.
+    async fn placed(&self) -> (i64, i64) {
+        let counts = "select count(*), count(distinct xmin::text) from order_events where version = 1";
+        sqlx::query_as(counts).fetch_one(&self.pool).await.expect("counts")
+    }
+}
+
+fn command(customer: &str, sku: &str) -> PlaceOrder {
+    let quantity: Quantity = serde_json::from_str("1").expect("a quantity");
+    PlaceOrder {
+        customer: Customer {
+            id: customer.parse().expect("a customer"),
+            email: "a@example.com".parse().expect("a mail address"),
+        },
+        lines: vec![StockLine { sku: sku.parse().expect("a SKU"), quantity }],
+        payment_method: "pm_card_visa".parse::<PaymentMethod>().expect("a payment method"),
+    }
+}
+
+fn plain(customer: &str) -> (Option<Key>, PlaceOrder) {
+    (None, command(customer, "BEANS"))
+}
+
+/// Under a key, told from other requests by `print`.
+fn keyed(key: &str, print: u8, sku: &str) -> (Option<Key>, PlaceOrder) {
+    (Some(Key { key: key.to_owned(), fingerprint: [print; 32] }), command("keyed", sku))
+}
+
+/// The customer of the order that is answered, or the status of the problem.
+fn told(answer: &Answer) -> Result<String, u16> {
+    let order = answer.as_ref().map_err(|problem| problem.status().as_u16())?;
+    assert_eq!(order.status, 202);
+    let order: Value = serde_json::from_slice(&order.body).expect("JSON");
+    Ok(order["customer"]["id"].as_str().expect("a customer").to_owned())
+}
+
+fn all_told(answers: &[Answer]) -> Vec<Result<String, u16>> {
+    answers.iter().map(told).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_at_once_is_placed_in_one_transaction_and_each_is_answered_for_itself() {
+    let bench = Bench::open().await;
+    let answers = bench
+        .at_once(vec![
+            plain("ann"),
+            (None, command("bob", "NO-SUCH")),
+            plain("cid"),
+            keyed("fresh", 1, "BEANS"),
+            keyed("refused", 1, "NO-SUCH"),
+        ])
+        .await;
+    let ok = |customer: &str| Ok(customer.to_owned());
+    assert_eq!(all_told(&answers), [ok("ann"), Err(422), ok("cid"), ok("keyed"), Err(422)]);
+    assert_eq!(bench.placed().await, (3, 1));
+
+    let again =
+        bench.at_once(vec![keyed("fresh", 1, "BEANS"), keyed("refused", 2, "BEANS"), plain("dan")]).await;
+    assert_eq!(again[0], answers[3], "answered as before");
+    assert_eq!(all_told(&again[1..]), [ok("keyed"), ok("dan")], "the key of what was refused is free");
+    assert_eq!(bench.placed().await, (5, 2));
+    let other = bench.at_once(vec![keyed("fresh", 2, "BEANS"), keyed("fresh", 1, "BEANS")]).await;
+    assert_eq!(told(&other[0]), Err(422), "the key is another request's");
+    assert_eq!(other[1], answers[3]);
+    assert_eq!(bench.placed().await, (5, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_comes_twice_at_once_places_one_order() {
+    let bench = Bench::open().await;
+    let answers = bench
+        .at_once(vec![keyed("key", 1, "BEANS"), keyed("key", 1, "BEANS"), keyed("key", 2, "BEANS")])
+        .await;
+    assert_eq!(told(&answers[0]), Ok("keyed".to_owned()));
+    assert_eq!(answers[1], answers[0]);
+    assert_eq!(told(&answers[2]), Err(422), "the key is another request's");
+    assert_eq!(bench.placed().await, (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_the_database_refuses_does_not_stand_in_the_way_of_others() {
+    let bench = Bench::open().await;
+    let constraint = "alter table orders add constraint a_fault check (customer_id <> 'bob')";
+    sqlx::query(constraint).execute(&bench.pool).await.expect("a constraint");
+    let answers = bench.at_once(vec![plain("ann"), plain("bob"), plain("cid")]).await;
+    assert_eq!(all_told(&answers), [Ok("ann".to_owned()), Err(500), Ok("cid".to_owned())]);
+    assert_eq!(bench.placed().await, (2, 2), "each by itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_database_ends_the_session_each_is_told_to_come_again() {
+    let bench = Bench::open().await;
+    let fault = "create function a_fault() returns trigger language plpgsql as
+        $$ begin perform pg_terminate_backend(pg_backend_pid()); return new; end $$";
+    sqlx::query(fault).execute(&bench.pool).await.expect("a function");
+    let trigger = "create trigger a_fault after insert on orders execute function a_fault()";
+    sqlx::query(trigger).execute(&bench.pool).await.expect("a trigger");
+    let answers = bench.at_once(vec![plain("ann"), plain("bob")]).await;
+    assert_eq!(all_told(&answers), [Err(503), Err(503)]);
+    assert_eq!(bench.placed().await, (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_up_before_gets_no_order_and_who_comes_too_late_is_told_so() {
+    let bench = Bench::open().await;
+    let (counter, placing) = bench.placing();
+    {
+        let mut given_up = std::pin::pin!(counter.place(None, command("ann", "BEANS")));
+        assert!(given_up.as_mut().now_or_never().is_none(), "handed in, and nobody is there yet");
+    }
+    let bob = async move {
+        let answer = counter.place(None, command("bob", "BEANS")).await;
+        drop(counter);
+        answer
+    };
+    let (answer, placed) = futures::join!(bob, placing.run());
+    placed.expect("the end");
+    assert_eq!(told(&answer), Ok("bob".to_owned()));
+    assert_eq!(bench.placed().await, (1, 1));
+
+    let (counter, placing) = bench.placing();
+    drop(placing);
+    let late = counter.place(None, command("ann", "BEANS")).await;
+    assert_eq!(told(&late), Err(503));
+}

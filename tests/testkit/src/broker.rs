@@ -1,0 +1,149 @@
+//! A look into a world's broker, and a hand in it: how much waits, what is said, a message held back.
+
+use std::collections::BTreeMap;
+
+use contracts::Envelope;
+use lapin::message::BasicGetMessage;
+use lapin::options::{
+    BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, QueueBindOptions,
+    QueueDeclareOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel};
+use messaging::topology::EVENTS_EXCHANGE;
+
+use crate::wait::eventually;
+use crate::world::World;
+
+/// The queue of a test that listens.
+const LISTENER: &str = "listener";
+
+/// A message that is kept from its reader.
+#[derive(Debug)]
+pub struct Held {
+    /// The event in it.
+    pub envelope: Envelope,
+    message: BasicGetMessage,
+    // The message goes back when its channel closes.
+    _channel: Channel,
+}
+
+/// Everything that is said from its making on.
+#[derive(Debug)]
+pub struct Listener {
+    channel: Channel,
+    heard: Vec<Envelope>,
+}
+
+impl World {
+    /// Says an event in its service's place.
+    ///
+    /// # Panics
+    /// When the broker does not take it.
+    pub async fn publish(&self, envelope: &Envelope) {
+        let body = envelope.to_json().expect("encodes");
+        let key = envelope.event.event_type().name();
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let properties = BasicProperties::default().with_message_id(envelope.id.to_string().into());
+        let channel = self.channel().await;
+        let confirm = channel
+            .basic_publish(EVENTS_EXCHANGE.into(), key.into(), options, body.as_bytes(), properties)
+            .await
+            .expect("published");
+        assert!(confirm.await.expect("a confirm").is_ack(), "{key} was not taken");
+    }
+
+    /// The services' queues in which messages wait, and how many.
+    ///
+    /// # Panics
+    /// When the broker does not answer.
+    pub async fn waiting(&self) -> BTreeMap<String, u32> {
+        let (_, queues) =
+            self.management("GET", &format!("/api/queues/{}?columns=name", self.name), None).await;
+        let names = queues.as_array().into_iter().flatten().filter_map(|queue| queue["name"].as_str());
+        let channel = self.channel().await;
+        let mut waiting = BTreeMap::new();
+        // The log keeps what was read, and no service reads the listener.
+        for name in names.filter(|name| name.contains('.') && *name != messaging::topology::EVENT_STREAM) {
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            let queue = channel.queue_declare(name.into(), passive, FieldTable::default()).await.expect(name);
+            waiting.insert(name.to_owned(), queue.message_count());
+        }
+        assert!(!waiting.is_empty(), "no queues: {queues}");
+        waiting.retain(|_, count| *count > 0);
+        waiting
+    }
+
+    /// Takes the first message of a queue that nobody reads, until it is [released](Held::release).
+    ///
+    /// # Panics
+    /// When none comes.
+    pub async fn hold(&self, queue: &str) -> Held {
+        let channel = self.channel().await;
+        let message = eventually(&format!("a message in {queue}"), async || {
+            let got = channel.basic_get(queue.into(), BasicGetOptions::default()).await;
+            got.expect("the queue answers").ok_or("empty")
+        })
+        .await;
+        let envelope = Envelope::from_json(&message.delivery.data).expect("an event");
+        Held { envelope, message, _channel: channel }
+    }
+
+    /// Hears everything that is said from now on.
+    ///
+    /// # Panics
+    /// When the broker does not do what it is told.
+    pub async fn listen(&self) -> Listener {
+        let channel = self.channel().await;
+        let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(LISTENER.into(), options, FieldTable::default()).await.expect("a queue");
+        channel
+            .queue_bind(
+                LISTENER.into(),
+                EVENTS_EXCHANGE.into(),
+                "#".into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            )
+            .await
+            .expect("a binding");
+        Listener { channel, heard: Vec::new() }
+    }
+}
+
+impl Held {
+    /// Gives the message back to its queue.
+    ///
+    /// # Panics
+    /// When the broker is gone.
+    pub async fn release(self) {
+        let requeue = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+        self.message.delivery.acker.nack(requeue).await.expect("the broker answers");
+    }
+}
+
+impl Listener {
+    /// What was said so dependency.
+    ///
+    /// # Panics
+    /// When something was said that is no event.
+    pub async fn heard(&mut self) -> &[Envelope] {
+        let options = BasicGetOptions::default();
+        while let Some(message) = self.channel.basic_get(LISTENER.into(), options).await.expect("an answer") {
+            message.delivery.acker.ack(BasicAckOptions::default()).await.expect("the broker answers");
+            self.heard.push(Envelope::from_json(&message.delivery.data).expect("an event"));
+        }
+        &self.heard
+    }
+
+    /// Waits until an event of each of these names was said of the order, and gives all that was said of it.
+    pub async fn hears(&mut self, order: &str, names: &[&str]) -> Vec<Envelope> {
+        eventually(&format!("{names:?} of {order}"), async || {
+            let of_order = |envelope: &&Envelope| envelope.subject() == order;
+            let heard: Vec<Envelope> = self.heard().await.iter().filter(of_order).cloned().collect();
+            let said: Vec<&str> = heard.iter().map(|envelope| envelope.event.event_type().name()).collect();
+            if names.iter().all(|name| said.contains(name)) { Ok(heard) } else { Err(format!("{said:?}")) }
+        })
+        .await
+    }
+}

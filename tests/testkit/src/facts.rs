@@ -1,0 +1,62 @@
+//! The events that these tests are about.
+
+use contracts::{
+    CancelReason, Customer, Envelope, Event, Money, OrderCancelled, OrderConfirmed, OrderId, OrderLine,
+    OrderPlaced, PaymentMethod, StockReserved, TraceContext,
+};
+use messaging::{CausationContext, OutgoingEvent};
+use runtime::clock;
+
+/// A new order's id.
+pub fn new_order() -> OrderId {
+    OrderId(clock::new_id())
+}
+
+/// The event as its announcer's relay would publish it.
+pub fn envelope(event: impl Into<Event>, sequence: i64) -> Envelope {
+    Envelope {
+        id: clock::new_id(),
+        time: clock::now(),
+        causation_id: None,
+        sequence,
+        trace: TraceContext::default(),
+        event: event.into(),
+    }
+}
+
+/// `order.placed` of that many of the SKU.
+pub fn placed(order_id: OrderId, sku: &str, quantity: i64) -> OrderPlaced {
+    let unit_price = Money { amount_minor: 1000, currency: "EUR".parse().expect("a currency") };
+    let quantity = quantity.try_into().expect("a quantity");
+    OrderPlaced {
+        order_id,
+        customer: customer(),
+        lines: vec![OrderLine { sku: sku.parse().expect("a SKU"), quantity, unit_price: unit_price.clone() }],
+        total: unit_price,
+        payment_method: PaymentMethod::CardVisa,
+    }
+}
+
+/// `order.confirmed` of one piece.
+pub fn confirmed(order_id: OrderId) -> OrderConfirmed {
+    let OrderPlaced { customer, lines, total, .. } = placed(order_id, "BEANS", 1);
+    OrderConfirmed { order_id, customer, lines, total }
+}
+
+/// `order.cancelled` by the customer.
+pub fn cancelled(order_id: OrderId) -> OrderCancelled {
+    OrderCancelled { order_id, customer: customer(), reason: CancelReason::CustomerRequest }
+}
+
+/// An announcement of inventory's.
+pub fn reserved(order_id: OrderId, sequence: i64) -> OutgoingEvent {
+    let event = StockReserved { order_id, lines: Vec::new() }.into();
+    OutgoingEvent { event, sequence, origin: CausationContext::default() }
+}
+
+fn customer() -> Customer {
+    Customer {
+        id: "customer-1".parse().expect("an id"),
+        email: "ada@example.com".parse().expect("an address"),
+    }
+}

@@ -1,0 +1,221 @@
+//! What these tests stand on: a [`ServiceFixture`] is a service's place in a world, and a [`Replica`] runs there.
+
+use crate::{DEADLINE, World, eventually};
+use contracts::{EventType, OrderId, Service};
+use messaging::config::RetryDelays;
+use messaging::{
+    Broker, BrokerConfig, Consumer, Effects, Handler, Outbox, OutgoingEvent, Publisher, ServiceHost,
+};
+use runtime::config::DatabaseConfig;
+use runtime::tasks::Tasks;
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::proxy::Proxy;
+
+/// Rungs that a test can wait for.
+pub fn short_delays() -> RetryDelays {
+    "50ms,100ms,150ms".parse().expect("delays")
+}
+
+/// A service's place in a world: its database, migrated, and its configuration.
+#[derive(Debug)]
+pub struct ServiceFixture {
+    pub service: Service,
+    pub pool: PgPool,
+    subscriptions: &'static [EventType],
+    url: String,
+    database: DatabaseConfig,
+    broker: BrokerConfig,
+}
+
+impl ServiceFixture {
+    /// Takes the place of a service that hears what it subscriptions.
+    pub async fn take(world: &World, service: Service, delays: &RetryDelays) -> Self {
+        let (_, subscriptions) =
+            system::SUBSCRIPTIONS.iter().find(|(hearer, _)| *hearer == service).expect("a hearer");
+        let url = world.database_url(service.as_str()).await;
+        let pool = world.pool(service.as_str()).await;
+        runtime::database::migrate(&pool, &messaging::MIGRATIONS).await.expect("migrated");
+        let tables = "create table effects (id bigserial, order_id uuid not null, sequence bigint not null)";
+        sqlx::query(tables).execute(&pool).await.expect("a table");
+        let broker = BrokerConfig {
+            amqp_url: world.amqp_url(service.as_str()).into(),
+            management_url: world.management_url(service.as_str()).into(),
+            batch: 100,
+            retry_delays: delays.clone(),
+        };
+        let database = DatabaseConfig { url: url.clone().into(), max_connections: 8 };
+        Self { service, pool, subscriptions, url, database, broker }
+    }
+
+    /// The same place, with a network before its database that can fall silent.
+    pub async fn behind_proxy(&self) -> (Self, Proxy) {
+        let url = self.url.clone();
+        let (rest, database) = url.rsplit_once('/').expect("a URL with a database");
+        let (user, host) = rest.rsplit_once('@').expect("a URL with a user");
+        let proxy = Proxy::to(host.to_owned()).await;
+        let url = format!("{user}@{}/{database}", proxy.address);
+        let database = DatabaseConfig { url: url.clone().into(), ..self.database.clone() };
+        let (pool, broker) = (self.pool.clone(), self.broker.clone());
+        (
+            Self { service: self.service, pool, subscriptions: self.subscriptions, url, database, broker },
+            proxy,
+        )
+    }
+
+    /// Its host, connected to nothing yet.
+    pub fn node(&self) -> ServiceHost {
+        let shutdown = CancellationToken::new();
+        ServiceHost::new(self.service, self.subscriptions, &self.database, &self.broker, shutdown)
+            .expect("a host")
+    }
+
+    /// Starts a replica with the handler.
+    pub fn start<H: Handler>(&self, handler: H) -> Replica {
+        let host = self.node();
+        let mut tasks = Tasks::new(host.shutdown.clone());
+        host.start(&mut tasks, handler);
+        Replica::of(host, tasks)
+    }
+
+    /// Starts a consumer, and nothing else that would use the database.
+    pub async fn consume<H: Handler>(&self, handler: H) -> Replica {
+        let host = self.node();
+        let broker = Broker::new(&self.broker, self.service, self.subscriptions).expect("a broker");
+        let consumer = Consumer {
+            publisher: Publisher::new(&broker, &host.health),
+            broker,
+            pool: host.pool.clone(),
+            outbox: host.outbox.clone(),
+            health: host.health.clone(),
+            handler,
+        };
+        let mut tasks = Tasks::new(host.shutdown.clone());
+        tasks.spawn("consumer", consumer.run(host.shutdown.clone()));
+        let item = host.health.item("consuming");
+        eventually("a consumer", async || if item.is_up() { Ok(()) } else { Err("none") }).await;
+        Replica::of(host, tasks)
+    }
+
+    /// Starts a replica that stops within the test, and waits until it is ready.
+    pub async fn open<H: Handler>(&self, handler: H) -> Replica {
+        let replica = self.start(handler);
+        replica.ready().await;
+        replica
+    }
+
+    /// How often each of the order's events took effect, by their sequence.
+    pub async fn effects(&self, order: OrderId) -> Vec<i64> {
+        sqlx::query_scalar("select sequence from effects where order_id = $1 order by id")
+            .bind(order.0)
+            .fetch_all(&self.pool)
+            .await
+            .expect("effects")
+    }
+
+    /// Waits until the order's events took effect as given.
+    pub async fn takes_effect(&self, order: OrderId, sequences: &[i64]) {
+        eventually(&format!("effects of {order}"), async || {
+            let seen = self.effects(order).await;
+            if seen == sequences { Ok(()) } else { Err(seen) }
+        })
+        .await;
+    }
+
+    /// Announces an event in a transaction of its own.
+    pub async fn announce(&self, outbox: &Outbox, announcement: OutgoingEvent) {
+        let tx = runtime::database::begin(&self.pool).await.expect("a transaction");
+        outbox.commit(tx, Effects::publish(vec![announcement])).await.expect("committed");
+    }
+
+    /// Waits until everything announced is published.
+    pub async fn outbox_empties(&self) {
+        eventually("an empty outbox", async || {
+            let depth = self.count("select count(*) from messaging.outbox").await;
+            if depth == 0 { Ok(()) } else { Err(depth) }
+        })
+        .await;
+    }
+
+    /// Keeps everybody else from writing to the table until it is rolled back.
+    pub async fn lock(&self, table: &str) -> Transaction<'static, Postgres> {
+        let mut tx = runtime::database::begin(&self.pool).await.expect("a transaction");
+        let lock = AssertSqlSafe(format!("lock table {table} in exclusive mode"));
+        sqlx::query(lock).execute(&mut *tx).await.expect("a lock");
+        tx
+    }
+
+    /// A number that a query gives.
+    pub async fn count(&self, query: &'static str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(&self.pool).await.expect("a number")
+    }
+
+    /// The queue that it hears from.
+    pub fn events_queue(&self) -> String {
+        messaging::topology::events_queue(self.service)
+    }
+
+    /// The queue of its dead letters.
+    pub fn dead_letters(&self) -> String {
+        messaging::topology::dead_letter_queue(self.service)
+    }
+
+    /// Its retry retry delays.
+    pub fn retry_queues(&self) -> Vec<String> {
+        let delays = self.broker.retry_delays.as_slice();
+        delays.iter().map(|delay| messaging::topology::retry_queue(self.service, *delay)).collect()
+    }
+}
+
+/// A running replica of a service.
+pub struct Replica {
+    pub host: ServiceHost,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Replica {
+    /// What the tasks run, ended by [`stop`](Self::stop) or [`kill`](Self::kill).
+    #[expect(clippy::disallowed_methods, reason = "the test's runtime is the owner, and ends it")]
+    pub fn of(host: ServiceHost, tasks: Tasks) -> Self {
+        host.health.item("database").up();
+        Self { host, task: tokio::spawn(tasks.join()) }
+    }
+
+    /// Waits until nothing is missing.
+    pub async fn ready(&self) {
+        eventually("readiness", async || {
+            let missing = self.host.health.missing();
+            if missing.is_empty() { Ok(()) } else { Err(missing) }
+        })
+        .await;
+    }
+
+    /// Waits until a part is missing for a reason that has `text` in it.
+    pub async fn lacks(&self, part: &str, text: &str) {
+        eventually(&format!("{part} missing: {text}"), async || {
+            let missing = self.host.health.missing();
+            if missing.get(part).is_some_and(|reason| reason.contains(text)) { Ok(()) } else { Err(missing) }
+        })
+        .await;
+    }
+
+    /// Stops it as SIGTERM would.
+    pub async fn stop(self) {
+        self.host.shutdown.cancel();
+        self.task.await.expect("no panic").expect("an orderly end");
+    }
+
+    /// Waits for it to end by itself, and gives back how.
+    pub async fn ended(self) -> anyhow::Result<()> {
+        timeout(DEADLINE, self.task).await.expect("it ends").expect("no panic")
+    }
+
+    /// Ends it as `kill -9` would.
+    pub async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}

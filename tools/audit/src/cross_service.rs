@@ -1,0 +1,240 @@
+//! The rules across databases.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Violation;
+use super::rules::Found;
+use super::snapshot::{OrderRow, PaymentRow, Snapshot};
+
+/// How long a cancelled order may take to settle, in seconds.
+const SETTLED_WITHIN: f64 = 60.0;
+
+fn violation(about: &(impl ToString + ?Sized), fault: impl Into<String>) -> Violation {
+    Violation { about: about.to_string(), fault: fault.into() }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// Both sides of a comparison, key by key; what is on one side only is compared with nothing.
+fn differences<'a, K: Ord + ToString, L, R>(
+    left: &'a BTreeMap<K, L>,
+    right: &'a BTreeMap<K, R>,
+    fault: impl Fn(Option<&L>, Option<&R>) -> Option<String>,
+) -> Vec<Violation> {
+    let keys: BTreeSet<&K> = left.keys().chain(right.keys()).collect();
+    let judged = keys.into_iter().map(|key| (key, fault(left.get(key), right.get(key))));
+    judged.filter_map(|(key, fault)| Some(violation(key, fault?))).collect()
+}
+
+pub(super) fn cancelled_orders_settle(snapshot: &Snapshot) -> Found {
+    let cancelled = || snapshot.orders.iter().filter(|(_, order)| order.status == "cancelled");
+    let waits = |id| snapshot.payments.get(id).is_some_and(|payment| payment.calling);
+    let late = cancelled().filter(|(id, order)| !order.settled && !waits(*id));
+    let violations = late.filter_map(|(id, order)| {
+        let seconds = order.cancelled_for.filter(|seconds| *seconds > SETTLED_WITHIN)?;
+        Some(violation(id, format!("cancelled {seconds:.0} s ago, and not settled")))
+    });
+    Found {
+        counted: vec![(count(cancelled().count()), "cancelled orders")],
+        violations: violations.collect(),
+    }
+}
+
+pub(super) fn no_dead_letters_but_the_expected(snapshot: &Snapshot) -> Found {
+    let letters: usize = snapshot.dead_letters.values().map(BTreeSet::len).sum();
+    let mut violations = Vec::new();
+    if letters != snapshot.expected_dead_letters {
+        let places = snapshot.dead_letters.iter().filter(|(_, ids)| !ids.is_empty());
+        violations.extend(places.map(|(place, ids)| {
+            let expected = snapshot.expected_dead_letters;
+            let first = ids.first().map_or("", String::as_str);
+            violation(
+                place,
+                format!("{} dead letters, {expected} expected in all; one is {first}", ids.len()),
+            )
+        }));
+        if violations.is_empty() {
+            violations.push(violation(
+                "dead letters",
+                format!("none, {} expected", snapshot.expected_dead_letters),
+            ));
+        }
+    }
+    Found { counted: vec![(count(letters), "dead letters")], violations }
+}
+
+pub(super) fn every_order_that_was_taken_is_there(snapshot: &Snapshot) -> Found {
+    let mut orders_of_a_key: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut violations = Vec::new();
+    for recorded in &snapshot.recorded {
+        orders_of_a_key.entry(&recorded.key).or_default().insert(&recorded.order_id);
+        let there = recorded.order_id.parse().is_ok_and(|id| snapshot.orders.contains_key(&id));
+        if !there {
+            violations.push(violation(&recorded.order_id, "was answered 202, and is not there"));
+        }
+    }
+    for (key, orders) in orders_of_a_key.iter().filter(|(_, orders)| orders.len() > 1) {
+        violations.push(violation(key, format!("the key was answered with {} orders", orders.len())));
+    }
+    Found { counted: vec![(count(snapshot.recorded.len()), "recorded answers")], violations }
+}
+
+pub(super) fn the_processor_charged_once(snapshot: &Snapshot) -> Found {
+    let twice = snapshot.charges.iter().filter(|(_, charge)| {
+        charge.authorizations > 1 || charge.captures > 1 || charge.refunds > charge.captures
+    });
+    let violations = twice.map(|(order, charge)| {
+        let (holds, captures, refunds) = (charge.authorizations, charge.captures, charge.refunds);
+        violation(order, format!("held {holds} times, taken {captures} times, given back {refunds} times"))
+    });
+    Found { counted: vec![(count(snapshot.charges.len()), "orders")], violations: violations.collect() }
+}
+
+/// What an ended order must have of something that has a status, by how the order ended.
+fn ended<T>(
+    snapshot: &Snapshot,
+    there: &BTreeMap<sqlx::types::Uuid, T>,
+    status: impl Fn(&T) -> &str,
+    of_completed: &[&str],
+    of_cancelled: &[&str],
+) -> Vec<Violation> {
+    differences(&snapshot.orders, there, |order, it| {
+        let (ended, has) = (order.map(|order| order.status.as_str()), it.map(&status));
+        let allowed = match ended {
+            Some("completed") => of_completed,
+            Some("cancelled") => of_cancelled,
+            _ => &[],
+        };
+        let fits = has.is_some_and(|has| allowed.contains(&has));
+        let (ended, has) = (ended.unwrap_or("no order"), has.unwrap_or("nothing"));
+        (!fits).then(|| format!("{ended}, and {has} for it"))
+    })
+}
+
+pub(super) fn each_order_has_its_stock(snapshot: &Snapshot) -> Found {
+    let violations =
+        ended(snapshot, &snapshot.reservations, String::as_str, &["committed"], &["rejected", "released"]);
+    let counted =
+        vec![(count(snapshot.orders.len()), "orders"), (count(snapshot.reservations.len()), "reservations")];
+    Found { counted, violations }
+}
+
+pub(super) fn sold_is_what_was_ordered(snapshot: &Snapshot) -> Found {
+    let mut ordered: BTreeMap<String, i64> = BTreeMap::new();
+    for order in snapshot.orders.values().filter(|order| order.status == "completed") {
+        for line in &order.lines.0 {
+            *ordered.entry(line.sku.to_string()).or_default() += i64::from(line.quantity);
+        }
+    }
+    let violations = differences(&ordered, &snapshot.sold, |ordered, sold| {
+        let (ordered, sold) = (ordered.copied().unwrap_or_default(), sold.copied().unwrap_or_default());
+        (ordered != sold).then(|| format!("{sold} left the shelf, {ordered} are in completed orders"))
+    });
+    let items = ordered.values().sum::<i64>().try_into().unwrap_or_default();
+    Found { counted: vec![(items, "items"), (count(ordered.len()), "SKUs")], violations }
+}
+
+pub(super) fn each_order_has_its_money(snapshot: &Snapshot) -> Found {
+    let status = |payment: &PaymentRow| payment.status.clone();
+    let statuses = snapshot.payments.iter().map(|(id, payment)| (*id, status(payment))).collect();
+    let mut violations =
+        ended(snapshot, &statuses, String::as_str, &["captured"], &["declined", "voided", "refunded"]);
+    for (id, payment) in &snapshot.payments {
+        let (Some(order), Some(amount)) = (snapshot.orders.get(id), payment.amount_minor) else { continue };
+        let asked = (amount, payment.currency.as_deref());
+        if asked != (order.total_minor, Some(&order.currency)) {
+            let (total, currency) = (order.total_minor, &order.currency);
+            violations.push(violation(id, format!("its total is {total} {currency}, its payment {asked:?}")));
+        }
+    }
+    let counted =
+        vec![(count(snapshot.orders.len()), "orders"), (count(snapshot.payments.len()), "payments")];
+    Found { counted, violations }
+}
+
+pub(super) fn no_capture_without_its_order(snapshot: &Snapshot) -> Found {
+    let captures = || snapshot.payments.iter().filter(|(_, payment)| payment.captured > 0);
+    let sold = |order: &OrderRow| matches!(order.status.as_str(), "confirmed" | "completed");
+    let violations = captures().filter_map(|(id, payment)| {
+        let kept = payment.captured - payment.refunded;
+        let due = if snapshot.orders.get(id).is_some_and(sold) { payment.captured } else { 0 };
+        let (taken, back) = (payment.captured, payment.refunded);
+        (kept != due)
+            .then(|| violation(id, format!("{taken} were taken and {back} given back, {due} are due")))
+    });
+    Found { counted: vec![(count(captures().count()), "captures")], violations: violations.collect() }
+}
+
+pub(super) fn the_ledger_is_the_processors(snapshot: &Snapshot) -> Found {
+    let posted = snapshot.payments.iter().filter(|(_, payment)| payment.posted);
+    let ledger: BTreeMap<String, (i64, i64, i64)> = posted
+        .map(|(id, payment)| (id.to_string(), (payment.held, payment.captured, payment.refunded)))
+        .collect();
+    let violations = differences(&ledger, &snapshot.charges, |ours, theirs| {
+        let theirs = theirs.map(|charge| (charge.held_minor, charge.captured_minor, charge.refunded_minor));
+        let words = |money: Option<&(i64, i64, i64)>| match money {
+            Some((held, taken, back)) => format!("{held} held, {taken} taken, {back} given back"),
+            None => "nothing".to_owned(),
+        };
+        (ours != theirs.as_ref())
+            .then(|| format!("ledger: {}; processor: {}", words(ours), words(theirs.as_ref())))
+    });
+    let counted = vec![(count(ledger.len()), "orders"), (count(snapshot.charges.len()), "charges")];
+    Found { counted, violations }
+}
+
+pub(super) fn each_order_has_its_mails(snapshot: &Snapshot) -> Found {
+    let kinds = [
+        ("order.confirmed", "confirmed"),
+        ("order.cancelled", "cancelled"),
+        ("payment.refunded", "refunded"),
+    ];
+    let mut violations = Vec::new();
+    let mut due = BTreeSet::new();
+    for (id, order) in &snapshot.orders {
+        for (fact, kind) in kinds {
+            if order.facts.iter().any(|known| known == fact) {
+                due.insert((*id, kind.to_owned()));
+            }
+        }
+    }
+    for (id, kind) in &due {
+        match snapshot.mails.get(&(*id, kind.clone())).map(String::as_str) {
+            Some("sent" | "failed" | "dropped") => {}
+            Some(status) => violations.push(violation(id, format!("the mail {kind} is {status}"))),
+            None => violations.push(violation(id, format!("there is no mail {kind}"))),
+        }
+    }
+    for (id, kind) in snapshot.mails.keys().filter(|mail| !due.contains(mail)) {
+        violations.push(violation(id, format!("a mail {kind}, and no reason for it")));
+    }
+    Found { counted: vec![(count(snapshot.mails.len()), "notifications")], violations }
+}
+
+pub(super) fn the_summary_is_a_recount(snapshot: &Snapshot) -> Found {
+    let mut recount: BTreeMap<String, i64> = BTreeMap::new();
+    let mut add = |name: String, by: i64| *recount.entry(name).or_default() += by;
+    for order in snapshot.orders.values() {
+        let reason = order.reason.as_deref().map(|reason| format!(" {reason}")).unwrap_or_default();
+        add(format!("orders {}{reason}", order.status), 1);
+    }
+    for payment in snapshot.payments.values() {
+        let currency = payment.currency.as_deref().unwrap_or_default();
+        add(format!("captured {currency}"), payment.captured);
+        add(format!("refunded {currency}"), payment.refunded);
+    }
+    for status in snapshot.mails.values() {
+        add(format!("mails {status}"), i64::from(matches!(status.as_str(), "sent" | "failed")));
+    }
+    recount.retain(|_, count| *count != 0);
+    let violations = differences(&recount, &snapshot.summary, |there, counted| {
+        let (there, counted) = (there.copied().unwrap_or_default(), counted.copied().unwrap_or_default());
+        (there != counted).then(|| format!("analytics counts {counted}, the sources {there}"))
+    });
+    Found {
+        counted: vec![(count(snapshot.orders.len()), "orders"), (count(recount.len()), "counts")],
+        violations,
+    }
+}

@@ -1,0 +1,233 @@
+//! The auditor: reads all databases, the broker's queues and the card processor's report, and says which of the
+//! [rules](rules::RULES) hold.
+//!
+//! A rule that one database alone can answer must hold at every moment, and is a query over one snapshot. A rule
+//! across databases is about what has come to rest: events take their time from one to the next, so it is asked
+//! once nothing is under way, and what breaks it counts when it is still there a moment later.
+//!
+//! It only reads: its database role may write nothing. Its queries are checked by the tests, each of which corruptions
+//! a fault, and not at compile time: they are for five databases.
+
+pub mod charges;
+mod cross_service;
+pub mod snapshot;
+
+pub mod report;
+pub mod rules;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
+use contracts::Service;
+use messaging::config::RetryDelays;
+use messaging::topology::EVENT_STREAM;
+use rules::{Check, RULES, Rule};
+use snapshot::{Pools, Snapshot, Tables};
+use tokio::time::Instant;
+
+/// At most so many violations of a rule are read.
+const OFFENDERS: i64 = 1_000;
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Where everything is.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// The database of each service, with a role that may read all of it.
+    pub databases: Vec<(Service, String)>,
+    /// The broker, with a user that may read dead letters.
+    pub amqp_url: String,
+    /// The delays of the retry retry delays, as the services have them.
+    pub retry_delays: RetryDelays,
+    /// Base URL of the card processor.
+    pub provider_url: String,
+    /// Dead letters that are no fault: how many, by distinct message id.
+    pub expected_dead_letters: usize,
+    /// Orders that a client was told of, and the keys that it placed them with.
+    pub recorded: Vec<Recorded>,
+}
+
+/// An order that was answered 202.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// The idempotency key that it was placed with.
+    pub key: String,
+    /// The order's id.
+    pub order_id: String,
+}
+
+/// What a rule does not hold for.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow, serde::Serialize)]
+pub struct Violation {
+    /// An order's id, a SKU, a currency, or whatever else it is about.
+    pub about: String,
+    /// What is wrong with it.
+    pub fault: String,
+}
+
+/// How a rule stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It holds.
+    Holds,
+    /// It does not hold, for these.
+    Broken(Vec<Violation>),
+    /// It does not hold, and need not yet: something is under way.
+    NotAtRest,
+}
+
+/// A rule, what was looked at, and how it stands.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// The rule.
+    pub rule: &'static Rule,
+    /// What was looked at: how many of what.
+    pub counted: Vec<(u64, &'static str)>,
+    /// How it stands.
+    pub verdict: Verdict,
+}
+
+/// What one look at everything found.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// When it began.
+    pub at: DateTime<Utc>,
+    /// Every rule that was asked.
+    pub findings: Vec<Finding>,
+    /// What is under way; nothing at rest.
+    pub under_way: Vec<String>,
+    /// What waits for an answer of the card processor, and is no fault of the system.
+    pub apart: Vec<String>,
+}
+
+impl Audit {
+    /// Whether a rule is broken.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.broken().next().is_some()
+    }
+
+    /// The names of the rules that are broken.
+    pub fn broken(&self) -> impl Iterator<Item = &'static str> {
+        let broken = self.findings.iter().filter(|finding| matches!(finding.verdict, Verdict::Broken(_)));
+        broken.map(|finding| finding.rule.name)
+    }
+}
+
+/// Reads everything, again and again if need be.
+#[derive(Debug)]
+pub struct Auditor {
+    sources: Sources,
+    pools: Pools,
+    http: reqwest::Client,
+}
+
+impl Auditor {
+    /// Connects to the databases.
+    ///
+    /// # Errors
+    /// When one does not let it in.
+    pub async fn open(sources: Sources) -> Result<Self> {
+        let pools = Pools::open(&sources.databases).await?;
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
+        Ok(Self { sources, pools, http })
+    }
+
+    /// Looks until everything is at rest and holds, or `wait` is over. What is broken at rest counts once it has been
+    /// so for the time of `confirm`.
+    ///
+    /// # Errors
+    /// When something cannot be read.
+    pub async fn audit(&self, wait: Duration, confirm: Duration) -> Result<Audit> {
+        let end = Instant::now() + wait;
+        let mut rest_begun = None;
+        loop {
+            let audit = self.look().await?;
+            if audit.under_way.is_empty() {
+                let begun = *rest_begun.get_or_insert_with(Instant::now);
+                if !audit.is_broken() || begun.elapsed() >= confirm {
+                    return Ok(audit);
+                }
+            } else {
+                rest_begun = None;
+            }
+            if Instant::now() > end {
+                return Ok(audit);
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Asks the rules that one database alone can answer.
+    ///
+    /// # Errors
+    /// When a database does not answer.
+    pub async fn watch(&self) -> Result<Audit> {
+        let mut tables = self.pools.tables().await?;
+        let at = runtime::clock::now();
+        let mut findings = Vec::new();
+        for rule in RULES {
+            if let Check::Alone { .. } = rule.check {
+                findings.push(ask(rule, &mut tables, None).await?);
+            }
+        }
+        Ok(Audit { at, findings, under_way: Vec::new(), apart: Vec::new() })
+    }
+
+    /// Every queue that services take from; the log keeps what was read.
+    fn queues(&self) -> Vec<String> {
+        let topology = system::topology(&self.sources.retry_delays);
+        topology.queues.into_iter().map(|queue| queue.name).filter(|name| name != EVENT_STREAM).collect()
+    }
+
+    /// Asks every rule, once.
+    async fn look(&self) -> Result<Audit> {
+        let at = runtime::clock::now();
+        // Queues first: what leaves one afterwards is seen in a database.
+        let queues = messaging::inspect::waiting(&self.sources.amqp_url, &self.queues())
+            .await
+            .context("the broker's queues cannot be read")?;
+        let mut tables = self.pools.tables().await?;
+        let charges = charges::fetch(&self.http, &self.sources.provider_url).await?;
+        let snapshot = Snapshot::read(&mut tables, &self.sources, queues, charges).await?;
+        let under_way = snapshot.under_way();
+        let mut findings = Vec::with_capacity(RULES.len());
+        for rule in RULES {
+            findings.push(ask(rule, &mut tables, Some((&snapshot, under_way.is_empty()))).await?);
+        }
+        Ok(Audit { at, findings, under_way, apart: snapshot.apart() })
+    }
+}
+
+/// Asks one rule. Those across databases need all snapshot, and whether everything was at rest when they were read.
+async fn ask(
+    rule: &'static Rule,
+    tables: &mut Tables,
+    snapshot: Option<(&Snapshot, bool)>,
+) -> Result<Finding> {
+    let (counted, violations) = match (&rule.check, snapshot) {
+        (Check::Alone { services, counts, faults }, _) => {
+            let mut counted: Vec<(u64, &'static str)> = counts.iter().map(|(what, _)| (0, *what)).collect();
+            let mut violations = Vec::new();
+            for service in *services {
+                for (sum, (_, count)) in counted.iter_mut().zip(*counts) {
+                    sum.0 += tables.count(*service, count).await?;
+                }
+                violations.extend(tables.violations(*service, faults, OFFENDERS).await?);
+            }
+            (counted, violations)
+        }
+        (Check::Always(check) | Check::AtRest(check), Some((snapshot, _))) => {
+            let found = check(snapshot);
+            (found.counted, found.violations)
+        }
+        (Check::Always(_) | Check::AtRest(_), None) => (Vec::new(), Vec::new()),
+    };
+    let at_rest = snapshot.is_none_or(|(_, at_rest)| at_rest);
+    let verdict = match rule.check {
+        _ if violations.is_empty() => Verdict::Holds,
+        Check::AtRest(_) if !at_rest => Verdict::NotAtRest,
+        _ => Verdict::Broken(violations),
+    };
+    Ok(Finding { rule, counted, verdict })
+}

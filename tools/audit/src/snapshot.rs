@@ -1,0 +1,289 @@
+//! What the rules across databases look at, read from all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+use contracts::{OrderLine, Service};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::types::{Json, Uuid};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
+
+use super::charges::Charges;
+use super::{Recorded, Sources, Violation};
+
+/// Orders by id, in memory: some hundred bytes each.
+pub type ByOrder<T> = BTreeMap<Uuid, T>;
+
+/// Everything that the rules across databases look at.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The order service's orders.
+    pub orders: ByOrder<OrderRow>,
+    /// Status of the reservation.
+    pub reservations: ByOrder<String>,
+    /// What left the shelf and did not come back, by SKU.
+    pub sold: BTreeMap<String, i64>,
+    /// The payment service's payments.
+    pub payments: ByOrder<PaymentRow>,
+    /// Status of the mail, by order and kind.
+    pub mails: BTreeMap<(Uuid, String), String>,
+    /// What analytics counts, by name.
+    pub summary: BTreeMap<String, i64>,
+    /// What the processor says.
+    pub charges: Charges,
+    /// Messages in queues, by queue.
+    pub queues: BTreeMap<String, u32>,
+    /// Dead letters by where they are, with their message ids.
+    pub dead_letters: BTreeMap<String, BTreeSet<String>>,
+    /// How many dead letters are no fault.
+    pub expected_dead_letters: usize,
+    /// What clients were told of.
+    pub recorded: Vec<Recorded>,
+    /// Rows of outbox and jobs, by service.
+    pub waiting: BTreeMap<Service, (i64, i64)>,
+}
+
+/// An order.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct OrderRow {
+    id: Uuid,
+    /// `pending`, `confirmed`, `completed` or `cancelled`.
+    pub status: String,
+    /// Why it was cancelled.
+    pub reason: Option<String>,
+    /// In minor units.
+    pub total_minor: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// What was ordered.
+    pub lines: Json<Vec<OrderLine>>,
+    /// Whether it is cancelled with both sides closed.
+    pub settled: bool,
+    /// Seconds since it was cancelled.
+    pub cancelled_for: Option<f64>,
+    /// The types of all facts of its log.
+    pub facts: Vec<String>,
+}
+
+/// A payment with what was posted for it, in minor units.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct PaymentRow {
+    order_id: Uuid,
+    /// Its state.
+    pub status: String,
+    /// The amount asked for; none of a tombstone.
+    pub amount_minor: Option<i64>,
+    /// ISO 4217.
+    pub currency: Option<String>,
+    /// Held now.
+    pub held: i64,
+    /// Ever taken.
+    pub captured: i64,
+    /// Given back.
+    pub refunded: i64,
+    /// Whether anything was posted.
+    pub posted: bool,
+    /// Whether a call to the processor is not answered yet.
+    pub calling: bool,
+}
+
+/// A pool of one connection for each database.
+#[derive(Debug)]
+pub struct Pools(BTreeMap<Service, PgPool>);
+
+/// One snapshot of each database.
+#[derive(Debug)]
+pub struct Tables(BTreeMap<Service, Transaction<'static, Postgres>>);
+
+impl Pools {
+    /// Connects to each.
+    ///
+    /// # Errors
+    /// When one does not let the auditor in; names it.
+    pub async fn open(databases: &[(Service, String)]) -> Result<Self> {
+        let mut pools = BTreeMap::new();
+        for (service, url) in databases {
+            let options: PgConnectOptions = url.parse().context("a database's URL is none")?;
+            // Whatever the role may do: an auditor writes nothing.
+            let options = options.options([("default_transaction_read_only", "on")]);
+            let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await;
+            let pool =
+                pool.with_context(|| format!("the database of {service} does not let the auditor in"))?;
+            pools.insert(*service, pool);
+        }
+        Ok(Self(pools))
+    }
+
+    /// Takes a snapshot of each.
+    ///
+    /// # Errors
+    /// When one does not answer.
+    pub async fn tables(&self) -> Result<Tables> {
+        let mut tables = BTreeMap::new();
+        for (service, pool) in &self.0 {
+            let begin = "begin isolation level repeatable read read only";
+            let snapshot = pool.begin_with(begin).await;
+            tables.insert(*service, snapshot.with_context(|| format!("the database of {service}"))?);
+        }
+        Ok(Tables(tables))
+    }
+}
+
+impl Tables {
+    fn of(&mut self, service: Service) -> Result<&mut PgConnection> {
+        let table = self.0.get_mut(&service).with_context(|| format!("no database of {service}"))?;
+        Ok(&mut *table)
+    }
+
+    /// The number that a query gives.
+    pub(super) async fn count(&mut self, service: Service, query: &'static str) -> Result<u64> {
+        let count: i64 = sqlx::query_scalar(query).fetch_one(self.of(service)?).await?;
+        Ok(count.try_into().unwrap_or_default())
+    }
+
+    /// The first violations that a rule's query gives.
+    pub(super) async fn violations(
+        &mut self,
+        service: Service,
+        query: &'static str,
+        limit: i64,
+    ) -> Result<Vec<Violation>> {
+        // The query is one of this crate's own files.
+        let query = AssertSqlSafe(format!("select about, fault from ({query}\n) as violation limit {limit}"));
+        let violations = sqlx::query_as(query).fetch_all(self.of(service)?).await;
+        violations.with_context(|| format!("a rule of {service} cannot be asked"))
+    }
+}
+
+impl Snapshot {
+    pub(super) async fn read(
+        tables: &mut Tables,
+        sources: &Sources,
+        queues: BTreeMap<String, u32>,
+        charges: Charges,
+    ) -> Result<Self> {
+        let orders: Vec<OrderRow> = sqlx::query_as(ORDERS).fetch_all(tables.of(Service::Order)?).await?;
+        let inventory = tables.of(Service::Inventory)?;
+        let reservations: Vec<(Uuid, String)> =
+            sqlx::query_as("select order_id, status from reservations").fetch_all(&mut *inventory).await?;
+        let sold: Vec<(String, i64)> = sqlx::query_as(SOLD).fetch_all(inventory).await?;
+        let payments: Vec<PaymentRow> =
+            sqlx::query_as(PAYMENTS).fetch_all(tables.of(Service::Payment)?).await?;
+        let mails: Vec<(Uuid, String, String)> =
+            sqlx::query_as("select order_id, kind, status from notifications")
+                .fetch_all(tables.of(Service::Notification)?)
+                .await?;
+        let summary: Vec<(String, i64)> =
+            sqlx::query_as(SUMMARY).fetch_all(tables.of(Service::Analytics)?).await?;
+        Ok(Self {
+            orders: orders.into_iter().map(|order| (order.id, order)).collect(),
+            reservations: reservations.into_iter().collect(),
+            sold: sold.into_iter().collect(),
+            payments: payments.into_iter().map(|payment| (payment.order_id, payment)).collect(),
+            mails: mails.into_iter().map(|(order, kind, status)| ((order, kind), status)).collect(),
+            summary: summary.into_iter().collect(),
+            charges,
+            dead_letters: dead_letters(tables, sources, &queues).await?,
+            queues,
+            expected_dead_letters: sources.expected_dead_letters,
+            recorded: sources.recorded.clone(),
+            waiting: waiting(tables).await?,
+        })
+    }
+
+    /// What is under way, in words; nothing at rest.
+    pub(super) fn under_way(&self) -> Vec<String> {
+        let open = |order: &&OrderRow| order.status != "completed" && !order.settled;
+        let orders = self.orders.values().filter(open).count();
+        let outbox = self.waiting.values().map(|(outbox, _)| *outbox).sum();
+        let jobs = self.waiting.values().map(|(_, jobs)| *jobs).sum();
+        let dead = |queue: &str| self.dead_letters.contains_key(queue);
+        let messages =
+            self.queues.iter().filter(|(queue, _)| !dead(queue)).map(|(_, depth)| i64::from(*depth));
+        [
+            (i64::try_from(orders).unwrap_or(i64::MAX), "orders not ended"),
+            (outbox, "events not published"),
+            (messages.sum(), "messages in queues"),
+            (jobs, "jobs not done"),
+        ]
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect()
+    }
+
+    /// Cancelled orders that wait for the processor's answer.
+    pub(super) fn apart(&self) -> Vec<String> {
+        let waits = |id: &&Uuid| self.payments.get(*id).is_some_and(|payment| payment.calling);
+        let open = self.orders.iter().filter(|(_, order)| order.status == "cancelled" && !order.settled);
+        open.map(|(id, _)| id).filter(waits).map(ToString::to_string).collect()
+    }
+}
+
+async fn waiting(tables: &mut Tables) -> Result<BTreeMap<Service, (i64, i64)>> {
+    let mut waiting = BTreeMap::new();
+    for (service, table) in &mut tables.0 {
+        let counts = "select (select count(*) from messaging.outbox), (select count(*) from messaging.jobs)";
+        waiting.insert(*service, sqlx::query_as(counts).fetch_one(&mut **table).await?);
+    }
+    Ok(waiting)
+}
+
+/// The ids of the messages in the dead-letter queues, and the offsets in the table of the log's reader.
+async fn dead_letters(
+    tables: &mut Tables,
+    sources: &Sources,
+    queues: &BTreeMap<String, u32>,
+) -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let mut letters = BTreeMap::new();
+    for (queue, depth) in queues.iter().filter(|(queue, _)| queue.ends_with(".dead-letters")) {
+        let ids = match depth {
+            0 => BTreeSet::new(),
+            _ => messaging::inspect::message_ids(&sources.amqp_url, queue).await?,
+        };
+        letters.insert(queue.clone(), ids);
+    }
+    let of_the_log: Vec<String> =
+        sqlx::query_scalar("select stream || ' at ' || stream_offset from messaging.stream_dead_letters")
+            .fetch_all(tables.of(Service::Analytics)?)
+            .await?;
+    letters.insert("analytics".to_owned(), of_the_log.into_iter().collect());
+    Ok(letters)
+}
+
+const ORDERS: &str = "
+    with fact as (
+        select order_id, occurred_at, regexp_replace(type, '\\.v[0-9]+$', '') as type from order_events
+    ), log as (
+        select order_id, array_agg(type) as facts,
+            extract(epoch from now() - min(occurred_at) filter (where type = 'order.cancelled'))::float8 as cancelled_for
+        from fact group by order_id
+    )
+    select id, status, reason, total_minor, currency, lines, cancelled_for, coalesce(facts, '{}') as facts,
+        status = 'cancelled' and stock in ('rejected', 'released')
+            and payment in ('declined', 'voided', 'refunded') as settled
+    from orders left join log on order_id = id";
+
+const SOLD: &str = "
+    select sku, sum(-on_hand_delta)::bigint from stock_movements
+    where kind in ('committed', 'returned') group by sku having sum(on_hand_delta) <> 0";
+
+const PAYMENTS: &str = "
+    with posted as (
+        select order_id,
+            coalesce(sum(amount_minor) filter (where account = 'authorized_holds'), 0)::bigint as held,
+            coalesce(sum(amount_minor) filter (where account = 'captured_funds'), 0)::bigint as captured,
+            coalesce(-sum(amount_minor) filter (where account = 'refunds'), 0)::bigint as refunded
+        from ledger_entries group by order_id
+    )
+    select order_id, status, amount_minor, currency, coalesce(held, 0) as held, coalesce(captured, 0) as captured,
+        coalesce(refunded, 0) as refunded, posted.order_id is not null as posted,
+        exists (select from messaging.jobs where key = payments.order_id) as calling
+    from payments left join posted using (order_id)";
+
+const SUMMARY: &str = "
+    select concat_ws(' ', 'orders', status, cancel_reason), orders from order_counts where orders <> 0
+    union all select 'captured ' || currency, captured_minor from revenue where captured_minor <> 0
+    union all select 'refunded ' || currency, refunded_minor from revenue where refunded_minor <> 0
+    union all select 'mails sent', mails_sent from totals where mails_sent <> 0
+    union all select 'mails failed', mails_failed from totals where mails_failed <> 0";

@@ -1,0 +1,152 @@
+//! What the parts can do at the most, alone: the yardstick of the benchmark.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use contracts::{Envelope, Event, OrderId, Sku, samples::samples};
+use futures::{StreamExt, stream::ReadyChunks};
+use lapin::{
+    Channel, Consumer,
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions,
+        QueueDeleteOptions,
+    },
+    types::{AMQPValue, FieldTable},
+};
+use runtime::clock;
+use sqlx::PgPool;
+use tokio::{task::JoinSet, time::Instant};
+
+use messaging::broker::{BrokerError, connect, parse_uri};
+use messaging::config::BATCH;
+use messaging::consumer::{Delivery, Handler, apply};
+use messaging::failure::Failure;
+use messaging::outbox::Outbox;
+use messaging::publisher::{Message, publish_all};
+use messaging::topology;
+
+const QUEUE: &str = "calibration";
+/// Confirms outstanding at once, as many as the relay has.
+const WINDOW: usize = 256;
+/// Messages that are sent alone.
+const HOPS: usize = 200;
+
+/// An order of one line that was placed, as inventory hears it; ids of its own each time.
+#[must_use]
+pub fn placed(sku: &Sku) -> Envelope {
+    static SAMPLE: LazyLock<Option<Envelope>> =
+        LazyLock::new(|| samples().into_iter().find(|sample| matches!(sample.event, Event::OrderPlaced(_))));
+    #[expect(clippy::expect_used, reason = "there is a sample of every event, which tests see to")]
+    let mut envelope = SAMPLE.clone().expect("a sample of order.placed");
+    envelope.id = clock::new_id();
+    if let Event::OrderPlaced(order) = &mut envelope.event {
+        order.order_id = OrderId(clock::new_id());
+        order.lines.truncate(1);
+        order.lines.iter_mut().for_each(|line| line.sku.clone_from(sku));
+    }
+    envelope
+}
+
+/// The transaction of a consumer, on a batch of events that no broker brought.
+///
+/// # Errors
+/// Why the batch is not in effect.
+pub async fn commit<H: Handler>(
+    pool: &PgPool,
+    outbox: &Outbox,
+    handler: &H,
+    batch: Vec<Envelope>,
+) -> anyhow::Result<()> {
+    let queue = topology::events_queue(outbox.service());
+    let batch: Vec<_> = batch.into_iter().map(|envelope| Delivery::new(envelope, &queue)).collect();
+    apply(pool, outbox, handler, &batch)
+        .await
+        .map(drop)
+        .map_err(|failure: Failure| anyhow::anyhow!("{failure}"))
+}
+
+/// What a quorum queue does.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueCapacity {
+    /// Messages a second that are published, confirmed, delivered and acknowledged.
+    pub per_second: f64,
+    /// From publishing one message, alone, to having it: the median.
+    pub hop: Duration,
+}
+
+/// Sends messages with this body through a quorum queue for so long, from two connections to a third, and measures.
+///
+/// # Errors
+/// The broker's; the user must have every right.
+pub async fn queue(amqp_url: &str, body: &[u8], duration: Duration) -> anyhow::Result<QueueCapacity> {
+    let consuming = open(amqp_url).await?;
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    consuming.queue_declare(QUEUE.into(), durable, arguments).await?;
+    consuming.basic_qos(BATCH * 2, BasicQosOptions::default()).await?;
+    let options = BasicConsumeOptions::default();
+    let consumer =
+        consuming.basic_consume(QUEUE.into(), QUEUE.into(), options, FieldTable::default()).await?;
+    let mut arriving = consumer.ready_chunks(BATCH.into());
+
+    let publishing = open(amqp_url).await?;
+    let mut hops = Vec::with_capacity(HOPS);
+    for _ in 0..HOPS {
+        let begun = Instant::now();
+        let (published, consumed) =
+            tokio::join!(publish(&publishing, body, 1), consume(&consuming, &mut arriving));
+        anyhow::ensure!(published == 1 && consumed? == 1, "the broker did not take a message");
+        hops.push(begun.elapsed());
+    }
+    hops.sort_unstable();
+
+    let begun = Instant::now();
+    let mut publishers = JoinSet::new();
+    for channel in [publishing, open(amqp_url).await?] {
+        let body = body.to_owned();
+        publishers.spawn(async move {
+            while begun.elapsed() < duration {
+                publish(&channel, &body, WINDOW).await;
+            }
+        });
+    }
+    let mut count = 0;
+    while begun.elapsed() < duration {
+        count += consume(&consuming, &mut arriving).await?;
+    }
+    let per_second = f64::from(u32::try_from(count)?) / begun.elapsed().as_secs_f64();
+    publishers.join_all().await;
+    consuming.queue_delete(QUEUE.into(), QueueDeleteOptions::default()).await?;
+    Ok(QueueCapacity { per_second, hop: hops[HOPS / 2] })
+}
+
+async fn open(amqp_url: &str) -> anyhow::Result<Channel> {
+    let connection = connect(parse_uri(amqp_url)?, QUEUE).await?;
+    let channel = connection.create_channel().await.map_err(BrokerError::from)?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    Ok(channel)
+}
+
+/// Takes what has arrived and acknowledges it.
+async fn consume(channel: &Channel, arriving: &mut ReadyChunks<Consumer>) -> anyhow::Result<usize> {
+    let arrived = arriving.next().await.unwrap_or_default();
+    let arrived = arrived.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let Some(last) = arrived.last() else { anyhow::bail!("the broker ended the consumer") };
+    channel.basic_ack(last.delivery_tag, BasicAckOptions { multiple: true }).await?;
+    Ok(arrived.len())
+}
+
+async fn publish(channel: &Channel, body: &[u8], count: usize) -> usize {
+    let messages: Vec<_> = (0..count)
+        .map(|_| Message {
+            id: clock::new_id().to_string(),
+            exchange: "",
+            routing_key: QUEUE,
+            content_type: contracts::envelope::CONTENT_TYPE,
+            headers: FieldTable::default(),
+            body,
+        })
+        .collect();
+    publish_all(channel, &messages).await.len()
+}

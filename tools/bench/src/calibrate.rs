@@ -1,0 +1,311 @@
+//! What each part of the machine can do alone: the system is there and idle.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker_limit;
+use anyhow::{Context, Result, bail, ensure};
+use axum::{Router, http::StatusCode, routing::post};
+use contracts::{Envelope, Service, Sku};
+use devstack::System;
+use inventory::reactions::Reactions;
+use lettre::Message;
+use messaging::Outbox;
+use notification::mail_server::MailServer;
+use reqwest::Client;
+use runtime::config::DatabaseConfig;
+use secrecy::SecretString;
+use serde::Serialize;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::drive;
+use super::limit::CommitCost;
+use loadgen::percentile::percentile;
+use system::VHOST;
+
+/// Clients at once of HTTP, and of commits each of these numbers, of which the best counts.
+const HTTP_CLIENTS: usize = 32;
+const COMMITTERS: [usize; 2] = [4, 12];
+const CONNECTIONS: u32 = 16;
+const MAIL_CLIENTS: usize = 8;
+const LARGE_BATCH: usize = 20;
+/// Things done alone, one after the other, for a median.
+const ALONE: usize = 200;
+
+/// What was measured; rates are of the whole machine, medians of one at a time.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Calibration {
+    /// Commits a second of one event each.
+    pub(super) commits_of_1_per_second: f64,
+    /// Commits a second of 20 events each.
+    pub(super) commits_of_20_per_second: f64,
+    /// The line through both.
+    pub(super) commit: CommitCost,
+    /// A commit of one event, alone, in ms.
+    pub(super) commit_alone_ms: f64,
+    /// Messages a second through a quorum queue.
+    pub(super) queue_per_second: f64,
+    /// A message through a quorum queue, alone, in ms.
+    pub(super) hop_alone_ms: f64,
+    /// Requests a second to a server that does nothing.
+    pub(super) http_per_second: f64,
+    /// A request to it, alone, in ms.
+    pub(super) http_alone_ms: f64,
+    /// Mails a second.
+    pub(super) smtp_per_second: f64,
+    /// `fdatasync` after 8 KiB, in ms.
+    pub(super) fdatasync_ms: f64,
+}
+
+impl Default for CommitCost {
+    fn default() -> Self {
+        Self { fixed_ms: f64::NAN, per_item_ms: f64::NAN }
+    }
+}
+
+impl Calibration {
+    /// The largest difference of a rate or a median between two calibrations, as a part of the smaller.
+    pub(super) fn drift(&self, other: &Self) -> f64 {
+        let pairs = [
+            (self.commits_of_1_per_second, other.commits_of_1_per_second),
+            (self.commits_of_20_per_second, other.commits_of_20_per_second),
+            (self.commit_alone_ms, other.commit_alone_ms),
+            (self.queue_per_second, other.queue_per_second),
+            (self.hop_alone_ms, other.hop_alone_ms),
+            (self.http_per_second, other.http_per_second),
+            (self.http_alone_ms, other.http_alone_ms),
+            (self.smtp_per_second, other.smtp_per_second),
+            (self.fdatasync_ms, other.fdatasync_ms),
+        ];
+        pairs.iter().map(|(one, two)| one.max(*two) / one.min(*two) - 1.0).fold(0.0, f64::max)
+    }
+
+    /// The middle between two calibrations.
+    pub(super) fn mean(&self, other: &Self) -> Self {
+        let mean = |of: fn(&Self) -> f64| f64::midpoint(of(self), of(other));
+        Self {
+            commits_of_1_per_second: mean(|it| it.commits_of_1_per_second),
+            commits_of_20_per_second: mean(|it| it.commits_of_20_per_second),
+            commit: CommitCost {
+                fixed_ms: mean(|it| it.commit.fixed_ms),
+                per_item_ms: mean(|it| it.commit.per_item_ms),
+            },
+            commit_alone_ms: mean(|it| it.commit_alone_ms),
+            queue_per_second: mean(|it| it.queue_per_second),
+            hop_alone_ms: mean(|it| it.hop_alone_ms),
+            http_per_second: mean(|it| it.http_per_second),
+            http_alone_ms: mean(|it| it.http_alone_ms),
+            smtp_per_second: mean(|it| it.smtp_per_second),
+            fdatasync_ms: mean(|it| it.fdatasync_ms),
+        }
+    }
+
+    /// What an order takes at the least from placed to confirmed: four commits, two hops and one call, in ms.
+    pub(super) fn shortest_confirmation_ms(&self) -> f64 {
+        4.0 * self.commit_alone_ms + 2.0 * self.hop_alone_ms + self.http_alone_ms
+    }
+}
+
+/// Measures every part, one after the other, each for so long.
+pub(super) async fn calibrate(system: &System, dir: &Path, duration: Duration) -> Result<Calibration> {
+    let commits = Commits::open(system, duration).await.context("the database for calibration")?;
+    let (mut of_1, mut of_20) = (0.0_f64, 0.0_f64);
+    for at_once in COMMITTERS {
+        of_1 = of_1.max(commits.per_second(at_once, 1).await?);
+        of_20 = of_20.max(commits.per_second(at_once, LARGE_BATCH).await?);
+    }
+    let commit_alone_ms = commits.alone_ms().await?;
+    commits.close().await?;
+    let body = placed(0, 0)?.to_json()?;
+    let amqp_url = format!("{}/{VHOST}", system.rabbitmq.admin_url());
+    let queue = broker_limit::queue(&amqp_url, body.as_bytes(), duration).await.context("a quorum queue")?;
+    let (http_per_second, http_alone_ms) = http(duration).await.context("an HTTP server")?;
+    Ok(Calibration {
+        commits_of_1_per_second: of_1,
+        commits_of_20_per_second: of_20,
+        commit: CommitCost::fit((1.0, of_1), (LARGE_BATCH as f64, of_20)),
+        commit_alone_ms,
+        queue_per_second: queue.per_second,
+        hop_alone_ms: queue.hop.as_secs_f64() * 1000.0,
+        http_per_second,
+        http_alone_ms,
+        smtp_per_second: mails(system, duration).await.context("the mail sink")?,
+        fdatasync_ms: fdatasync_ms(dir).await.context("fdatasync")?,
+    })
+}
+
+/// A SKU of one committer, so that none waits for another.
+fn sku(committer: usize, number: usize) -> Result<Sku> {
+    Ok(format!("CALIBRATION-{committer}-{}", number % drive::SKUS).parse()?)
+}
+
+fn placed(committer: usize, number: usize) -> Result<Envelope> {
+    Ok(broker_limit::placed(&sku(committer, number)?))
+}
+
+/// A database with the schema of inventory, and nothing in it but stock.
+struct Commits {
+    admin: PgPool,
+    pool: PgPool,
+    outbox: Outbox,
+    duration: Duration,
+}
+
+impl Commits {
+    async fn open(system: &System, duration: Duration) -> Result<Self> {
+        let admin = PgPool::connect(&format!("{}/postgres", system.postgres.superuser_url())).await?;
+        sqlx::raw_sql("drop database if exists calibration with (force)").execute(&admin).await?;
+        sqlx::raw_sql("create database calibration owner inventory").execute(&admin).await?;
+        let own = system.postgres.service_url(Service::Inventory.as_str());
+        let url = own.trim_end_matches(Service::Inventory.as_str()).to_owned() + "calibration";
+        let config = DatabaseConfig { url: SecretString::from(url), max_connections: CONNECTIONS };
+        let pool = runtime::database::pool(&config, "calibration")?;
+        runtime::database::migrate(&pool, &messaging::MIGRATIONS).await?;
+        runtime::database::migrate(&pool, &inventory::store::MIGRATIONS).await?;
+        let committers = COMMITTERS.iter().max().copied().unwrap_or_default();
+        let mut skus = Vec::new();
+        for (committer, number) in
+            (0..committers).flat_map(|it| (0..drive::SKUS).map(move |number| (it, number)))
+        {
+            skus.push(sku(committer, number)?.to_string());
+        }
+        for statement in [
+            "insert into products (sku, name, price_minor, currency, version) select sku, sku, 1000, 'EUR', 1 from unnest($1::text[]) as new (sku)",
+            "insert into stock (sku, on_hand) select sku, 1000000 from unnest($1::text[]) as new (sku)",
+        ] {
+            sqlx::query(statement).bind(&skus).execute(&pool).await?;
+        }
+        Ok(Self { admin, pool, outbox: Outbox::new(Service::Inventory), duration })
+    }
+
+    /// So many committers at once, each one batch after the other.
+    async fn per_second(&self, at_once: usize, batch: usize) -> Result<f64> {
+        let (pool, outbox) = (self.pool.clone(), self.outbox.clone());
+        per_second(at_once, self.duration, move |committer| {
+            let (pool, outbox) = (pool.clone(), outbox.clone());
+            async move {
+                let events = (0..batch).map(|number| placed(committer, number)).collect::<Result<_>>()?;
+                broker_limit::commit(&pool, &outbox, &Reactions, events).await
+            }
+        })
+        .await
+    }
+
+    async fn alone_ms(&self) -> Result<f64> {
+        median_ms(async |number| {
+            broker_limit::commit(&self.pool, &self.outbox, &Reactions, vec![placed(0, number)?]).await
+        })
+        .await
+    }
+
+    async fn close(self) -> Result<()> {
+        self.pool.close().await;
+        sqlx::raw_sql("drop database calibration with (force)").execute(&self.admin).await?;
+        Ok(())
+    }
+}
+
+/// How often a second it is done by so many at once, each of whom, told by a number, does it again and again.
+async fn per_second<F>(
+    at_once: usize,
+    duration: Duration,
+    once: impl Fn(usize) -> F + Clone + Send + 'static,
+) -> Result<f64>
+where
+    F: Future<Output = Result<()>> + Send,
+{
+    let begun = Instant::now();
+    let mut clients = JoinSet::new();
+    for number in 0..at_once {
+        let once = once.clone();
+        clients.spawn(async move {
+            let mut times = 0_u32;
+            while begun.elapsed() < duration {
+                once(number).await?;
+                times += 1;
+            }
+            anyhow::Ok(times)
+        });
+    }
+    let mut times = 0;
+    while let Some(done) = clients.join_next().await {
+        times += done??;
+    }
+    Ok(f64::from(times) / begun.elapsed().as_secs_f64())
+}
+
+/// How long it takes, done alone again and again: the median.
+async fn median_ms(mut once: impl AsyncFnMut(usize) -> Result<()>) -> Result<f64> {
+    let mut took = Vec::with_capacity(ALONE);
+    for number in 0..ALONE {
+        let begun = Instant::now();
+        once(number).await?;
+        took.push(begun.elapsed().as_secs_f64() * 1000.0);
+    }
+    took.sort_by(f64::total_cmp);
+    Ok(percentile(&took, 50).unwrap_or(f64::NAN))
+}
+
+/// Requests a second, and the median of one alone, of a server that takes an order and does nothing.
+async fn http(duration: Duration) -> Result<(f64, f64)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/", listener.local_addr()?);
+    let server =
+        axum::serve(listener, Router::new().route("/", post(|_: String| async { StatusCode::ACCEPTED })));
+    let client = Client::new();
+    let measured = async {
+        let alone = median_ms(async |number| ask(&client, &url, number).await).await?;
+        let (client, url) = (client.clone(), url.clone());
+        let many = per_second(HTTP_CLIENTS, duration, move |_| {
+            let (client, url) = (client.clone(), url.clone());
+            async move { ask(&client, &url, 0).await }
+        });
+        Ok((many.await?, alone))
+    };
+    tokio::select! {
+        ended = server.into_future() => bail!("the server ended: {ended:?}"),
+        measured = measured => measured,
+    }
+}
+
+async fn ask(client: &Client, url: &str, number: usize) -> Result<()> {
+    let answer = client.post(url).json(&drive::order("bench", number)).send().await?;
+    ensure!(answer.status() == StatusCode::ACCEPTED, "{}", answer.status());
+    answer.bytes().await?;
+    Ok(())
+}
+
+/// Mails a second that the sink takes.
+async fn mails(system: &System, duration: Duration) -> Result<f64> {
+    let address = system.smtp.address();
+    let server = Arc::new(MailServer::new(address.ip().to_string(), address.port()));
+    let mail = Message::builder()
+        .from("shop@example.com".parse()?)
+        .to("bench@example.com".parse()?)
+        .subject("Calibration")
+        .body("As long as what the shop says when an order is confirmed, which is some lines.\n".repeat(3))?;
+    let mail = Arc::new(mail);
+    per_second(MAIL_CLIENTS, duration, move |_| {
+        let (server, mail) = (server.clone(), mail.clone());
+        async move { Ok(server.send(&mail).await?) }
+    })
+    .await
+}
+
+async fn fdatasync_ms(dir: &Path) -> Result<f64> {
+    let path = dir.join("fdatasync");
+    let mut file = OpenOptions::new().create(true).append(true).open(&path)?;
+    let median = median_ms(async |_| {
+        file.write_all(&[0; 8192])?;
+        Ok(file.sync_data()?)
+    })
+    .await?;
+    std::fs::remove_file(path)?;
+    Ok(median)
+}

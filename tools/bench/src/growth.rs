@@ -1,0 +1,186 @@
+//! What grows with use and must not cost: past orders, replicas, and a backlog.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use contracts::Service;
+use devstack::{Replicas, System};
+use serde::Serialize;
+use sqlx::{Connection, PgConnection};
+use tokio::time::Instant;
+
+use super::calibrate::calibrate;
+use super::counters::Sources;
+use super::drive::Driver;
+use super::limit::Limit;
+use super::{Args, Times, search, start};
+
+/// Past orders in the databases.
+const HISTORIES: [u64; 3] = [0, 100_000, 1_000_000];
+/// Of each service.
+const REPLICAS: [usize; 3] = [1, 2, 4];
+/// Orders of a backlog: each waits as two events, for inventory and for payment.
+const BACKLOG: usize = 50_000;
+const BACKLOG_RATE: f64 = 500.0;
+/// Those that place no order, but without whom none gets on.
+const AWAY: [&str; 2] = ["inventory", "payment"];
+
+/// Orders wait in a backlog for as long as it takes.
+const PATIENCE: [(&str, &str); 2] = [("ORDER_DEADLINE", "1h"), ("MAX_PENDING", "1000000")];
+
+const PAST: &str = include_str!("history/past.sql");
+/// What every service has of past orders.
+const HISTORY: [(Service, &str); 5] = [
+    (Service::Order, include_str!("history/order.sql")),
+    (Service::Payment, include_str!("history/payment.sql")),
+    (Service::Inventory, include_str!("history/inventory.sql")),
+    (Service::Notification, include_str!("history/notification.sql")),
+    (Service::Analytics, include_str!("history/analytics.sql")),
+];
+
+/// What was held with so many past orders or replicas, and what the machine could have done at the most in the same
+/// minutes: it may be another machine by the next part.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct Held {
+    pub(super) of: u64,
+    /// X.
+    pub(super) orders_per_second: f64,
+    /// L, by what was calibrated before and after it.
+    pub(super) limit: f64,
+    /// X / L.
+    pub(super) ratio: f64,
+}
+
+/// How fast a backlog was worked off.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct WorkedOff {
+    /// How many waited.
+    pub(super) events: u64,
+    pub(super) orders_per_second: f64,
+}
+
+/// What was measured so dependency.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Growth {
+    /// By past orders.
+    pub(super) history: Vec<Held>,
+    /// By replicas of each service, with no past orders.
+    pub(super) replicas: Vec<Held>,
+    pub(super) backlog: Option<WorkedOff>,
+}
+
+impl Growth {
+    /// The short table.
+    pub(super) fn tell(&self, say: &impl Fn(&str)) {
+        for (what, all) in [("past orders", &self.history), ("replicas", &self.replicas)] {
+            for Held { of, orders_per_second, limit, ratio } in all {
+                say(&format!(
+                    "{of:>9} {what:<12} X {orders_per_second:>5.0} orders/s, L {limit:>5.0} orders/s, X / L {ratio:.2}"
+                ));
+            }
+        }
+        if let Some(WorkedOff { events, orders_per_second }) = self.backlog {
+            say(&format!(
+                "{events:>9} events waiting {orders_per_second:>5.0} orders/s through the rest of the saga"
+            ));
+        }
+    }
+}
+
+/// Measures all of it, each in a system of its own. What was measured before a failure is kept.
+pub(super) async fn measure(
+    growth: &mut Growth,
+    args: &Args,
+    binaries: &Path,
+    say: &impl Fn(&str),
+) -> Result<()> {
+    for of in HISTORIES {
+        say(&format!("with {of} past orders"));
+        let (mut system, _) = start(args, binaries, &[]).await?;
+        if of > 0 {
+            write_history(&mut system, of).await.context("the past orders")?;
+        }
+        growth.history.push(held(of, &system, &[], args, say).await?);
+        system.stop().await?;
+    }
+    for of in REPLICAS {
+        say(&format!("with {of} of each service"));
+        let (mut system, options) = start(args, binaries, &[]).await?;
+        let mut others = Vec::new();
+        for number in 2..=of {
+            others.push(system.start_replicas(&options, number).await?);
+        }
+        growth.replicas.push(held(of as u64, &system, &others, args, say).await?);
+        system.stop().await?;
+    }
+    let (mut system, _) = start(args, binaries, &PATIENCE).await?;
+    growth.backlog = Some(work_off(&mut system, say).await.context("the backlog")?);
+    system.stop().await
+}
+
+/// The highest rate that is held for half as long as in the main part, between two calibrations.
+async fn held(
+    of: u64,
+    system: &System,
+    others: &[Replicas],
+    args: &Args,
+    say: &impl Fn(&str),
+) -> Result<Held> {
+    let times = Times::of(args.hold);
+    let driver = Driver::open(system, others).await?;
+    let sources = Sources::open(system, others).await?;
+    let before = calibrate(system, &args.dir, times.calibration).await?;
+    driver.seed_stock().await?;
+    driver.drive(args.from, times.step).await?;
+    let steps = search::climb(&driver, args.from..=args.up_to, times.step, say).await?;
+    let (outcome, cost) = super::hold(&driver, &sources, &steps, times.part, say).await?;
+    let after = calibrate(system, &args.dir, times.calibration).await?;
+    let limit = Limit::of(&before.mean(&after), &cost).orders_per_second;
+    Ok(Held { of, orders_per_second: outcome.rate, limit, ratio: outcome.rate / limit })
+}
+
+/// Writes orders that were completed in the past into every database, while the services are away.
+async fn write_history(system: &mut System, orders: u64) -> Result<()> {
+    Driver::open(system, &[]).await?.seed_stock().await?;
+    for (service, _) in HISTORY {
+        system.services.stop(service.as_str()).await?;
+    }
+    let now = runtime::clock::now().to_rfc3339();
+    for (service, statements) in HISTORY {
+        let url = format!("{}/{service}", system.postgres.superuser_url());
+        let mut conn = PgConnection::connect(&url).await?;
+        sqlx::query("select set_config('bench.orders', $1, false), set_config('bench.now', $2, false)")
+            .bind(orders.to_string())
+            .bind(&now)
+            .execute(&mut conn)
+            .await?;
+        for statements in [PAST, statements, "vacuum analyze"] {
+            sqlx::raw_sql(statements).execute(&mut conn).await.with_context(|| service.to_string())?;
+        }
+        conn.close().await?;
+    }
+    for (service, _) in HISTORY {
+        system.services.resume(service.as_str())?;
+    }
+    system.services.wait_until_ready(Duration::from_secs(60)).await
+}
+
+/// Lets events pile up, and measures how fast they are worked off.
+async fn work_off(system: &mut System, say: &impl Fn(&str)) -> Result<WorkedOff> {
+    let driver = Driver::open(system, &[]).await?;
+    driver.seed_stock().await?;
+    for service in AWAY {
+        system.services.stop(service).await?;
+    }
+    say(&format!("with {} events waiting", 2 * BACKLOG));
+    let placed = driver.place(BACKLOG_RATE, BACKLOG).await?;
+    let begun = Instant::now();
+    for service in AWAY {
+        system.services.resume(service)?;
+    }
+    let orders = placed.taken.len();
+    driver.finish(placed).await?;
+    let orders_per_second = orders as f64 / begun.elapsed().as_secs_f64();
+    Ok(WorkedOff { events: 2 * orders as u64, orders_per_second })
+}

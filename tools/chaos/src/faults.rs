@@ -1,0 +1,331 @@
+//! What can go wrong, in one list, and when it does in a run.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::detour::Mischief;
+use contracts::Service;
+use messaging::failpoint::Failpoint;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+
+use super::proxy::Trouble;
+
+/// The other end of a link of a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dependency {
+    /// The service's database.
+    Database,
+    /// The broker, both connections to it.
+    Broker,
+    /// The card processor.
+    Processor,
+    /// The mail server.
+    MailServer,
+}
+
+/// What the card processor does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misconduct {
+    /// Every answer takes a second.
+    Slow,
+    /// Half of the calls fail, with nothing done.
+    Failing,
+    /// Half of the calls get no answer, with or without an effect.
+    Forgetful,
+}
+
+/// Something that goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A service is killed, and started again.
+    Kill(Service),
+    /// A service stands still.
+    Pause(Service),
+    /// A service dies at a point of its choice, and is started again.
+    Crash(Service, Failpoint),
+    /// The broker is stopped and started.
+    BrokerRestart,
+    /// The broker is killed and started.
+    BrokerKill,
+    /// The broker closes every connection.
+    ConnectionsClosed,
+    /// The broker is short of memory, and blocks publishers.
+    MemoryAlarm,
+    /// The broker is short of disk space, and blocks publishers.
+    DiskAlarm,
+    /// Postgres is stopped at once, as by a crash, and started.
+    DatabaseRestart,
+    /// Every session of the services in Postgres is terminated.
+    SessionsTerminated,
+    /// What is committed is committed, and the service does not hear of it.
+    CommitUnanswered(Service),
+    /// Trouble on a link.
+    Network(Service, Dependency, Trouble),
+    /// Trouble with the messages on their way to a service.
+    Messages(Service, Mischief),
+    /// There is a second replica of every service.
+    Replicas,
+    /// The card processor misbehaves.
+    Processor(Misconduct),
+    /// Ten times as many orders come.
+    Burst,
+}
+
+use Fault::{
+    BrokerKill, BrokerRestart, Burst, CommitUnanswered, ConnectionsClosed, Crash, DatabaseRestart, DiskAlarm,
+    Kill, MemoryAlarm, Messages, Network, Pause, Processor, Replicas, SessionsTerminated,
+};
+
+impl Fault {
+    /// Every fault there is; of those that take a length, such as a latency, one.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for service in Service::ALL.iter().copied() {
+            all.extend([Kill(service), Pause(service), CommitUnanswered(service)]);
+            all.extend(failpoints(service).map(|point| Crash(service, point)));
+            for dependency in links(service).iter().copied() {
+                all.extend(TROUBLES.map(|trouble| Network(service, dependency, trouble)));
+            }
+            if service != Service::Analytics {
+                all.extend(MISCHIEF.map(|mischief| Messages(service, mischief)));
+            }
+        }
+        all.extend([BrokerRestart, BrokerKill, ConnectionsClosed, MemoryAlarm, DiskAlarm]);
+        all.extend([DatabaseRestart, SessionsTerminated, Replicas, Burst]);
+        all.extend([Misconduct::Slow, Misconduct::Failing, Misconduct::Forgetful].map(Processor));
+        all
+    }
+
+    /// What kind of fault it is: by this name faults are chosen and counted.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Kill(_) => "kill",
+            Pause(_) => "pause",
+            Crash(..) => "failpoint",
+            BrokerRestart => "broker-restart",
+            BrokerKill => "broker-kill",
+            ConnectionsClosed => "connections-closed",
+            MemoryAlarm => "memory-alarm",
+            DiskAlarm => "disk-alarm",
+            DatabaseRestart => "database-restart",
+            SessionsTerminated => "sessions-terminated",
+            CommitUnanswered(_) => "commit-unanswered",
+            Network(_, _, Trouble::Cut) => "cut",
+            Network(_, _, Trouble::Blackhole) => "blackhole",
+            Network(_, _, Trouble::OneWay) => "one-way",
+            Network(_, _, Trouble::Latency(_)) => "latency",
+            Network(_, _, Trouble::Slow | Trouble::CommitUnanswered) => "slow",
+            Messages(_, Mischief::Doubled) => "doubled",
+            Messages(_, Mischief::Shuffled) => "shuffled",
+            Messages(_, Mischief::Delayed) => "delayed",
+            Messages(_, Mischief::Poisoned) => "poison",
+            Messages(_, Mischief::WrongVersion) => "wrong-version",
+            Replicas => "replicas",
+            Processor(Misconduct::Slow) => "processor-slow",
+            Processor(Misconduct::Failing) => "processor-failing",
+            Processor(Misconduct::Forgetful) => "processor-forgetful",
+            Burst => "burst",
+        }
+    }
+
+    /// How long it lasts, in milliseconds, at the least and at the most; 0 is a fault that is over at once.
+    const fn lasts(self) -> (u64, u64) {
+        match self {
+            Kill(_) | Crash(..) | BrokerRestart | BrokerKill | ConnectionsClosed | DatabaseRestart
+            | SessionsTerminated => (0, 0),
+            CommitUnanswered(_) => (300, 2_000),
+            Pause(_) | Network(..) => (500, 6_000),
+            MemoryAlarm | DiskAlarm | Burst => (1_000, 3_000),
+            Messages(_, Mischief::Delayed) => (2_000, 65_000),
+            Messages(..) => (2_000, 8_000),
+            Replicas => (2_000, 10_000),
+            Processor(_) => (1_000, 6_000),
+        }
+    }
+
+    /// The same fault, with lengths by chance where it has some.
+    fn varied(self, random: &mut StdRng) -> Self {
+        match self {
+            Network(service, dependency, Trouble::Latency(_)) => {
+                let late = Duration::from_millis(random.random_range(50..=500));
+                Network(service, dependency, Trouble::Latency(late))
+            }
+            fault => fault,
+        }
+    }
+}
+
+const TROUBLES: [Trouble; 5] = [
+    Trouble::Cut,
+    Trouble::Blackhole,
+    Trouble::OneWay,
+    Trouble::Latency(Duration::from_millis(200)),
+    Trouble::Slow,
+];
+const MISCHIEF: [Mischief; 5] =
+    [Mischief::Doubled, Mischief::Shuffled, Mischief::Delayed, Mischief::Poisoned, Mischief::WrongVersion];
+
+/// What a service talks to.
+pub(super) const fn links(service: Service) -> &'static [Dependency] {
+    match service {
+        Service::Payment => &[Dependency::Database, Dependency::Broker, Dependency::Processor],
+        Service::Notification => &[Dependency::Database, Dependency::Broker, Dependency::MailServer],
+        Service::Order | Service::Inventory | Service::Analytics => {
+            &[Dependency::Database, Dependency::Broker]
+        }
+    }
+}
+
+/// The points that a service passes: analytics announces nothing and acknowledges nothing that counts, and only two
+/// services call anybody.
+fn failpoints(service: Service) -> impl Iterator<Item = Failpoint> {
+    Failpoint::ALL.into_iter().filter(move |point| match point {
+        Failpoint::AfterBegin | Failpoint::BeforeCommit | Failpoint::AfterCommit => true,
+        Failpoint::BeforeCall | Failpoint::AfterCall => {
+            matches!(service, Service::Payment | Service::Notification)
+        }
+        _ => service != Service::Analytics,
+    })
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind();
+        match self {
+            Kill(service) | Pause(service) | CommitUnanswered(service) | Messages(service, _) => {
+                write!(f, "{kind} {service}")
+            }
+            Crash(service, point) => write!(f, "{kind} {service} {}", point.name()),
+            Network(service, dependency, Trouble::Latency(late)) => {
+                write!(f, "{kind} {service}-{dependency} {} ms", late.as_millis())
+            }
+            Network(service, dependency, _) => write!(f, "{kind} {service}-{dependency}"),
+            _ => f.write_str(kind),
+        }
+    }
+}
+
+impl fmt::Display for Dependency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Database => "database",
+            Self::Broker => "broker",
+            Self::Processor => "processor",
+            Self::MailServer => "mail-server",
+        })
+    }
+}
+
+/// A fault in a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// When it begins, from the start of the run.
+    pub at: Duration,
+    /// What it is.
+    pub fault: Fault,
+    /// How long it lasts.
+    pub lasts: Duration,
+}
+
+/// The kinds of all faults, each once.
+#[must_use]
+pub fn kinds() -> Vec<&'static str> {
+    let mut kinds: Vec<_> = Vec::new();
+    for fault in Fault::all() {
+        if !kinds.contains(&fault.kind()) {
+            kinds.push(fault.kind());
+        }
+    }
+    kinds
+}
+
+/// How often a kind comes, compared to others: what takes everything away for seconds is rare, or nothing else would
+/// be seen.
+fn weight(kind: &str) -> u32 {
+    match kind {
+        "broker-restart" | "broker-kill" | "database-restart" | "replicas" | "burst" | "delayed" => 1,
+        "kill" | "failpoint" => 12,
+        _ => 4,
+    }
+}
+
+/// The faults of a run: at random times, `every` so long on average. The same seed gives the same.
+#[must_use]
+pub fn plan(seed: u64, run: Duration, every: Duration, chosen: &[String]) -> Vec<Step> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let kinds: Vec<_> = kinds()
+        .into_iter()
+        .filter(|kind| chosen.is_empty() || chosen.iter().any(|name| name == kind))
+        .collect();
+    let all = Fault::all();
+    let mut steps = Vec::new();
+    let mut at = Duration::ZERO;
+    loop {
+        // Between none and twice the average.
+        at += every.mul_f64(random.random_range(0.0..2.0));
+        let Ok(kind) = kinds.choose_weighted(&mut random, |kind| weight(kind)) else { return steps };
+        if at >= run {
+            return steps;
+        }
+        let of_kind: Vec<_> = all.iter().filter(|fault| fault.kind() == *kind).collect();
+        let Some(fault) = of_kind.choose(&mut random) else { return steps };
+        let fault = fault.varied(&mut random);
+        let (least, most) = fault.lasts();
+        let lasts = Duration::from_millis(random.random_range(least..=most));
+        steps.push(Step { at, fault, lasts });
+    }
+}
+
+/// Every fault of the chosen kinds once, each as short as it can be; they follow each other without overlap.
+#[must_use]
+pub fn matrix(chosen: &[String]) -> Vec<Step> {
+    let all = Fault::all();
+    let chosen =
+        all.into_iter().filter(|fault| chosen.is_empty() || chosen.iter().any(|kind| kind == fault.kind()));
+    let step =
+        |fault: Fault| Step { at: Duration::ZERO, fault, lasts: Duration::from_millis(fault.lasts().0) };
+    chosen.map(step).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_the_same_plan_again_and_another_another() {
+        let plan = |seed| plan(seed, Duration::from_secs(600), Duration::from_secs(2), &[]);
+        assert_eq!(plan(17), plan(17));
+        assert_ne!(plan(17), plan(18));
+        assert!(plan(17).len() > 200, "{}", plan(17).len());
+        assert!(plan(17).is_sorted_by_key(|step| step.at));
+    }
+
+    #[test]
+    fn a_plan_has_only_the_kinds_that_were_chosen() {
+        let chosen = ["kill".to_owned(), "slow".to_owned()];
+        let plan = plan(17, Duration::from_secs(600), Duration::from_secs(2), &chosen);
+        assert!(plan.iter().all(|step| chosen.iter().any(|kind| kind == step.fault.kind())));
+        assert!(chosen.iter().all(|kind| plan.iter().any(|step| step.fault.kind() == kind)));
+    }
+
+    #[test]
+    fn the_matrix_has_every_crash_point_of_every_service() {
+        let crashes = matrix(&["failpoint".to_owned()]);
+        assert_eq!(crashes.len(), 7 + 9 + 7 + 9 + 3);
+        assert_eq!(matrix(&[]).len(), Fault::all().len());
+    }
+
+    #[test]
+    fn faults_are_told_apart_by_their_words() {
+        let mut words: Vec<_> = Fault::all().iter().map(ToString::to_string).collect();
+        words.sort();
+        words.dedup();
+        assert_eq!(words.len(), Fault::all().len());
+    }
+}

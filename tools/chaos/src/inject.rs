@@ -1,0 +1,170 @@
+//! How each fault is brought about, and how it ends.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use contracts::Service;
+use devstack::Shutdown;
+use reqwest::Client;
+use rustix::process::Signal;
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+use tokio::sync::watch;
+
+use super::faults::{Dependency, Fault, Misconduct};
+use super::proxy::Trouble;
+use super::stage::Stage;
+
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+const REPLICA: &str = "-2";
+/// How many times as many orders come in a burst.
+const BURST: f64 = 10.0;
+/// What the alarms are set back to: RabbitMQ's default, and what deploy/rabbitmq/rabbitmq.conf says.
+const MEMORY: &str = "0.4";
+const DISK: &str = "500MB";
+
+/// Brings faults about.
+#[derive(Debug)]
+pub(super) struct Injector {
+    pub(super) stage: Stage,
+    /// How many times the usual rate orders are placed at.
+    pub(super) pace: watch::Sender<f64>,
+    /// How long a crash point that is armed may take to be reached.
+    patience: Duration,
+    http: Client,
+}
+
+impl Injector {
+    pub(super) fn new(stage: Stage, patience: Duration) -> Result<Self> {
+        let http = Client::builder().timeout(Duration::from_secs(5)).build()?;
+        Ok(Self { stage, pace: watch::Sender::new(1.0), patience, http })
+    }
+
+    /// Begins a fault; one that is over at once is over when this returns. False for a crash point that nothing has
+    /// reached.
+    ///
+    /// # Errors
+    /// When it cannot be brought about.
+    pub(super) async fn begin(&mut self, fault: Fault) -> Result<bool> {
+        let stage = &mut self.stage;
+        match fault {
+            Fault::Kill(service) => {
+                stage.services.kill(service.as_str())?;
+                stage.services.resume(service.as_str())?;
+            }
+            Fault::Pause(service) => stage.services.process(service.as_str())?.signal(Signal::STOP)?,
+            Fault::Crash(service, point) => {
+                fs::write(stage.crash_file(service), point.name())?;
+                return self.await_death(service).await;
+            }
+            Fault::BrokerRestart => stage.rabbitmq.restart().await?,
+            Fault::BrokerKill => {
+                stage.rabbitmq.kill()?;
+                stage.rabbitmq.resume().await?;
+            }
+            Fault::ConnectionsClosed => {
+                stage.rabbitmq.control(&["close_all_connections", "chaos"]).await?;
+            }
+            Fault::MemoryAlarm => {
+                stage.rabbitmq.control(&["set_vm_memory_high_watermark", "0.00001"]).await?;
+            }
+            Fault::DiskAlarm => {
+                stage.rabbitmq.control(&["set_disk_free_limit", "1000000GB"]).await?;
+            }
+            Fault::DatabaseRestart => stage.postgres.restart(Shutdown::Immediate).await?,
+            Fault::SessionsTerminated => terminate_sessions(&stage.postgres.superuser_url()).await?,
+            Fault::CommitUnanswered(service) => {
+                stage.proxies[&(service, Dependency::Database)].set(Some(Trouble::CommitUnanswered));
+            }
+            Fault::Network(service, dependency, trouble) => {
+                stage.proxies[&(service, dependency)].set(Some(trouble))
+            }
+            Fault::Messages(service, mischief) => stage.detours[&service].take(mischief).await,
+            Fault::Replicas => {
+                for service in Service::ALL.iter().copied() {
+                    stage.start_replica(service, &replica(service))?;
+                }
+            }
+            Fault::Processor(misconduct) => self.misbehave(Some(misconduct)).await?,
+            Fault::Burst => {
+                self.pace.send_replace(BURST);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ends a fault that lasts.
+    ///
+    /// # Errors
+    /// When it cannot be undone.
+    pub(super) async fn end(&mut self, fault: Fault) -> Result<()> {
+        let stage = &mut self.stage;
+        match fault {
+            Fault::Pause(service) => stage.services.process(service.as_str())?.signal(Signal::CONT)?,
+            Fault::MemoryAlarm => {
+                stage.rabbitmq.control(&["set_vm_memory_high_watermark", MEMORY]).await?;
+            }
+            Fault::DiskAlarm => stage.rabbitmq.control(&["set_disk_free_limit", DISK]).await?,
+            Fault::CommitUnanswered(service) => stage.proxies[&(service, Dependency::Database)].set(None),
+            Fault::Network(service, dependency, _) => stage.proxies[&(service, dependency)].set(None),
+            Fault::Messages(service, _) => stage.detours[&service].leave().await,
+            Fault::Replicas => {
+                for service in Service::ALL.iter().copied() {
+                    stage.services.kill(&replica(service))?;
+                }
+            }
+            Fault::Processor(_) => self.misbehave(None).await?,
+            Fault::Burst => {
+                self.pace.send_replace(1.0);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Waits until the service has died at the point that is armed, and starts it again; false when it does not die.
+    async fn await_death(&mut self, service: Service) -> Result<bool> {
+        let deadline = Instant::now() + self.patience;
+        while self.stage.services.process(service.as_str())?.exited()?.is_none() {
+            if Instant::now() > deadline {
+                // When it is gone it was reached just now.
+                if fs::remove_file(self.stage.crash_file(service)).is_ok() {
+                    return Ok(false);
+                }
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+        self.stage.services.resume(service.as_str())?;
+        Ok(true)
+    }
+
+    async fn misbehave(&self, misconduct: Option<Misconduct>) -> Result<()> {
+        let faults = match misconduct {
+            Some(Misconduct::Slow) => json!({"latency_ms": 1_000}),
+            Some(Misconduct::Failing) => json!({"error_rate": 0.5}),
+            Some(Misconduct::Forgetful) => json!({"timeout_rate": 0.25, "timeout_after_effect_rate": 0.33}),
+            None => json!({}),
+        };
+        let put = self.http.put(format!("{}/faults", self.stage.provider_url())).json(&faults);
+        put.send().await?.error_for_status().context("the card processor's faults")?;
+        Ok(())
+    }
+}
+
+fn replica(service: Service) -> String {
+    format!("{service}{REPLICA}")
+}
+
+/// Whether a process of that name is a second replica, which nobody misses.
+pub(super) fn is_replica(name: &str) -> bool {
+    name.ends_with(REPLICA)
+}
+
+async fn terminate_sessions(url: &str) -> Result<()> {
+    let mut conn = PgConnection::connect(url).await?;
+    let terminate = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+        where backend_type = 'client backend' and pid <> pg_backend_pid()";
+    sqlx::query(terminate).execute(&mut conn).await?;
+    Ok(conn.close().await?)
+}

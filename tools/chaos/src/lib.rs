@@ -1,0 +1,335 @@
+//! Chaos: the whole system under load while everything that can fail does, at random times that a seed repeats; and
+//! then, at rest, the auditor's word.
+//!
+//! The faults are one list, [`Fault`](faults::Fault). Those inside a process are crash points that only this build
+//! has; all others are done to the system from outside, by signals, by the servers' own tools, by a proxy on every
+//! link, and by a detour for messages.
+
+mod customers;
+pub mod detour;
+pub mod faults;
+mod inject;
+pub mod proxy;
+mod recovery;
+mod report;
+pub mod service;
+mod stage;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use contracts::Service;
+use devstack::Signals;
+use messaging::topology::dead_letter_queue;
+use reqwest::Client;
+use sqlx::{Connection, PgConnection};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use self::customers::{Counter, LoadResult};
+use self::faults::{Step, kinds};
+use self::inject::Injector;
+use self::recovery::Probe;
+use self::report::Happened;
+use self::stage::Stage;
+use audit::{Audit, Auditor};
+
+/// How long everything may take to come to rest, once the faults are over.
+const REST_LIMIT: Duration = Duration::from_secs(180);
+/// What breaks a rule across databases counts when it is still so after this time at rest.
+const CONFIRM: Duration = Duration::from_secs(3);
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a crash point may take to be reached: when other faults are in the way nobody may come by for long.
+const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE_ALONE: Duration = Duration::from_secs(15);
+/// Between the system's start and its first fault.
+const WARM_UP: Duration = Duration::from_secs(2);
+
+/// The arguments of `chaos`. Exit status 0 when every rule holds in the end, and every fault could be brought
+/// about and was recovered from.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How long faults are injected
+    #[arg(long, default_value_t = 5.0, conflicts_with = "matrix")]
+    minutes: f64,
+    /// Orders a second
+    #[arg(long, default_value_t = 50.0)]
+    rate: f64,
+    /// Where all chance comes from; the same seed gives the same faults at the same times
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The mean time between the beginnings of two faults, in seconds
+    #[arg(long, default_value_t = 3.0)]
+    every: f64,
+    /// Only these kinds of faults, separated by commas
+    #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(kinds()))]
+    faults: Vec<String>,
+    /// Every fault once, one after the other, instead of at random
+    #[arg(long)]
+    matrix: bool,
+    /// Where data and logs are kept [default: a folder that is removed when all is well]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+}
+
+/// Runs chaos until its end, or Ctrl-C; `say` tells the person what happens.
+///
+/// # Errors
+/// When the system cannot be started or looked at.
+pub async fn run(args: Args, say: fn(&str)) -> Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let folder = devstack::temporary_folder()?;
+    let dir = args.dir.clone().unwrap_or_else(|| folder.path().to_owned());
+    let verdict = tokio::select! {
+        verdict = play(&args, &dir, say) => verdict,
+        _ = signals.next() => Err(anyhow!("interrupted")),
+    };
+    let well = matches!(verdict, Ok(true));
+    if !well && args.dir.is_none() {
+        say(&format!("data and logs are kept in {}", folder.keep().display()));
+    }
+    say(&format!("to repeat it: {}", repeat(&args)));
+    Ok(if verdict? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The command that does the same again.
+fn repeat(args: &Args) -> String {
+    let mut command = format!("cargo run --release -p chaos -- --rate {}", args.rate);
+    if args.matrix {
+        command += " --matrix";
+    } else {
+        command += &format!(" --minutes {} --every {}", args.minutes, args.every);
+    }
+    command += &format!(" --seed {}", args.seed);
+    if !args.faults.is_empty() {
+        command += &format!(" --faults {}", args.faults.join(","));
+    }
+    command
+}
+
+/// The whole play; whether all was well.
+async fn play(args: &Args, dir: &std::path::Path, say: fn(&str)) -> Result<bool> {
+    ensure!(args.rate > 0.0 && args.every > 0.0, "--rate and --every are above 0");
+    say("starting the system");
+    let stage = Stage::set(dir, args.seed).await?;
+    customers::seed_stock(&stage.url(Service::Inventory)).await?;
+    let counter = Counter::new(&stage.url(Service::Order))?;
+    let ready = |service: &Service| format!("{}/health/ready", stage.url(*service));
+    let probe = Probe {
+        counter: counter.clone(),
+        ready_urls: Service::ALL.iter().map(ready).collect(),
+        http: Client::builder().timeout(Duration::from_secs(2)).build()?,
+    };
+    let mut injector = Injector::new(stage, if args.matrix { PATIENCE_ALONE } else { PATIENCE })?;
+    let mut coming = JoinSet::new();
+    coming.spawn(customers::come(counter, args.rate, injector.pace.subscribe(), args.seed));
+    sleep(WARM_UP).await;
+    let start = Instant::now();
+    let mut chaos = Chaos { injector: &mut injector, probe, say, start, begun: 0, happened: Vec::new() };
+    if args.matrix {
+        chaos.one_after_the_other(faults::matrix(&args.faults)).await?;
+    } else {
+        let (run, every) =
+            (Duration::from_secs_f64(args.minutes * 60.0), Duration::from_secs_f64(args.every));
+        chaos.all_at_their_times(faults::plan(args.seed, run, every, &args.faults)).await?;
+    }
+    let happened = chaos.happened;
+    injector.pace.send_replace(0.0);
+    finish(injector, coming, &happened, say).await
+}
+
+/// Waits for rest, asks the auditor, and tells the verdict.
+async fn finish(
+    injector: Injector,
+    mut coming: JoinSet<LoadResult>,
+    happened: &[Happened],
+    say: fn(&str),
+) -> Result<bool> {
+    say("the faults are over: waiting for rest");
+    let over = Instant::now();
+    let told = coming.join_next().await.context("there were no customers")??;
+    let stage = injector.stage;
+    let ended = tokio::time::timeout(REST_LIMIT, every_order_ends(&stage)).await;
+    let ended = ended.unwrap_or_else(|_| bail!("not every order ended within {REST_LIMIT:?}"));
+    let took = over.elapsed();
+    let audit = audit(&stage, &told).await?;
+    let strange = strange_letters(&stage).await?;
+    stage.strike().await?;
+
+    audit::report::lines(&audit).iter().for_each(|line| say(line));
+    report::kinds(happened).iter().for_each(|line| say(line));
+    report::customers(&told).iter().for_each(|line| say(line));
+    match &ended {
+        Ok(()) => say(&format!("every order ended {:.1} s after the last fault", took.as_secs_f64())),
+        Err(error) => say(&format!("{error:#}")),
+    }
+    if let Some(first) = strange.first() {
+        say(&format!("{} dead letters were lost or not planted, such as {first}", strange.len()));
+    }
+    let failed = happened.iter().filter(|happened| happened.recovery.is_err()).count();
+    let well = ended.is_ok()
+        && !audit.is_broken()
+        && audit.under_way.is_empty()
+        && failed == 0
+        && strange.is_empty();
+    say(&format!(
+        "{}: {} faults, {} orders, {failed} faults not brought about or not recovered from, {} rules broken",
+        if well { "well" } else { "NOT WELL" },
+        happened.len(),
+        told.taken.len(),
+        audit.broken().count()
+    ));
+    Ok(well)
+}
+
+async fn every_order_ends(stage: &Stage) -> Result<()> {
+    let mut conn = PgConnection::connect(&format!("{}/order", stage.postgres.superuser_url())).await?;
+    let open = "select count(*) from orders where status <> 'completed' and not (status = 'cancelled'
+        and stock in ('rejected', 'released') and payment in ('declined', 'voided', 'refunded'))";
+    while sqlx::query_scalar::<_, i64>(open).fetch_one(&mut conn).await? > 0 {
+        sleep(LOOK_INTERVAL).await;
+    }
+    for detour in stage.detours.values() {
+        while !detour.is_empty().await? {
+            sleep(LOOK_INTERVAL).await;
+        }
+    }
+    Ok(())
+}
+
+/// The dead letters that were not planted, and those that were and are not there.
+async fn strange_letters(stage: &Stage) -> Result<Vec<String>> {
+    let mut strange = Vec::new();
+    let amqp_url = stage.sources().amqp_url;
+    for (service, detour) in &stage.detours {
+        let found = messaging::inspect::message_ids(&amqp_url, &dead_letter_queue(*service)).await?;
+        strange.extend(found.symmetric_difference(&detour.planted()).map(|id| format!("{service}: {id}")));
+    }
+    Ok(strange)
+}
+
+async fn audit(stage: &Stage, told: &LoadResult) -> Result<Audit> {
+    let mut sources = stage.sources();
+    sources.expected_dead_letters = stage.detours.values().map(|detour| detour.planted().len()).sum();
+    sources.recorded.clone_from(&told.taken);
+    let auditor = Auditor::open(sources).await.context("the auditor")?;
+    auditor.audit(REST_LIMIT, CONFIRM).await
+}
+
+/// A run of faults.
+struct Chaos<'a> {
+    injector: &'a mut Injector,
+    probe: Probe,
+    say: fn(&str),
+    start: Instant,
+    /// How many faults have begun.
+    begun: usize,
+    happened: Vec<Happened>,
+}
+
+/// A fault that is being recovered from, and how many had begun when it ended; none if others were not over.
+type Recovered = (Happened, Option<usize>);
+
+impl Chaos<'_> {
+    /// Each fault alone: it is begun, ended, and recovered from before the next.
+    async fn one_after_the_other(&mut self, steps: Vec<Step>) -> Result<()> {
+        for step in steps {
+            let recovery = match self.begin(&step).await {
+                Ok(true) => {
+                    sleep(step.lasts).await;
+                    self.injector.end(step.fault).await?;
+                    self.probe.recovery().await
+                }
+                Ok(false) => Err(anyhow!("nobody came by within {PATIENCE_ALONE:?}")),
+                Err(error) => Err(error),
+            };
+            self.revive()?;
+            self.note((Happened { fault: step.fault, recovery: recovery.map(Some) }, Some(self.begun)));
+        }
+        Ok(())
+    }
+
+    /// Each fault at its time, whatever else goes on. How long the recovery took counts only where no other fault
+    /// was or came in its way.
+    async fn all_at_their_times(&mut self, steps: Vec<Step>) -> Result<()> {
+        let mut steps = steps.into_iter().peekable();
+        let mut lasting: Vec<(Instant, Step)> = Vec::new();
+        let mut recovering: JoinSet<Recovered> = JoinSet::new();
+        while steps.peek().is_some() || !lasting.is_empty() || !recovering.is_empty() {
+            self.revive()?;
+            lasting.sort_by_key(|(end, _)| *end);
+            let next = steps.peek().map(|step| self.start + step.at);
+            let end = lasting.first().map(|(end, _)| *end);
+            let look = Instant::now() + LOOK_INTERVAL;
+            tokio::select! {
+                () = sleep_until(next.into_iter().chain(end).fold(look, Instant::min)) => {}
+                Some(recovered) = recovering.join_next() => self.note(recovered?),
+            }
+            if end.is_some_and(|end| end <= Instant::now()) {
+                let (_, step) = lasting.remove(0);
+                self.injector.end(step.fault).await?;
+                self.recover(&step, lasting.is_empty(), &mut recovering);
+            } else if let Some(step) = steps.next_if(|step| self.start + step.at <= Instant::now()) {
+                match self.begin(&step).await {
+                    Err(error) => {
+                        self.note((Happened { fault: step.fault, recovery: Err(error) }, None));
+                    }
+                    Ok(false) => (self.say)("            nobody came by"),
+                    Ok(true) if step.lasts.is_zero() => {
+                        self.recover(&step, lasting.is_empty(), &mut recovering);
+                    }
+                    Ok(true) => lasting.push((Instant::now() + step.lasts, step)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self, step: &Step) -> Result<bool> {
+        self.begun += 1;
+        let lasts = match step.lasts {
+            Duration::ZERO => String::new(),
+            lasts => format!(", for {:.1} s", lasts.as_secs_f64()),
+        };
+        (self.say)(&format!("{:8.1} s  {}{lasts}", self.start.elapsed().as_secs_f64(), step.fault));
+        self.injector.begin(step.fault).await
+    }
+
+    fn recover(&self, step: &Step, alone: bool, recovering: &mut JoinSet<Recovered>) {
+        let (probe, fault) = (self.probe.clone(), step.fault);
+        let begun = alone.then_some(self.begun);
+        recovering.spawn(async move {
+            let recovery = probe.recovery().await.map(Some);
+            (Happened { fault, recovery }, begun)
+        });
+    }
+
+    fn note(&mut self, (mut happened, begun): Recovered) {
+        let at = self.start.elapsed().as_secs_f64();
+        if begun != Some(self.begun) && happened.recovery.is_ok() {
+            happened.recovery = Ok(None);
+        }
+        let fault = happened.fault;
+        match &happened.recovery {
+            Ok(Some(took)) => {
+                (self.say)(&format!("{at:8.1} s      recovered in {} ms: {fault}", took.as_millis()));
+            }
+            Ok(None) => {}
+            Err(error) => (self.say)(&format!("{at:8.1} s      NOT RECOVERED: {fault}: {error:#}")),
+        }
+        self.happened.push(happened);
+    }
+
+    /// Starts again what ended by itself, as a container engine would, and says so.
+    fn revive(&mut self) -> Result<()> {
+        for (name, status) in self.injector.stage.services.ended()? {
+            if !inject::is_replica(&name) {
+                (self.say)(&format!("            {name} ended ({status}): started again"));
+                self.injector.stage.services.resume(&name)?;
+            }
+        }
+        Ok(())
+    }
+}

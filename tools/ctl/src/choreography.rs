@@ -1,0 +1,57 @@
+//! Who announces what and who hears it: the catalogue and every service's `SUBSCRIPTIONS`, put together.
+
+use std::fmt::Write;
+
+use contracts::{EventType, Service};
+use messaging::config::RetryDelays;
+use messaging::topology::Argument;
+use system::{subscribers_of, topology};
+
+/// `docs/choreography.md`.
+#[must_use]
+pub fn document() -> String {
+    let mut text = String::from(
+        "# Choreography\n\nWritten by `sagactl generate` from the catalogue in `crates/events` and every service's `SUBSCRIPTIONS`.\n\
+         Analytics reads every event from the log.\n\n| event | announced by | heard by |\n|---|---|---|\n",
+    );
+    for event in EventType::ALL {
+        let mut hearers: Vec<_> = subscribers_of(*event).map(Service::as_str).collect();
+        if event.record_only() {
+            hearers.push("(for the record)");
+        }
+        let _ =
+            writeln!(text, "| `{}` | {} | {} |", event.versioned_name(), event.owner(), hearers.join(", "));
+    }
+    text
+}
+
+/// `docs/topology.md`.
+#[must_use]
+pub fn topology_document() -> String {
+    let topology = topology(&RetryDelays::default());
+    let mut text = String::from(
+        "# Topology\n\nWritten by `sagactl generate`; declared on the broker by `sagactl topology apply`.\n\n\
+         ## Exchanges\n\n| exchange | type |\n|---|---|\n",
+    );
+    for exchange in &topology.exchanges {
+        let _ = writeln!(text, "| `{}` | {} |", exchange.name, exchange.kind);
+    }
+    text.push_str("\n## Queues\n\n| queue | arguments |\n|---|---|\n");
+    for queue in &topology.queues {
+        let arguments: Vec<_> = queue.arguments.iter().map(|(name, value)| argument(name, value)).collect();
+        let _ = writeln!(text, "| `{}` | {} |", queue.name, arguments.join(", "));
+    }
+    text.push_str("\n## Bindings\n\n| exchange | routing key | queue |\n|---|---|---|\n");
+    for binding in &topology.bindings {
+        let _ =
+            writeln!(text, "| `{}` | `{}` | `{}` |", binding.exchange, binding.routing_key, binding.queue);
+    }
+    text
+}
+
+fn argument(name: &str, value: &Argument) -> String {
+    match value {
+        Argument::Text(text) => format!("`{name}={text}`"),
+        Argument::Number(number) => format!("`{name}={number}`"),
+    }
+}

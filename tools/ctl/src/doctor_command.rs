@@ -1,0 +1,72 @@
+//! `sagactl doctor`: whether what the system stands on is as it should be, and what to do where it is not.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use doctor::{self, Sources, report};
+
+use crate::{client, say};
+
+/// What is wrong counts when it is still so after this time.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// The arguments of `sagactl doctor`. Exit status: 0 all is well, 1 something is wrong.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    urls: client::Urls,
+    /// The payment service
+    #[arg(long, env = "PAYMENT_URL", default_value = "http://127.0.0.1:8082")]
+    payment_url: String,
+    /// The notification service
+    #[arg(long, env = "NOTIFICATION_URL", default_value = "http://127.0.0.1:8084")]
+    notification_url: String,
+    /// The analytics service
+    #[arg(long, env = "ANALYTICS_URL", default_value = "http://127.0.0.1:8085")]
+    analytics_url: String,
+    #[command(flatten)]
+    servers: client::Servers,
+    /// The broker's management API, with an administrator, who alone sees the rights of users
+    #[arg(
+        long,
+        env = "ADMIN_MANAGEMENT_URL",
+        hide_env_values = true,
+        default_value = "http://admin:admin@127.0.0.1:8673"
+    )]
+    management_url: String,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let json = args.json;
+    let examination = doctor::examine(&sources(args), PATIENCE).await?;
+    if json {
+        say(&report::json(&examination).to_string());
+    } else {
+        report::lines(&examination).iter().for_each(|line| say(line));
+    }
+    let well = examination.wrong().next().is_none();
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn sources(args: Args) -> Sources {
+    let databases = args.servers.databases();
+    let services = [
+        ("order", args.urls.order_url),
+        ("payment", args.payment_url),
+        ("inventory", args.urls.inventory_url),
+        ("notification", args.notification_url),
+        ("analytics", args.analytics_url),
+        ("payment-provider", args.servers.provider_url),
+    ];
+    Sources {
+        services: services.map(|(name, url)| (name.to_owned(), url)).into(),
+        databases,
+        amqp_url: args.servers.amqp_url,
+        management_url: args.management_url,
+        retry_delays: args.servers.retry_delays,
+    }
+}

@@ -1,0 +1,4 @@
+//! What the `sagactl` command generates.
+
+pub mod choreography;
+pub mod generate;

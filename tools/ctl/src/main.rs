@@ -1,0 +1,94 @@
+//! The `sagactl` command: runs the system on this machine and works with it. One file per command.
+
+mod audit_command;
+mod client;
+mod dead_letters;
+mod doctor_command;
+mod down;
+mod load;
+mod place;
+mod supervisor;
+mod timeline;
+mod topology;
+mod up;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Run the order saga on this machine, and work with it.
+#[derive(Debug, Parser)]
+#[command(name = "sagactl", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start Postgres, RabbitMQ, a mail sink and all services, natively
+    Up(up::Args),
+    /// Stop what `sagactl up --detach` started
+    Down(down::Args),
+    /// Place one order
+    Place(place::Args),
+    /// Show what happened to an order, and what is awaited next
+    Timeline(timeline::Args),
+    /// Place orders at a given rate, and say what became of them
+    Load(load::Args),
+    /// Check whether everything that must be true of the whole system is
+    Audit(audit_command::Args),
+    /// Check whether what the system stands on is as it should be, and say what to do where it is not
+    Doctor(doctor_command::Args),
+    /// What no service could handle: look at it, try it again, remove it
+    DeadLetters(dead_letters::Args),
+    /// What the broker must hold
+    Topology(topology::Args),
+    /// Write every generated file anew: state matrices, choreography, topology, broker definitions, samples
+    Generate {
+        /// The project's root
+        #[arg(default_value = ".")]
+        root: PathBuf,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Up(args) => up::run(args).await,
+        Command::Down(args) => down::run(args).await,
+        Command::Place(args) => place::run(args).await,
+        Command::Timeline(args) => timeline::run(args).await,
+        Command::Load(args) => load::run(args).await,
+        Command::Audit(args) => audit_command::run(args).await,
+        Command::Doctor(args) => doctor_command::run(args).await,
+        Command::DeadLetters(args) => dead_letters::run(args).await,
+        Command::Topology(args) => topology::run(args).await,
+        Command::Generate { root } => generate(&root),
+    };
+    result.unwrap_or_else(|error| {
+        say_error(&format!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn generate(root: &Path) -> anyhow::Result<ExitCode> {
+    let written = ctl::generate::write(root)?;
+    if written.is_empty() {
+        say("every generated file is as it should be");
+    }
+    written.iter().for_each(|path| say(&format!("wrote {}", path.display())));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Talks to the person who gave the command; one who has stopped listening, such as `head`, is not told.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+#[expect(clippy::print_stderr, reason = "a command talks to the person who gave it")]
+fn say_error(line: &str) {
+    eprintln!("error: {line}");
+}

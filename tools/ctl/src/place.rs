@@ -1,0 +1,64 @@
+//! `sagactl place`: one order.
+
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use anyhow::{Context, Result};
+use contracts::{PaymentMethod, Quantity, Sku};
+use serde::Deserialize;
+
+use crate::client::{self, Urls};
+use crate::say;
+
+/// The arguments of `sagactl place`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What to order: a SKU, or a SKU and how many of it, such as ESPRESSO-1KG or ESPRESSO-1KG=2; once a line
+    #[arg(long = "sku", required = true, value_name = "SKU[=QUANTITY]")]
+    lines: Vec<Line>,
+    /// How to pay, such as pm_card_visa, pm_card_declined or pm_capture_fails
+    #[arg(long, default_value_t = PaymentMethod::CardVisa)]
+    payment_method: PaymentMethod,
+    /// The customer's id
+    #[arg(long, default_value = "customer-1")]
+    customer: String,
+    /// The customer's mail address
+    #[arg(long, default_value = "ada@example.com")]
+    email: String,
+    #[command(flatten)]
+    urls: Urls,
+}
+
+#[derive(Debug, Clone)]
+struct Line(Sku, u32);
+
+impl FromStr for Line {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (sku, quantity) = text.split_once('=').unwrap_or((text, "1"));
+        let sku = sku.parse::<Sku>().map_err(|error| error.to_string())?;
+        let quantity: i64 = quantity.parse().map_err(|_| format!("{quantity:?} is no number"))?;
+        let quantity = Quantity::try_from(quantity).map_err(|error| error.to_string())?;
+        Ok(Self(sku, quantity.get().unsigned_abs()))
+    }
+}
+
+#[derive(Deserialize)]
+struct Placed {
+    id: String,
+    status: String,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let lines: Vec<client::Line> =
+        args.lines.into_iter().map(|Line(sku, quantity)| (sku.to_string(), quantity)).collect();
+    let order = client::order(&args.customer, &args.email, &lines, args.payment_method.as_str());
+    let url = format!("{}/api/v1/orders", args.urls.order_url);
+    let placed: Placed = client::answer(reqwest::Client::new().post(url).json(&order))
+        .await
+        .context("the order was not taken")?;
+    say(&format!("{}  {}", placed.id, placed.status));
+    say(&format!("see how it goes: sagactl timeline {}", placed.id));
+    Ok(ExitCode::SUCCESS)
+}

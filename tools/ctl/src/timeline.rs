@@ -1,0 +1,87 @@
+//! `sagactl timeline`: the facts of an order in time order, and what is awaited next.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::client::{self, Urls};
+use crate::say;
+
+/// The arguments of `sagactl timeline`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The order's id
+    order: String,
+    #[command(flatten)]
+    urls: Urls,
+}
+
+/// The timeline as the order service tells it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Timeline {
+    pub(crate) order_id: String,
+    pub(crate) status: String,
+    pub(crate) settled: bool,
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) awaiting: Vec<Awaited>,
+}
+
+/// A fact, and how long after the one before it happened.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Fact {
+    pub(crate) at: chrono::DateTime<chrono::Utc>,
+    pub(crate) service: String,
+    pub(crate) event: String,
+    pub(crate) delay_ms: Option<f64>,
+}
+
+/// What is awaited next.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Awaited {
+    pub(crate) events: Vec<String>,
+    pub(crate) from: String,
+    pub(crate) until: Option<String>,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let timeline = fetch(&reqwest::Client::new(), &args.urls, &args.order).await?;
+    let settled = if timeline.settled { ", settled" } else { "" };
+    say(&format!("order {}: {}{settled}", timeline.order_id, timeline.status));
+    for fact in &timeline.facts {
+        say(&line(fact));
+    }
+    for awaited in &timeline.awaiting {
+        let until = awaited.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
+        say(&format!("  awaiting {} from {}{until}", awaited.events.join(" or "), awaited.from));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks the order service for an order's timeline.
+///
+/// # Errors
+/// When there is no such order, or nobody answers.
+pub(crate) async fn fetch(http: &reqwest::Client, urls: &Urls, order: &str) -> Result<Timeline> {
+    let url = format!("{}/api/v1/orders/{order}/timeline", urls.order_url);
+    client::answer(http.get(url)).await.with_context(|| format!("order {order} cannot be shown"))
+}
+
+fn line(fact: &Fact) -> String {
+    let delay = fact.delay_ms.map_or_else(String::new, |delay| format!("+{delay:.1} ms"));
+    format!("  {}  {delay:>12}  {:<12}  {}", fact.at.format("%H:%M:%S%.3f"), fact.service, fact.event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fact_is_one_aligned_line() {
+        let fact: Fact = serde_json::from_str(
+            r#"{"at": "2026-01-01T00:00:00.0125Z", "service": "payment", "event": "payment.authorized", "delay_ms": 7.25}"#,
+        )
+        .expect("a fact");
+        assert_eq!(line(&fact), "  00:00:00.012       +7.2 ms  payment       payment.authorized");
+    }
+}

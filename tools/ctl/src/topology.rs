@@ -1,0 +1,47 @@
+//! `sagactl topology`: what the broker must hold before any event is published.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use messaging::broker::apply_topology;
+use messaging::config::RetryDelays;
+
+use crate::say;
+
+/// The arguments of `sagactl topology`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Declare every exchange, queue and binding; what is there already stays as it is
+    Apply {
+        /// The broker, with the user that may declare everything
+        #[arg(
+            long,
+            env = "AMQP_URL",
+            hide_env_values = true,
+            default_value = "amqp://topology:topology@127.0.0.1:8672/shop"
+        )]
+        amqp_url: String,
+        /// The delays of the retry retry delays, as the services have them
+        #[arg(long, env = "RETRY_DELAYS", default_value_t)]
+        retry_delays: RetryDelays,
+    },
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let Action::Apply { amqp_url, retry_delays } = args.action;
+    let topology = system::topology(&retry_delays);
+    apply_topology(&amqp_url, &topology).await?;
+    say(&format!(
+        "applied: {} exchanges, {} queues, {} bindings",
+        topology.exchanges.len(),
+        topology.queues.len(),
+        topology.bindings.len()
+    ));
+    Ok(ExitCode::SUCCESS)
+}

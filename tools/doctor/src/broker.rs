@@ -1,0 +1,105 @@
+//! What the broker's management API tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use messaging::topology::Binding;
+use reqwest::{Client, StatusCode, Url};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::Asked;
+use super::clock::Offset;
+use super::http::{self, Answer};
+
+/// A broker and one vhost on it.
+#[derive(Debug)]
+pub(super) struct Broker {
+    /// Such as 3.10.8.
+    pub(super) version: String,
+    pub(super) offset: Option<Offset>,
+    pub(super) nodes: Vec<ServiceHost>,
+    /// Type of each exchange.
+    pub(super) exchanges: BTreeMap<String, String>,
+    /// Arguments of each queue.
+    pub(super) queues: BTreeMap<String, Map<String, Value>>,
+    pub(super) bindings: BTreeSet<Binding>,
+    /// Queues with a consumer, as of some seconds ago.
+    pub(super) consumed: BTreeSet<String>,
+    /// `users`, `permissions` and `topic_permissions`, as definitions have them.
+    pub(super) rights: BTreeMap<&'static str, Vec<Value>>,
+}
+
+/// A node, in bytes. One that does not run, or was just started, says nothing of them.
+#[derive(Debug, Deserialize)]
+pub(super) struct ServiceHost {
+    pub(super) name: String,
+    pub(super) disk_free: Option<u64>,
+    pub(super) disk_free_limit: Option<u64>,
+    #[serde(default)]
+    pub(super) disk_free_alarm: bool,
+    #[serde(default)]
+    pub(super) mem_alarm: bool,
+}
+
+#[derive(Deserialize)]
+struct Exchange {
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Deserialize)]
+struct Consumer {
+    queue: Name,
+}
+
+#[derive(Deserialize)]
+struct Name {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Queue {
+    name: String,
+    arguments: Map<String, Value>,
+}
+
+pub(super) async fn read(client: &Client, base: &Url, vhost: &str) -> Asked<Broker> {
+    let overview = ask(client, base, &["overview"]).await?;
+    let exchanges: Vec<Exchange> = list(client, base, &["exchanges", vhost]).await?;
+    let queues: Vec<Queue> = list(client, base, &["queues", vhost]).await?;
+    let consumers: Vec<Consumer> = list(client, base, &["consumers", vhost]).await?;
+    Ok(Broker {
+        version: overview.body["rabbitmq_version"].as_str().unwrap_or("unknown").to_owned(),
+        offset: overview.offset,
+        nodes: list(client, base, &["nodes"]).await?,
+        exchanges: exchanges.into_iter().map(|exchange| (exchange.name, exchange.kind)).collect(),
+        queues: queues.into_iter().map(|queue| (queue.name, queue.arguments)).collect(),
+        bindings: list(client, base, &["bindings", vhost]).await?.into_iter().collect(),
+        consumed: consumers.into_iter().map(|consumer| consumer.queue.name).collect(),
+        rights: BTreeMap::from([
+            ("users", list(client, base, &["users"]).await?),
+            ("permissions", list(client, base, &["vhosts", vhost, "permissions"]).await?),
+            ("topic_permissions", list(client, base, &["vhosts", vhost, "topic-permissions"]).await?),
+        ]),
+    })
+}
+
+async fn list<T: DeserializeOwned>(client: &Client, base: &Url, path: &[&str]) -> Asked<Vec<T>> {
+    let answer = ask(client, base, path).await?;
+    serde_json::from_value(answer.body).map_err(|error| format!("{} is not a list: {error}", path.join(" ")))
+}
+
+async fn ask(client: &Client, base: &Url, path: &[&str]) -> Asked<Answer> {
+    let mut url = base.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.clear().push("api").extend(path);
+    }
+    let answer = http::get(client, url).await?;
+    match answer.status {
+        StatusCode::UNAUTHORIZED => Err("it does not know that user, or the password".to_owned()),
+        status if status.is_success() => Ok(answer),
+        status => Err(format!("it answers {status} to {}", path.join(" "))),
+    }
+}

@@ -1,0 +1,313 @@
+//! Every check, with what it looks at; and how each judges what was seen.
+
+mod judge;
+#[cfg(test)]
+mod tests;
+mod topology;
+
+use chrono::TimeDelta;
+use contracts::Service;
+use messaging::definitions::definitions;
+use messaging::topology::{EVENT_STREAM, dead_letter_queue, events_queue};
+use serde_json::Value;
+
+use self::judge::{broker, databases, judge, listening, runs, skipping};
+use self::topology::{bindings, queues};
+use super::Verdict::{self, Fine, Hint, NotAsked, Wrong};
+use super::broker::ServiceHost;
+use super::{Asked, Seen};
+use system::SUBSCRIPTIONS;
+
+const OLDEST_POSTGRES: i32 = 15;
+const OLDEST_RABBITMQ: (u32, u32) = (3, 10);
+/// An event that waits for longer is stuck.
+const OLD_EVENT_SECONDS: f64 = 60.0;
+/// Deadlines, leases and the order of timelines are by more than one clock.
+const CLOCK_LIMIT: TimeDelta = TimeDelta::seconds(1);
+
+const SEE_SERVICE: &str = "see /health/ready and the log of the service";
+
+/// Something that is looked at.
+#[derive(Debug)]
+pub struct Check {
+    /// Its name, for people and for tests.
+    pub name: &'static str,
+    /// What it looks at.
+    pub looks_at: &'static str,
+    pub(super) judge: fn(&Seen) -> Verdict,
+}
+
+const fn check(name: &'static str, looks_at: &'static str, judge: fn(&Seen) -> Verdict) -> Check {
+    Check { name, looks_at, judge }
+}
+
+/// The checks: first what others rest on.
+pub const CHECKS: &[Check] = &[
+    check("services answer", "/health/live of each service and of the card processor", services_answer),
+    check("Postgres answers", "a connection to each service's database", postgres_answers),
+    check("Postgres is new enough", "its version", postgres_is_new_enough),
+    check("databases are migrated", "the newest table of the schema messaging", databases_are_migrated),
+    check("databases are their owners'", "who owns each, and which service may connect", databases_are_owned),
+    check("RabbitMQ answers", "its management API, and a connection by AMQP", rabbitmq_answers),
+    check("RabbitMQ is new enough", "its version", rabbitmq_is_new_enough),
+    check("RabbitMQ has room", "free disk, its limit, and the alarms of disk and memory", rabbitmq_has_room),
+    check("users have their rights", "tags and permissions on the broker", users_have_their_rights),
+    check("queues are as declared", "exchanges, queues and their arguments", queues),
+    check("queues are bound", "the bindings of every queue", bindings),
+    check("clocks agree", "this machine's, those of Postgres, RabbitMQ and the services", clocks_agree),
+    check("relays lead", "the leader's lock in each database with an outbox", relays_lead),
+    check(
+        "queues have consumers",
+        "consumers of each queue, and the reader of the log",
+        queues_have_consumers,
+    ),
+    check("outboxes drain", "the oldest event that is not published", outboxes_drain),
+    check(
+        "no dead letters wait",
+        "queues of dead letters, and the log's table of them",
+        no_dead_letters_wait,
+    ),
+];
+
+fn services_answer(seen: &Seen) -> Verdict {
+    let faults = seen.services.iter().filter_map(|site| site.answer.clone().err());
+    let advice = "start what is missing (scripts/up); where somebody else is, free the port first";
+    judge(faults.collect(), advice, || format!("{} of them", seen.services.len()))
+}
+
+fn postgres_answers(seen: &Seen) -> Verdict {
+    let away =
+        |(service, database): (&Service, &Asked<_>)| Some((*service, database.as_ref().err()?.clone()));
+    let away: Vec<_> = seen.databases.iter().filter_map(away).collect();
+    let advice = "start Postgres (scripts/up), or correct AUDIT_POSTGRES_URL";
+    match away.first() {
+        // One server, one reason.
+        Some((_, error)) if away.len() == seen.databases.len() => {
+            Wrong(format!("no database can be opened ({error}): {advice}"))
+        }
+        _ => {
+            let faults = away.iter().map(|(service, error)| format!("the database of {service}: {error}"));
+            judge(faults.collect(), advice, || format!("{} databases", seen.databases.len()))
+        }
+    }
+}
+
+fn postgres_is_new_enough(seen: &Seen) -> Verdict {
+    databases(seen, |all| {
+        let version =
+            all.iter().map(|(_, database)| database.facts.version / 10_000).min().unwrap_or_default();
+        if version < OLDEST_POSTGRES {
+            return Wrong(format!("it is {version}: install {OLDEST_POSTGRES} or newer"));
+        }
+        Fine(version.to_string())
+    })
+}
+
+fn databases_are_migrated(seen: &Seen) -> Verdict {
+    databases(seen, |all| {
+        let old = all.iter().filter(|(_, database)| !database.facts.migrated);
+        let faults = old.map(|(service, _)| format!("the database of {service} is not up to date"));
+        let advice = "start the service, which migrates it, and see its log";
+        judge(faults.collect(), advice, || format!("{} of them", all.len()))
+    })
+}
+
+fn databases_are_owned(seen: &Seen) -> Verdict {
+    databases(seen, |all| {
+        let mut faults = Vec::new();
+        for (service, database) in all {
+            let facts = &database.facts;
+            if facts.owner != service.as_str() {
+                faults.push(format!("the database of {service} is {}'s", facts.owner));
+            }
+            if !facts.open_to.is_empty() {
+                faults.push(format!("the database of {service} is open to {}", facts.open_to.join(", ")));
+            }
+        }
+        judge(faults, "grant and revoke as in deploy/postgres/init.sql", || format!("{} of them", all.len()))
+    })
+}
+
+fn rabbitmq_answers(seen: &Seen) -> Verdict {
+    let management = seen.broker.as_ref().err();
+    let management = management.map(|error| format!("its management API does not answer ({error})"));
+    let amqp = seen.depths.as_ref().err().map(|error| format!("no connection by AMQP ({error})"));
+    let faults = management.into_iter().chain(amqp).collect();
+    let advice = "start RabbitMQ (scripts/up), or correct ADMIN_MANAGEMENT_URL and AUDIT_AMQP_URL";
+    judge(faults, advice, || format!("vhost {}", seen.vhost))
+}
+
+fn rabbitmq_is_new_enough(seen: &Seen) -> Verdict {
+    broker(seen, |broker| {
+        let mut numbers = broker.version.split('.').map_while(|number| number.parse::<u32>().ok());
+        let version = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+        if version < OLDEST_RABBITMQ {
+            let (major, minor) = OLDEST_RABBITMQ;
+            return Wrong(format!("it is {}: install {major}.{minor} or newer", broker.version));
+        }
+        Fine(broker.version.clone())
+    })
+}
+
+fn rabbitmq_has_room(seen: &Seen) -> Verdict {
+    broker(seen, |broker| {
+        let (mut faults, mut hints, mut fine) = (Vec::new(), Vec::new(), Vec::new());
+        for ServiceHost { name, disk_free, disk_free_limit, disk_free_alarm, mem_alarm, .. } in &broker.nodes
+        {
+            let (Some(free), Some(limit)) = (*disk_free, *disk_free_limit) else {
+                faults.push(format!("{name} does not run, or does not say what disk it has: see its log"));
+                continue;
+            };
+            let disk = format!(
+                "{name} has {} of disk, and stops publishers at {}",
+                megabytes(free),
+                megabytes(limit)
+            );
+            if *disk_free_alarm || free <= limit {
+                faults.push(format!("{disk}: free some"));
+            } else if *mem_alarm {
+                faults.push(format!("{name} is out of memory, and stops publishers: give it more"));
+            } else if free / 2 < limit {
+                hints.push(format!("{disk}: free some soon"));
+            } else {
+                fine.push(disk);
+            }
+        }
+        match (faults.is_empty(), hints.is_empty()) {
+            (false, _) => Wrong(faults.join("; ")),
+            (true, false) => Hint(hints.join("; ")),
+            (true, true) => Fine(fine.join("; ")),
+        }
+    })
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes / 1_000_000)
+}
+
+/// What definitions say of rights: in which list, of whom and of what, and what about it.
+const RIGHTS: [(&str, &[&str], &[&str]); 3] = [
+    ("users", &["name"], &["tags"]),
+    ("permissions", &["user", "vhost"], &["configure", "write", "read"]),
+    ("topic_permissions", &["user", "vhost", "exchange"], &["write", "read"]),
+];
+
+fn users_have_their_rights(seen: &Seen) -> Verdict {
+    broker(seen, |broker| {
+        let expected = definitions(&seen.vhost, SUBSCRIPTIONS);
+        let mut faults = Vec::new();
+        for (list, keys, fields) in RIGHTS {
+            let (what, there) =
+                (list.replace('_', " "), broker.rights.get(list).map_or(&[][..], Vec::as_slice));
+            for wanted in expected[list].as_array().into_iter().flatten() {
+                let who = wanted[keys[0]].as_str().unwrap_or_default();
+                let alike = |item: &&Value| keys.iter().all(|key| item[*key] == wanted[*key]);
+                let Some(found) = there.iter().find(alike) else {
+                    faults.push(format!("{who} is not among the {what}"));
+                    continue;
+                };
+                let differing = fields.iter().filter(|field| found[**field] != wanted[**field]);
+                faults.extend(differing.map(|field| format!("{who} has other {what} ({field})")));
+            }
+        }
+        let advice = "load deploy/rabbitmq/definitions.json again (rabbitmqctl import_definitions <file>)";
+        judge(faults, advice, || format!("{} users", expected["users"].as_array().map_or(0, Vec::len)))
+    })
+}
+
+fn clocks_agree(seen: &Seen) -> Verdict {
+    let sites =
+        seen.services.iter().filter_map(|site| Some((site.service.as_str(), site.answer.clone().ok()??)));
+    let postgres = seen.databases.values().filter_map(|database| database.as_ref().ok()).next();
+    let postgres = postgres.map(|database| ("Postgres", database.offset));
+    let broker = seen.broker.as_ref().ok().and_then(|broker| Some(("RabbitMQ", broker.offset?)));
+    let clocks: Vec<_> = sites.chain(postgres).chain(broker).collect();
+    if clocks.is_empty() {
+        return NotAsked("nobody answers".to_owned());
+    }
+    let off = clocks.iter().filter_map(|(whose, offset)| Some((whose, offset.beyond(CLOCK_LIMIT)?)));
+    let faults = off.map(|(whose, by)| format!("{whose} is {by} of this machine"));
+    judge(faults.collect(), "synchronise both by NTP", || {
+        format!("{} of them with this machine's", clocks.len())
+    })
+}
+
+fn relays_lead(seen: &Seen) -> Verdict {
+    databases(seen, |all| {
+        let (mut faults, mut stopped, mut led) = (Vec::new(), Vec::new(), 0);
+        for (service, database) in all.iter().filter(|(service, _)| listening(*service)) {
+            match database.facts.relay_leads {
+                true => led += 1,
+                false if runs(seen, *service) => faults.push(format!("no relay of {service} leads")),
+                false => stopped.push(format!("{service} does not run")),
+            }
+        }
+        skipping(&stopped, judge(faults, SEE_SERVICE, || format!("{led} of them")))
+    })
+}
+
+fn queues_have_consumers(seen: &Seen) -> Verdict {
+    let other = topology::faulty_queues(seen);
+    let (mut faults, mut skipped, mut fine) = (Vec::new(), Vec::new(), 0);
+    for (service, _) in SUBSCRIPTIONS {
+        let (queue, consumed) = consumed(seen, *service);
+        match consumed {
+            Some(true) => fine += 1,
+            _ if other.contains_key(&queue) => skipped.push(format!("{queue} is not as declared")),
+            _ if !runs(seen, *service) => skipped.push(format!("{service} does not run")),
+            Some(false) => faults.push(format!("nobody takes from {queue}")),
+            None => skipped.push("RabbitMQ does not answer".to_owned()),
+        }
+    }
+    skipping(&skipped, judge(faults, SEE_SERVICE, || format!("{fine} queues")))
+}
+
+/// Where a service hears from, and whether somebody takes from it; nothing when that could not be asked.
+fn consumed(seen: &Seen, service: Service) -> (String, Option<bool>) {
+    if listening(service) {
+        let queue = events_queue(service);
+        let depth = seen.depths.as_ref().ok().and_then(|depths| depths.get(&queue));
+        let consumed = depth.map(|depth| depth.consumers > 0);
+        (queue, consumed)
+    } else {
+        // Of a stream the queue itself tells no consumers.
+        let read = seen.broker.as_ref().ok().map(|broker| broker.consumed.contains(EVENT_STREAM));
+        (EVENT_STREAM.to_owned(), read)
+    }
+}
+
+fn outboxes_drain(seen: &Seen) -> Verdict {
+    databases(seen, |all| {
+        let backlogs =
+            all.iter().filter_map(|(service, database)| Some((service, database.backlog.as_ref()?)));
+        let old = backlogs.clone().filter_map(|(service, backlog)| {
+            let age = backlog.oldest_event.filter(|age| *age > OLD_EVENT_SECONDS)?;
+            Some(format!("{} events of {service} wait, the first for {age:.0} s", backlog.events))
+        });
+        let waiting: i64 = backlogs.clone().map(|(_, backlog)| backlog.events).sum();
+        judge(old.collect(), SEE_SERVICE, || format!("{waiting} events wait"))
+    })
+}
+
+fn no_dead_letters_wait(seen: &Seen) -> Verdict {
+    let (mut waiting, mut skipped) = (Vec::new(), Vec::new());
+    for (service, _) in SUBSCRIPTIONS {
+        let count = if listening(*service) {
+            let depths = seen.depths.as_ref().ok();
+            let depth = depths.and_then(|depths| depths.get(&dead_letter_queue(*service)));
+            depth.map(|depth| i64::from(depth.messages))
+        } else {
+            let database = seen.databases.get(service).and_then(|database| database.as_ref().ok());
+            database.and_then(|database| Some(database.backlog.as_ref()?.dead_letters))
+        };
+        match count {
+            Some(0) => {}
+            Some(count) => waiting.push(format!("{count} of {service}")),
+            None => skipped.push(format!("those of {service} cannot be seen")),
+        }
+    }
+    if waiting.is_empty() {
+        return skipping(&skipped, Fine("0 dead letters".to_owned()));
+    }
+    Hint(format!("{}: see `sagactl dead-letters list`", waiting.join(", ")))
+}

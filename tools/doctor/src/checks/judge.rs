@@ -1,0 +1,94 @@
+//! What all checks have in common.
+
+use contracts::Service;
+
+use super::super::Seen;
+use super::super::Verdict::{self, Fine, NotAsked, Wrong};
+use super::super::broker::Broker;
+use super::super::databases::Database;
+use system::SUBSCRIPTIONS;
+
+/// Faults shown of a check: it is one line.
+const SHOWN: usize = 3;
+
+/// Wrong with these faults and what to do, or fine without any.
+pub(super) fn judge(faults: Vec<String>, advice: &str, fine: impl FnOnce() -> String) -> Verdict {
+    if faults.is_empty() { Fine(fine()) } else { Wrong(format!("{}: {advice}", first(faults))) }
+}
+
+/// The verdict, where a part was not looked at because of what another check says.
+pub(super) fn skipping(skipped: &[String], verdict: Verdict) -> Verdict {
+    match verdict {
+        Fine(_) if !skipped.is_empty() => NotAsked(first(skipped.to_vec())),
+        verdict => verdict,
+    }
+}
+
+/// The first of some that differ, in a line.
+fn first(mut texts: Vec<String>) -> String {
+    texts.dedup();
+    let more = texts.len().saturating_sub(SHOWN);
+    texts.truncate(SHOWN);
+    if more > 0 {
+        texts.push(format!("and {more} more"));
+    }
+    texts.join("; ")
+}
+
+/// Asks it of the databases that answered.
+pub(super) fn databases(seen: &Seen, ask: impl FnOnce(&[(Service, &Database)]) -> Verdict) -> Verdict {
+    let answered = seen.databases.iter();
+    let answered = answered.filter_map(|(service, database)| Some((*service, database.as_ref().ok()?)));
+    let answered: Vec<_> = answered.collect();
+    let away = seen.databases.iter().filter(|(_, database)| database.is_err());
+    let away: Vec<_> =
+        away.map(|(service, _)| format!("the database of {service} cannot be opened")).collect();
+    match answered.as_slice() {
+        [] => NotAsked("Postgres does not answer".to_owned()),
+        answered => skipping(&away, ask(answered)),
+    }
+}
+
+/// Asks it of the broker's management API.
+pub(super) fn broker(seen: &Seen, ask: impl FnOnce(&Broker) -> Verdict) -> Verdict {
+    match &seen.broker {
+        Ok(broker) => ask(broker),
+        Err(_) => NotAsked("RabbitMQ's management API does not answer".to_owned()),
+    }
+}
+
+/// Whether the service answers at its address. What only it does is not missing while it does not.
+pub(super) fn runs(seen: &Seen, service: Service) -> bool {
+    seen.services.iter().any(|site| site.service == service.as_str() && site.answer.is_ok())
+}
+
+/// Whether it hears from a queue, and has an outbox; one that does not reads the log.
+pub(super) fn listening(service: Service) -> bool {
+    SUBSCRIPTIONS.iter().any(|(hearer, subscriptions)| *hearer == service && !subscriptions.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(count: usize) -> Vec<String> {
+        (1..=count).map(|number| format!("fault {number}")).collect()
+    }
+
+    #[test]
+    fn a_verdict_is_one_line_with_the_first_faults() {
+        assert_eq!(judge(vec![], "do it", || "3 of them".to_owned()), Fine("3 of them".to_owned()));
+        let wrong = |count| judge(texts(count), "do it", String::new);
+        assert_eq!(wrong(1), Wrong("fault 1: do it".to_owned()));
+        assert_eq!(wrong(5), Wrong("fault 1; fault 2; fault 3; and 2 more: do it".to_owned()));
+    }
+
+    #[test]
+    fn what_was_skipped_hides_no_fault() {
+        let wrong = Wrong("fault 1: do it".to_owned());
+        assert_eq!(skipping(&texts(1), wrong.clone()), wrong);
+        let same = ["away".to_owned(), "away".to_owned()];
+        assert_eq!(skipping(&same, Fine(String::new())), NotAsked("away".to_owned()));
+        assert_eq!(skipping(&[], Fine("5".to_owned())), Fine("5".to_owned()));
+    }
+}

@@ -1,0 +1,94 @@
+//! What the doctor reads in each service's database.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use contracts::Service;
+use futures::future::join_all;
+use messaging::relay::LEADER_LOCK;
+use sqlx::{Connection, PgConnection};
+use tokio::time::timeout;
+
+use super::clock::Offset;
+use super::{ANSWER_LIMIT, Asked, cause};
+
+/// One database and its server.
+#[derive(Debug, Clone)]
+pub(super) struct Database {
+    pub(super) facts: Facts,
+    /// Nothing when its tables are not there.
+    pub(super) backlog: Option<Backlog>,
+    /// The server's clock.
+    pub(super) offset: Offset,
+}
+
+/// What can be asked of any database.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub(super) struct Facts {
+    /// As 150018 for 15.18.
+    pub(super) version: i32,
+    pub(super) owner: String,
+    /// Roles of services, beside the owner, that may connect to it.
+    pub(super) open_to: Vec<String>,
+    /// Whether the newest table of the schema `messaging` is there.
+    pub(super) migrated: bool,
+    pub(super) relay_leads: bool,
+}
+
+/// What waits in it.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub(super) struct Backlog {
+    /// Age of the oldest event in the outbox, in seconds.
+    pub(super) oldest_event: Option<f64>,
+    pub(super) events: i64,
+    /// Dead letters of the log's reader.
+    pub(super) dead_letters: i64,
+}
+
+// pg_locks(5): the two halves of the key, and 1 for a key of one number.
+const FACTS: &str = "
+    with held as (
+        select (classid::bigint << 32) | objid::bigint as key
+        from pg_locks join pg_database on pg_database.oid = database
+        where datname = current_database() and locktype = 'advisory' and objsubid = 1 and granted
+    )
+    select current_setting('server_version_num')::int as version, pg_get_userbyid(datdba)::text as owner,
+        array(
+            select rolname::text from pg_roles
+            where rolname = any($1) and oid <> datdba and has_database_privilege(oid, datname, 'connect')
+            order by rolname
+        ) as open_to,
+        to_regclass('messaging.dead_letter_actions') is not null as migrated,
+        exists (select from held where key = $2) as relay_leads
+    from pg_database where datname = current_database()";
+
+const BACKLOG: &str = "
+    select extract(epoch from clock_timestamp() - min(created_at))::float8 as oldest_event, count(*) as events,
+        (select count(*) from messaging.stream_dead_letters) as dead_letters
+    from messaging.outbox";
+
+pub(super) async fn read(databases: &[(Service, String)]) -> BTreeMap<Service, Asked<Database>> {
+    let all = databases.iter().map(|(service, url)| async move {
+        let database = match timeout(ANSWER_LIMIT, ask(url)).await {
+            Ok(answer) => answer.map_err(|error| cause(&error)),
+            Err(_) => Err(format!("no answer within {} s", ANSWER_LIMIT.as_secs())),
+        };
+        (*service, database)
+    });
+    join_all(all).await.into_iter().collect()
+}
+
+async fn ask(url: &str) -> sqlx::Result<Database> {
+    let mut conn = PgConnection::connect(url).await?;
+    let asked = runtime::clock::now();
+    let said: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut conn).await?;
+    let offset = Offset::of(said, asked, runtime::clock::now());
+    let services: Vec<_> = Service::ALL.iter().map(|service| service.as_str()).collect();
+    let facts: Facts = sqlx::query_as(FACTS).bind(services).bind(LEADER_LOCK).fetch_one(&mut conn).await?;
+    let backlog = match facts.migrated {
+        true => Some(sqlx::query_as(BACKLOG).fetch_one(&mut conn).await?),
+        false => None,
+    };
+    conn.close().await?;
+    Ok(Database { facts, backlog, offset })
+}

@@ -1,0 +1,3 @@
+//! The load generator, and what it measures.
+
+pub mod percentile;
