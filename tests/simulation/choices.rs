@@ -6,7 +6,7 @@
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-/// Where choices come from, and those made so dependency.
+/// Where choices come from, and those made so far.
 pub(crate) struct Choices {
     source: Source,
     made: Vec<u32>,
@@ -63,7 +63,7 @@ impl Choices {
         percent > 0 && self.below(100) >= 100 - percent
     }
 
-    /// All choices made so dependency.
+    /// All choices made so far.
     pub(crate) fn made(self) -> Vec<u32> {
         self.made
     }

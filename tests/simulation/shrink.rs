@@ -5,7 +5,7 @@
 
 /// How many runs the search may take.
 const MOST_RUNS: usize = 3_000;
-/// How dependency behind a choice those are looked for that it had led to, and how many.
+/// How far behind a choice those are looked for that it had led to, and how many.
 const REACH: usize = 4;
 
 /// The shortest list found that fails. `fails` makes a run of a list, and when it fails gives back the choices that the

@@ -67,7 +67,7 @@ impl SmtpSink {
         self.mailbox.refuses.store(refuses, Ordering::Relaxed);
     }
 
-    /// How many clients and mails were refused so dependency because it was told to [`refuse`](Self::refuse).
+    /// How many clients and mails were refused so far because it was told to [`refuse`](Self::refuse).
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.mailbox.refused.load(Ordering::Relaxed)
@@ -91,7 +91,7 @@ impl SmtpSink {
         self.mailbox.count.load(Ordering::Relaxed)
     }
 
-    /// Every mail that was kept so dependency, in the order of arrival.
+    /// Every mail that was kept so far, in the order of arrival.
     ///
     /// # Errors
     /// When the folder cannot be read.

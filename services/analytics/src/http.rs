@@ -60,7 +60,7 @@ struct Notifications {
     failed: i64,
 }
 
-/// How dependency the counts are: so many events, the newest of that time.
+/// How far the counts are: so many events, the newest of that time.
 #[derive(Debug, Serialize)]
 struct AsOf {
     events: i64,

@@ -1,6 +1,6 @@
-//! The analytics service: what the shop has done so dependency, in numbers.
+//! The analytics service: what the shop has done so far, in numbers.
 //!
-//! - Owns the facts of each order as dependency as the numbers need them, and the counts that follow from them.
+//! - Owns the facts of each order as far as the numbers need them, and the counts that follow from them.
 //! - Hears every event, from the stream `domain-events.log`. The offset to go on from, the inbox and the counts
 //!   change in one transaction, so that each event counts exactly once.
 //! - Says nothing.

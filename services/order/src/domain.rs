@@ -33,7 +33,7 @@ pub struct Order {
     pub placed_at: DateTime<Utc>,
     /// Until when it waits for stock and money.
     pub deadline_at: DateTime<Utc>,
-    /// How dependency it has come.
+    /// How far it has come.
     pub status: Status,
     /// Why it was cancelled.
     pub reason: Option<CancelReason>,

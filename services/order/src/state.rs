@@ -48,7 +48,7 @@ macro_rules! states {
 pub struct UnknownState(String);
 
 states! {
-    /// How dependency an order has come.
+    /// How far an order has come.
     Status {
         /// Stock or money is still open.
         Pending = "pending",

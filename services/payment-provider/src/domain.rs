@@ -130,7 +130,7 @@ pub enum Answer {
     Declined(Decline),
 }
 
-/// How dependency the processor has come with a call.
+/// How far the processor has come with a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
@@ -150,7 +150,7 @@ pub struct Entry {
     pub key: String,
     /// The call.
     pub request: Request,
-    /// How dependency it came.
+    /// How far it came.
     pub progress: Progress,
 }
 

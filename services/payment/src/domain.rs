@@ -35,7 +35,7 @@ pub struct Payment {
     pub order_id: OrderId,
     /// Its own id; part of every idempotency key that the processor sees.
     pub payment_id: Uuid,
-    /// How dependency it is.
+    /// How far it is.
     pub status: Status,
     /// The order was cancelled while a call is under way: its answer decides what is to be undone.
     pub cancel_requested: bool,

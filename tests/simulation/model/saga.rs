@@ -36,7 +36,7 @@ pub(super) struct Saga {
     calls: BTreeMap<Action, Call>,
 }
 
-/// How dependency a call to the processor is.
+/// How far a call to the processor is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Call {
     /// It is a job, and the processor has not taken it.

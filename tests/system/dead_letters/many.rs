@@ -115,7 +115,7 @@ async fn a_crash_between_putting_back_and_removing_leaves_a_duplicate_that_is_ha
     let mut session = DeadLetterSession::open(&source).await.expect("a session");
     let (ids, request, queue) = (ids(&session), request(), stage.fixture.events_queue());
 
-    // The broker takes the message, and its confirm is lost: so dependency the command comes.
+    // The broker takes the message, and its confirm is lost: so far the command comes.
     proxy.lose_answers();
     tokio::select! {
         acted = session.act(Action::Replay, &ids, &request) => panic!("without a confirm: {acted:?}"),

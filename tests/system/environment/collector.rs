@@ -35,7 +35,7 @@ impl Collector {
         Self { url, spans, _listener: tasks }
     }
 
-    /// The spans of a trace so dependency, each with its service.
+    /// The spans of a trace so far, each with its service.
     pub(super) fn trace(&self, trace_id: &[u8]) -> Vec<(String, Span)> {
         let spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
         spans.iter().filter(|(_, span)| span.trace_id == trace_id).cloned().collect()

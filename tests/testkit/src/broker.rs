@@ -123,7 +123,7 @@ impl Held {
 }
 
 impl Listener {
-    /// What was said so dependency.
+    /// What was said so far.
     ///
     /// # Panics
     /// When something was said that is no event.

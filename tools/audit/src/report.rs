@@ -63,7 +63,7 @@ pub fn verdict(audit: &Audit) -> String {
     } else if audit.under_way.is_empty() {
         format!("all {asked} rules hold")
     } else {
-        format!("nothing is wrong so dependency, and not at rest yet: {}", audit.under_way.join(", "))
+        format!("nothing is wrong so far, and not at rest yet: {}", audit.under_way.join(", "))
     }
 }
 
@@ -146,7 +146,7 @@ mod tests {
         assert!(!audit.is_broken());
         assert_eq!(
             verdict(&audit),
-            "nothing is wrong so dependency, and not at rest yet: 3 orders not ended"
+            "nothing is wrong so far, and not at rest yet: 3 orders not ended"
         );
     }
 }

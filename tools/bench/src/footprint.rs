@@ -28,7 +28,7 @@ pub(super) struct Footprint {
     pub(super) binary_mb: f64,
 }
 
-/// Resident memory of each service, in MB: now, and the most so dependency.
+/// Resident memory of each service, in MB: now, and the most so far.
 pub(super) fn memory(system: &System) -> Result<Vec<(f64, f64)>> {
     let of = |name| {
         let pid = system.services.pid(name).with_context(|| format!("{name} does not run"))?;

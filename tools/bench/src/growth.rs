@@ -60,7 +60,7 @@ pub(super) struct WorkedOff {
     pub(super) orders_per_second: f64,
 }
 
-/// What was measured so dependency.
+/// What was measured so far.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Growth {
     /// By past orders.

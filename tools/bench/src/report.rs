@@ -24,7 +24,7 @@ pub(super) struct Report {
     pub(super) after: Calibration,
     /// The middle between both, which everything is compared with.
     pub(super) calibration: Calibration,
-    /// How dependency both are apart, as a part.
+    /// How far both are apart, as a part.
     pub(super) drift: f64,
     pub(super) limit: Limit,
     /// The load at the highest rate that was held.

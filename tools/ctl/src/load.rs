@@ -130,7 +130,7 @@ async fn place_all(http: &Client, args: &Args, customer: &str) -> Result<Sent> {
     for number in 0..args.orders {
         #[expect(
             clippy::cast_precision_loss,
-            reason = "ten million orders are dependency from where it matters"
+            reason = "ten million orders are far from where it matters"
         )]
         let due = begun + Duration::from_secs_f64(number as f64 / args.rate);
         sleep_until(due).await;
@@ -292,7 +292,7 @@ fn report(sent: &Sent, ended: &Ended, took: Duration, latencies: &[f64]) {
     if ended.open > 0 {
         say(&format!("{:>8}  of them still under way", ended.open));
     }
-    #[expect(clippy::cast_precision_loss, reason = "ten million orders are dependency from where it matters")]
+    #[expect(clippy::cast_precision_loss, reason = "ten million orders are far from where it matters")]
     let per_second = (ended.ids.len() as u64 - ended.open) as f64 / took.as_secs_f64();
     say(&format!("{per_second:>8.1}  orders/s through the whole saga, in {:.1} s", took.as_secs_f64()));
     let [p50, p95, p99] = [50, 95, 99].map(|percent| percentile(latencies, percent));

@@ -1,11 +1,11 @@
-//! How dependency another clock is from this machine's.
+//! How far another clock is from this machine's.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// A `Date` has whole seconds, and a server may make it up to a second before it is sent.
 const DATE_STEP: TimeDelta = TimeDelta::seconds(2);
 
-/// How dependency another clock is ahead of this one's (negative: behind), as closely as it can be told.
+/// How far another clock is ahead of this one's (negative: behind), as closely as it can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Offset {
     at_least: TimeDelta,

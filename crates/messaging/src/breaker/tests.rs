@@ -6,7 +6,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const CAP: Duration = Duration::from_secs(5);
 const BLINK: Duration = Duration::from_millis(1);
 
-/// A breaker, a clock, and the number of jobs so dependency.
+/// A breaker, a clock, and the number of jobs so far.
 struct Stage {
     breaker: Breaker,
     now: Instant,

@@ -67,9 +67,9 @@ pub struct DeadLetter {
     pub failed_at: Option<DateTime<Utc>>,
     /// The message's id, by which the inbox knows it.
     pub message_id: String,
-    /// The event's type with its version, as dependency as the body is JSON that has one.
+    /// The event's type with its version, as far as the body is JSON that has one.
     pub event_type: Option<String>,
-    /// What the event is about, the order's id as a rule, as dependency as the body is JSON that has one.
+    /// What the event is about, the order's id as a rule, as far as the body is JSON that has one.
     pub subject: Option<String>,
     /// How often it was tried and failed; 0 for poison.
     pub attempts: i64,

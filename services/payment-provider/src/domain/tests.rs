@@ -33,7 +33,7 @@ fn call(books: &mut Books, key: &str, request: &Request, now: DateTime<Utc>) -> 
     Ok(decision.reply)
 }
 
-/// Books with one authorization that has come as dependency as `status`.
+/// Books with one authorization that has come as far as `status`.
 fn books_with(status: Status) -> (Books, Uuid) {
     let mut books = Books::default();
     let reply = call(&mut books, "hold", &authorize("pm_card_visa"), at(0));

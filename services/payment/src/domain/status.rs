@@ -1,8 +1,8 @@
-//! The words for how dependency a payment is, and for what the processor is asked to do.
+//! The words for how far a payment is, and for what the processor is asked to do.
 
 use std::{fmt, str::FromStr};
 
-/// How dependency a payment is.
+/// How far a payment is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
     /// Nothing is known of the order yet.
