@@ -83,7 +83,7 @@ async fn a_binding_that_was_removed_is_named() {
     let path = format!("/api/bindings/{}/e/domain.events/q/payment.events/order.placed", shop.world.name);
     assert_eq!(shop.world.management("DELETE", &path, None).await.0, 204);
     let seen = patient_of(&shop).finds(&[BINDINGS]).await;
-    says(&seen, BINDINGS, &["order.placed -> payment.events on domain.events", "shop topology apply"]);
+    says(&seen, BINDINGS, &["order.placed -> payment.events on domain.events", "sagactl topology apply"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +93,7 @@ async fn a_queue_that_is_missing_or_has_other_arguments_is_one_fault() {
     let queue = "inventory.dead-letters";
     channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.expect("deleted");
     let seen = patient.finds(&[QUEUES]).await;
-    says(&seen, QUEUES, &["inventory.dead-letters is missing", "shop topology apply"]);
+    says(&seen, QUEUES, &["inventory.dead-letters is missing", "sagactl topology apply"]);
     assert!(was_not_asked(&seen, BINDINGS), "{:#?}", report::lines(&seen));
 
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };

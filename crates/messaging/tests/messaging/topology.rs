@@ -96,7 +96,7 @@ async fn a_service_does_not_start_on_a_queue_with_other_arguments() {
     let error = fixture.start(Recorder::default()).ended().await.expect_err("a mismatch");
     let text = format!("{error:#}");
     assert!(text.contains("inventory.events") && text.contains("inequivalent arg"), "{text}");
-    assert!(text.contains("shop topology apply"), "says what to do: {text}");
+    assert!(text.contains("sagactl topology apply"), "says what to do: {text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,7 +134,7 @@ async fn nothing_is_published_that_the_log_would_miss() {
     let replica = fixture.start(Recorder::default());
     fixture.announce(&replica.host.outbox, reserved(order, 1)).await;
     replica.lacks("relay", EVENT_STREAM).await;
-    replica.lacks("relay", "shop topology apply").await;
+    replica.lacks("relay", "sagactl topology apply").await;
     // As in the middle of what `sagactl topology apply` does.
     let unbound = Topology { bindings: Vec::new(), ..Topology::event_stream() };
     unbound.declare(&raw_publisher.0).await.expect("declared");
