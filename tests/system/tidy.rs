@@ -3,6 +3,7 @@
 
 mod rules;
 mod source;
+mod words;
 
 use serde_json::{Value, json};
 
