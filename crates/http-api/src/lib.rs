@@ -1,154 +1,25 @@
-//! Errors over HTTP as RFC 9457 problem details (`application/problem+json`), for axum.
+//! HTTP APIs on axum: what every service of the system answers, whatever its routes are.
 //!
-//! A handler returns `Result<_, Problem>`. The extractors here ([`Json`], [`Query`], [`Path`],
-//! [`IdempotencyKey`]) reject with a [`Problem`] too, so that every answer of a service, the refused
-//! request included, has the one shape that clients parse.
+//! A handler returns `Result<_, Problem>` and uses `?`: [`Problem`] is made from [`sqlx::Error`] and from a service's
+//! own refusals. The extractors ([`Json`], [`RawJson`], [`Query`], [`Path`], [`IdempotencyKey`]) reject with a
+//! [`Problem`] too, so that every error has the one shape that clients parse (RFC 9457).
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`page`] | lists in pages, with opaque cursors |
+//! | [`admission`] | a limit on the requests that run at once |
+//! | [`server`] | the server: health, metrics, time and size limits, traces |
 
+pub mod admission;
 pub mod page;
+pub mod server;
 
 mod extract;
 mod idempotency_key;
+mod problem;
 
+pub use admission::admit;
 pub use extract::{Json, Path, Query, RawJson};
 pub use idempotency_key::IdempotencyKey;
-
-use std::{collections::BTreeMap, fmt::Display, time::Duration};
-
-use axum::{
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
-};
-use serde::Serialize;
-use serde_json::Value;
-
-/// An error as its client sees it: RFC 9457, section 3.
-///
-/// `type` is the relative reference `/problems/<slug>`. It and `title` are stable; `detail` is for a
-/// person and may change.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Problem {
-    status: StatusCode,
-    slug: &'static str,
-    title: &'static str,
-    detail: Option<String>,
-    extensions: BTreeMap<&'static str, Value>,
-    retry_after: Option<Duration>,
-}
-
-impl Problem {
-    /// A problem with a stable `slug` (kebab-case) and a `title` that never varies from case to case.
-    pub fn new(status: StatusCode, slug: &'static str, title: &'static str) -> Self {
-        Self { status, slug, title, detail: None, extensions: BTreeMap::new(), retry_after: None }
-    }
-
-    /// 400: the request cannot be read: not JSON, a path or query that does not parse, a bad header.
-    pub fn malformed(detail: impl Display) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "malformed", "The request cannot be read").detail(detail)
-    }
-
-    /// 404: there is nothing under this address.
-    pub fn not_found(detail: impl Display) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found").detail(detail)
-    }
-
-    /// 409: the state of the resource does not allow it.
-    pub fn conflict(detail: impl Display) -> Self {
-        Self::new(StatusCode::CONFLICT, "conflict", "The current state does not allow it").detail(detail)
-    }
-
-    /// 422: the request was read, and what it asks for is not valid.
-    pub fn invalid(detail: impl Display) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request is not valid").detail(detail)
-    }
-
-    /// 422: the idempotency key was used before with another request.
-    pub fn idempotency_mismatch() -> Self {
-        let title = "The idempotency key was used with another request";
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency-mismatch", title)
-            .detail("use a new Idempotency-Key for a new request")
-    }
-
-    /// 503 with `Retry-After`, in whole seconds, rounded up: a part of the service is away or full.
-    pub fn unavailable(retry_after: Duration) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The service cannot take this now")
-            .retry_after(retry_after)
-    }
-
-    /// 500. The cause goes to the log, here and only here, and never to the client.
-    pub fn internal(cause: impl Display) -> Self {
-        tracing::error!(error = format!("{cause:#}"), "the request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side")
-    }
-
-    /// Adds what is particular to this case, and what the client can do.
-    #[must_use]
-    pub fn detail(mut self, detail: impl Display) -> Self {
-        self.detail = Some(detail.to_string());
-        self
-    }
-
-    /// Adds an extension member (RFC 9457, section 3.2), e.g. the SKUs that are not known.
-    #[must_use]
-    pub fn with(mut self, key: &'static str, value: impl Into<Value>) -> Self {
-        self.extensions.insert(key, value.into());
-        self
-    }
-
-    /// Adds a `Retry-After` header, in whole seconds, rounded up.
-    #[must_use]
-    pub fn retry_after(mut self, retry_after: Duration) -> Self {
-        self.retry_after = Some(retry_after);
-        self
-    }
-
-    /// The status that the answer carries.
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// The `type` of the answer without its `/problems/`.
-    pub fn slug(&self) -> &'static str {
-        self.slug
-    }
-}
-
-/// The members of a problem, in the order of the standard.
-#[derive(Serialize)]
-struct Body<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-    #[serde(flatten)]
-    extensions: &'a BTreeMap<&'static str, Value>,
-}
-
-impl Serialize for Problem {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Body {
-            r#type: format!("/problems/{}", self.slug),
-            title: self.title,
-            status: self.status.as_u16(),
-            detail: self.detail.as_deref(),
-            extensions: &self.extensions,
-        }
-        .serialize(serializer)
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        // A problem holds strings and JSON values only, which always serialize.
-        let body = serde_json::to_vec(&self).unwrap_or_default();
-        let media_type = HeaderValue::from_static("application/problem+json");
-        let mut response = (self.status, [(header::CONTENT_TYPE, media_type)], body).into_response();
-        if let Some(retry_after) = self.retry_after {
-            let seconds = retry_after.as_millis().div_ceil(1000);
-            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
-                response.headers_mut().insert(header::RETRY_AFTER, value);
-            }
-        }
-        response
-    }
-}
+pub use problem::Problem;
+pub use server::serve;

@@ -3,7 +3,6 @@
 use std::{io, str::FromStr, time::Duration};
 
 use anyhow::{Context, anyhow};
-use http_api::Problem;
 use secrecy::ExposeSecret;
 use sqlx::{
     Connection, PgConnection, PgPool, Postgres, Transaction,
@@ -19,7 +18,6 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY_BASE: Duration = Duration::from_millis(100);
 const RETRY_CAP: Duration = Duration::from_secs(2);
-const RETRY_AFTER: Duration = Duration::from_secs(2);
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A connection that was used this lately is not asked first whether it still lives.
@@ -174,18 +172,18 @@ pub fn is_transient(error: &anyhow::Error) -> bool {
     database.is_some_and(|error| error_kind(error) != DbErrorKind::Rejected)
 }
 
-/// What a database error asks for.
+/// What to do about a database error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DbErrorKind {
-    /// The server is away, full, or failing over: wait until it is back.
+    /// The server cannot be reached, has no connection free, or is failing over: wait.
     Unavailable,
-    /// Transactions were in each other's way, or one took too long: the same again may well succeed.
+    /// A lock, a deadlock, a serialization failure or a timeout: repeat the transaction.
     Contention,
-    /// The statement is refused as it is: the same again would be, too.
+    /// The statement is wrong or breaks a constraint: repeating it fails again.
     Rejected,
 }
 
-/// Sorts an error by what it asks for.
+/// Classifies an error by its SQLSTATE, or as unavailable where the connection itself failed.
 #[must_use]
 pub fn error_kind(error: &sqlx::Error) -> DbErrorKind {
     match error {
@@ -195,13 +193,13 @@ pub fn error_kind(error: &sqlx::Error) -> DbErrorKind {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => DbErrorKind::Unavailable,
-        sqlx::Error::Database(error) => trouble_of_state(error.code().as_deref().unwrap_or_default()),
+        sqlx::Error::Database(error) => kind_of_sqlstate(error.code().as_deref().unwrap_or_default()),
         _ => DbErrorKind::Rejected,
     }
 }
 
 /// By SQLSTATE (PostgreSQL, appendix A).
-fn trouble_of_state(code: &str) -> DbErrorKind {
+fn kind_of_sqlstate(code: &str) -> DbErrorKind {
     match code {
         // deadlock_detected, serialization_failure, lock_not_available, query_canceled (a timeout)
         "40P01" | "40001" | "55P03" | "57014" => DbErrorKind::Contention,
@@ -212,16 +210,6 @@ fn trouble_of_state(code: &str) -> DbErrorKind {
             DbErrorKind::Unavailable
         }
         _ => DbErrorKind::Rejected,
-    }
-}
-
-/// The answer to a request that the database could not serve: 503 when time helps, otherwise 500.
-#[must_use]
-pub fn problem(error: &sqlx::Error) -> Problem {
-    match error_kind(error) {
-        DbErrorKind::Unavailable => Problem::unavailable(RETRY_AFTER).detail("the database does not answer"),
-        DbErrorKind::Contention => Problem::unavailable(RETRY_AFTER).detail("the database is busy"),
-        DbErrorKind::Rejected => Problem::internal(error),
     }
 }
 
@@ -283,7 +271,7 @@ mod tests {
 
     #[test]
     fn sqlstates_ask_for_what_helps() {
-        for (trouble, codes) in [
+        for (kind, codes) in [
             (DbErrorKind::Contention, &["40P01", "40001", "55P03", "57014"][..]),
             (
                 DbErrorKind::Unavailable,
@@ -292,7 +280,7 @@ mod tests {
             (DbErrorKind::Rejected, &["23505", "23514", "22003", "42P01", "XX000", ""]),
         ] {
             for code in codes {
-                assert_eq!(trouble_of_state(code), trouble, "{code}");
+                assert_eq!(kind_of_sqlstate(code), kind, "{code}");
             }
         }
     }

@@ -5,10 +5,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use axum::http::StatusCode;
-use http_api::Problem;
-use serde_json::Value;
-
 /// The parts that a service needs to be ready. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
@@ -55,21 +51,6 @@ impl Health {
     pub fn missing(&self) -> BTreeMap<&'static str, String> {
         let items = self.lock();
         items.iter().filter_map(|(name, reason)| Some((*name, reason.clone()?))).collect()
-    }
-
-    /// 503 naming every missing part and its reason, or nothing when ready.
-    pub fn problem(&self) -> Option<Problem> {
-        let missing = self.missing();
-        if missing.is_empty() {
-            return None;
-        }
-        let detail: Vec<_> = missing.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
-        let members: Vec<Value> = missing
-            .into_iter()
-            .map(|(name, reason)| serde_json::json!({ "name": name, "reason": reason }))
-            .collect();
-        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "The service is not ready");
-        Some(problem.detail(detail.join("; ")).with("missing", members))
     }
 
     /// Notes what a person may want to know, and the service can do without: it is ready all the same.
@@ -154,17 +135,5 @@ mod tests {
         assert_eq!(health.notes(), BTreeMap::from([("printer", "out of paper".to_owned())]));
         health.drop_note("printer");
         assert_eq!(health.notes(), BTreeMap::new());
-    }
-
-    #[test]
-    fn the_problem_names_every_missing_part() {
-        let health = Health::new();
-        health.item("database");
-        health.item("broker").down("access refused");
-        health.item("mail").up();
-        let json = serde_json::to_value(health.problem()).unwrap();
-        assert_eq!(json["status"], 503);
-        assert_eq!(json["detail"], "broker: access refused; database: starting");
-        assert_eq!(json["missing"][0]["name"], "broker");
     }
 }

@@ -1,5 +1,5 @@
 //! What every binary of the system needs, and nothing more: configuration from the environment, logs,
-//! traces and metrics, health, a database pool, an HTTP server, structured tasks, and an orderly end.
+//! traces and metrics, health, a database pool, structured tasks, and an orderly end.
 //!
 //! A service's `main` is [`main`]; its `run(config, listener, shutdown)` is made of the other parts, so
 //! that a test can run the same service on a port of its own and stop it.
@@ -8,7 +8,6 @@ pub mod clock;
 pub mod config;
 pub mod database;
 pub mod health;
-pub mod http;
 pub mod retry;
 pub mod shutdown;
 pub mod tasks;

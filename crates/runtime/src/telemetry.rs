@@ -35,7 +35,7 @@ pub struct Telemetry {
 
 /// Starts the telemetry of this process. Call it once, within a tokio runtime.
 ///
-/// Metrics are read from `prometheus::default_registry()`, which [`crate::http::serve`] shows.
+/// Metrics are read from `prometheus::default_registry()`, which the HTTP server shows under `/metrics`.
 ///
 /// # Errors
 /// When the exporter cannot be made, or when telemetry was started before.

@@ -6,7 +6,6 @@ use axum::{Router, extract::State, routing::get};
 use chrono::{DateTime, Utc};
 use contracts::Currency;
 use http_api::{Json, Problem};
-use runtime::database;
 use serde::Serialize;
 use sqlx::PgPool;
 
@@ -21,7 +20,7 @@ pub(crate) fn router(pool: PgPool) -> Router {
 }
 
 async fn summary(State(pool): State<PgPool>) -> Result<Json<Summary>, Problem> {
-    let counts = store::counts(&pool).await.map_err(|error| database::problem(&error))?;
+    let counts = store::counts(&pool).await?;
     Ok(Json(Summary::of(&counts)))
 }
 

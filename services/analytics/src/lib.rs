@@ -32,11 +32,12 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let host = ServiceHost::new(Service::Analytics, &[], &config.database, &config.broker, shutdown.clone())?;
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let router = runtime::http::admit(http::router(host.pool.clone()), config.database.max_connections);
+    let router = http_api::admit(http::router(host.pool.clone()), config.database.max_connections);
     let health = host.health.clone();
-    tasks.spawn("http", async move {
-        runtime::http::serve(listener, router, health, &config.http, shutdown).await
-    });
+    tasks.spawn(
+        "http",
+        async move { http_api::serve(listener, router, health, &config.http, shutdown).await },
+    );
     if host.open(&store::MIGRATIONS).await? == Wait::Usable {
         host.start_reader(&mut tasks, Reactions);
     }

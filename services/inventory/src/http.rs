@@ -51,14 +51,14 @@ struct ListProducts {
 async fn list_products(
     State(app): State<App>,
     Query(query): Query<ListProducts>,
-) -> Result<Json<Page<ProductView>>, Refusal> {
+) -> Result<Json<Page<ProductView>>, Problem> {
     let after = query.cursor.map(|Cursor(sku)| sku);
     let shelves = store::shelves(&app.pool, after.as_ref(), query.limit.rows()).await?;
     let page = Page::cut(shelves, query.limit, |last| last.product.sku.clone());
     Ok(Json(page.map(ProductView::from)))
 }
 
-async fn get_product(State(app): State<App>, Path(sku): Path<Sku>) -> Result<Json<ProductView>, Refusal> {
+async fn get_product(State(app): State<App>, Path(sku): Path<Sku>) -> Result<Json<ProductView>, Problem> {
     Ok(Json(product_view(&app.pool, &sku).await?))
 }
 
@@ -66,7 +66,7 @@ async fn put_product(
     State(app): State<App>,
     Path(sku): Path<Sku>,
     Json(body): Json<PutProduct>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, Problem> {
     let price = Money { amount_minor: body.price.amount_minor, currency: body.price.currency };
     let offer = Offer::new(body.name, price)?;
     let mut tx = database::begin(&app.pool).await?;
@@ -87,7 +87,7 @@ async fn restock(
     Path(sku): Path<Sku>,
     IdempotencyKey(key): IdempotencyKey,
     body: RawJson<Restock>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, Problem> {
     let path = format!("/api/v1/products/{sku}/restock");
     let key = key.map(|key| Key { key, fingerprint: idempotency::fingerprint("POST", &path, &body.bytes) });
     let mut tx = database::begin(&app.pool).await?;
@@ -95,11 +95,11 @@ async fn restock(
         match idempotency::begin(&mut tx, key).await? {
             Begin::Fresh => {}
             Begin::Replay(first) => return Ok(answer(first)),
-            Begin::Mismatch => return Err(Refusal::KeyUsed),
+            Begin::Mismatch => return Err(Problem::idempotency_mismatch()),
         }
     }
     add_to_stock(&mut tx, &sku, body.value.quantity).await?;
-    let body = serde_json::to_vec(&product_view(&mut *tx, &sku).await?)?;
+    let body = serde_json::to_vec(&product_view(&mut *tx, &sku).await?).map_err(Problem::internal)?;
     let response = StoredResponse { status: StatusCode::OK.as_u16(), location: None, body };
     if let Some(key) = &key {
         idempotency::complete(&mut tx, &key.key, &response).await?;
@@ -108,9 +108,9 @@ async fn restock(
     Ok(answer(response))
 }
 
-async fn add_to_stock(conn: &mut PgConnection, sku: &Sku, quantity: i64) -> Result<(), Refusal> {
+async fn add_to_stock(conn: &mut PgConnection, sku: &Sku, quantity: i64) -> Result<(), Problem> {
     let mut stock = store::load_stock_for_update(conn, [sku]).await?;
-    let level = stock.0.get(sku).ok_or_else(|| Refusal::NoSuchProduct(sku.clone()))?;
+    let level = stock.0.get(sku).ok_or_else(|| no_such_product(sku))?;
     let restock = [level.restock(sku, quantity)?];
     stock.apply(&restock);
     store::save_stock(conn, &restock, &stock).await?;
@@ -125,9 +125,10 @@ fn answer(response: StoredResponse) -> Response {
 async fn get_reservation(
     State(app): State<App>,
     Path(order_id): Path<OrderId>,
-) -> Result<Json<ReservationView>, Refusal> {
+) -> Result<Json<ReservationView>, Problem> {
     let reservation = store::reservation(&app.pool, order_id).await?;
-    Ok(Json(reservation.ok_or(Refusal::NoSuchReservation(order_id))?.into()))
+    let missing = || Problem::not_found(format_args!("order {order_id} has no reservation here, or not yet"));
+    Ok(Json(reservation.ok_or_else(missing)?.into()))
 }
 
 #[derive(Deserialize)]
@@ -174,9 +175,9 @@ impl From<Shelf> for ProductView {
     }
 }
 
-async fn product_view(db: impl PgExecutor<'_>, sku: &Sku) -> Result<ProductView, Refusal> {
+async fn product_view(db: impl PgExecutor<'_>, sku: &Sku) -> Result<ProductView, Problem> {
     let shelf = store::shelf(db, sku).await?;
-    shelf.map(ProductView::from).ok_or_else(|| Refusal::NoSuchProduct(sku.clone()))
+    shelf.map(ProductView::from).ok_or_else(|| no_such_product(sku))
 }
 
 #[derive(Serialize)]
@@ -193,34 +194,18 @@ impl From<Reservation> for ReservationView {
     }
 }
 
-/// Why a request is not done.
-#[derive(Debug, thiserror::Error)]
-enum Refusal {
-    #[error("there is no product {0}")]
-    NoSuchProduct(Sku),
-    #[error("inventory never heard of order {0}")]
-    NoSuchReservation(OrderId),
-    #[error(transparent)]
-    Offer(#[from] InvalidOffer),
-    #[error(transparent)]
-    Restock(#[from] RestockRefused),
-    #[error("the idempotency key was used with another request")]
-    KeyUsed,
-    #[error("the answer could not be written")]
-    Answer(#[from] serde_json::Error),
-    #[error("database")]
-    Database(#[from] sqlx::Error),
+fn no_such_product(sku: &Sku) -> Problem {
+    Problem::not_found(format_args!("there is no product {sku}"))
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let problem = match self {
-            Self::NoSuchProduct(_) | Self::NoSuchReservation(_) => Problem::not_found(self),
-            Self::Offer(_) | Self::Restock(_) => Problem::invalid(self),
-            Self::KeyUsed => Problem::idempotency_mismatch(),
-            Self::Answer(error) => Problem::internal(error),
-            Self::Database(error) => database::problem(&error),
-        };
-        problem.into_response()
+impl From<InvalidOffer> for Problem {
+    fn from(invalid: InvalidOffer) -> Self {
+        Self::invalid(invalid)
+    }
+}
+
+impl From<RestockRefused> for Problem {
+    fn from(refused: RestockRefused) -> Self {
+        Self::invalid(refused)
     }
 }

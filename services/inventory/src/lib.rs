@@ -38,14 +38,15 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     )?;
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let router = runtime::http::admit(
+    let router = http_api::admit(
         http::router(host.pool.clone(), host.outbox.clone()),
         config.database.max_connections,
     );
     let health = host.health.clone();
-    tasks.spawn("http", async move {
-        runtime::http::serve(listener, router, health, &config.http, shutdown).await
-    });
+    tasks.spawn(
+        "http",
+        async move { http_api::serve(listener, router, health, &config.http, shutdown).await },
+    );
     if host.open(&store::MIGRATIONS).await? == Wait::Usable {
         if config.demo_catalogue {
             catalogue::list_demo_once(&host.pool, &host.outbox).await?;

@@ -7,7 +7,6 @@ use http_api::{
     Json, Problem, Query,
     page::{Cursor, Limit, Page},
 };
-use runtime::database;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -45,9 +44,7 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<NotificationView>>, Problem> {
     let before = query.cursor.map(|cursor| cursor.0);
-    let rows = store::list(&pool, query.order_id, before, query.limit)
-        .await
-        .map_err(|error| database::problem(&error))?;
+    let rows = store::list(&pool, query.order_id, before, query.limit).await?;
     Ok(Json(Page::cut(rows, query.limit, |row| row.id).map(NotificationView::from)))
 }
 

@@ -79,7 +79,7 @@ async fn place(
     State(placement): State<PlacementHandle>,
     IdempotencyKey(key): IdempotencyKey,
     request: RawJson<PlaceOrderRequest>,
-) -> Result<Response, Refused> {
+) -> Result<Response, Problem> {
     let fingerprint =
         |key| Key { key, fingerprint: idempotency::fingerprint("POST", ORDERS, &request.bytes) };
     let key = key.map(fingerprint);
@@ -95,7 +95,7 @@ pub(crate) fn accepted(order: &Order) -> Result<StoredResponse, Problem> {
     })
 }
 
-async fn cancel(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Response, Refused> {
+async fn cancel(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Response, Problem> {
     let mut tx = database::begin(&app.pool).await?;
     let mut locked = store::load_for_update(&mut tx, &[OrderId(id)]).await?;
     let mut order = locked.remove(&OrderId(id)).ok_or_else(|| unknown(id))?;
@@ -110,7 +110,7 @@ async fn cancel(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Response
     Ok((StatusCode::ACCEPTED, Json(OrderView::from(&order))).into_response())
 }
 
-async fn look(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<OrderView>, Refused> {
+async fn look(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<OrderView>, Problem> {
     let mut conn = app.pool.acquire().await?;
     let order = store::load(&mut conn, OrderId(id)).await?.ok_or_else(|| unknown(id))?;
     Ok(Json(OrderView::from(&order)))
@@ -129,7 +129,7 @@ struct ListOrders {
 async fn list(
     State(app): State<App>,
     Query(query): Query<ListOrders>,
-) -> Result<Json<Page<OrderView>>, Refused> {
+) -> Result<Json<Page<OrderView>>, Problem> {
     let status: Option<Status> = query
         .status
         .map(|status| status.parse())
@@ -148,7 +148,7 @@ async fn list(
 }
 
 /// Folds the log again, so that what is told comes from the facts alone.
-async fn timeline(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<TimelineView>, Refused> {
+async fn timeline(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<TimelineView>, Problem> {
     let mut conn = app.pool.acquire().await?;
     let row = store::load(&mut conn, OrderId(id)).await?.ok_or_else(|| unknown(id))?;
     let log = store::log(&mut conn, row.id).await?;
@@ -176,34 +176,6 @@ impl From<PlaceOrderRequest> for PlaceOrder {
         let lines =
             lines.into_iter().map(|PlaceLine { sku, quantity }| StockLine { sku, quantity }).collect();
         Self { customer, lines, payment_method }
-    }
-}
-
-/// Why a request is not carried out.
-#[derive(Debug)]
-struct Refused(Problem);
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        self.0.into_response()
-    }
-}
-
-impl From<Problem> for Refused {
-    fn from(problem: Problem) -> Self {
-        Self(problem)
-    }
-}
-
-impl From<sqlx::Error> for Refused {
-    fn from(error: sqlx::Error) -> Self {
-        Self(database::problem(&error))
-    }
-}
-
-impl From<Refusal> for Refused {
-    fn from(refusal: Refusal) -> Self {
-        Self(refusal.into())
     }
 }
 

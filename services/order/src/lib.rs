@@ -45,14 +45,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         PlacementBatcher::new(pool.clone(), outbox.clone(), admission.clone(), config.deadline);
     let app = App { pool: pool.clone(), outbox: outbox.clone() };
     // Who waits for an order to be placed holds no connection.
-    let placing_router = runtime::http::admit(http::placing_router(placement), placement::WAITING);
-    let router =
-        runtime::http::admit(http::router(app), config.database.max_connections).merge(placing_router);
+    let placing_router = http_api::admit(http::placing_router(placement), placement::WAITING);
+    let router = http_api::admit(http::router(app), config.database.max_connections).merge(placing_router);
     let (health, stop) = (host.health.clone(), shutdown.clone());
-    tasks.spawn(
-        "http",
-        async move { runtime::http::serve(listener, router, health, &config.http, stop).await },
-    );
+    tasks.spawn("http", async move { http_api::serve(listener, router, health, &config.http, stop).await });
     tasks.spawn("placing", placing.run());
     if host.open(&store::MIGRATIONS).await? == Wait::Usable {
         tasks.spawn("deadlines", deadlines::watch_deadlines(pool.clone(), outbox, shutdown.clone()));

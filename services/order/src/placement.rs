@@ -148,7 +148,10 @@ impl PlacementBatcher {
                 }
             }
             // The commit may have taken effect: to place them again would place some of them twice.
-            Err(failed) => batch.into_iter().for_each(|request| request.answered(Err(failed.problem()))),
+            Err(failed) => {
+                let problem = Problem::from(failed);
+                batch.into_iter().for_each(|request| request.answered(Err(problem.clone())));
+            }
         }
     }
 
@@ -217,11 +220,11 @@ enum Failed {
     Panicked,
 }
 
-impl Failed {
-    fn problem(&self) -> Problem {
-        match self {
-            Self::Database(error) => database::problem(error),
-            Self::Panicked => Problem::internal("placing orders panicked"),
+impl From<Failed> for Problem {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Database(error) => error.into(),
+            Failed::Panicked => Self::internal("placing orders panicked"),
         }
     }
 }
@@ -285,6 +288,6 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_answer_that_shows_nothing_of_the_inside() {
         let failed = caught::<()>(async { panic!("hush") }).await.expect_err("a panic");
-        assert_eq!(failed.problem(), Problem::internal("placing orders panicked"));
+        assert_eq!(Problem::from(failed), Problem::internal("placing orders panicked"));
     }
 }

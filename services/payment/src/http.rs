@@ -7,7 +7,6 @@ use http_api::{
     Json, Path, Problem, Query,
     page::{Cursor, Limit, Page},
 };
-use runtime::database;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -63,8 +62,7 @@ async fn list(
 ) -> Result<Json<Page<PaymentView>>, Problem> {
     let status = query.status.map(|word| word.parse::<Status>()).transpose().map_err(Problem::malformed)?;
     let before = query.cursor.map(|cursor| cursor.0);
-    let rows =
-        store::list(&pool, status, before, query.limit).await.map_err(|error| database::problem(&error))?;
+    let rows = store::list(&pool, status, before, query.limit).await?;
     Ok(Json(Page::cut(rows, query.limit, |payment| payment.order_id).map(PaymentView::from)))
 }
 
@@ -72,7 +70,7 @@ async fn show(
     State(pool): State<PgPool>,
     Path(order_id): Path<OrderId>,
 ) -> Result<Json<PaymentWithLedger>, Problem> {
-    let found = store::find(&pool, order_id).await.map_err(|error| database::problem(&error))?;
+    let found = store::find(&pool, order_id).await?;
     let missing = || Problem::not_found(format_args!("order {order_id} has no payment here, or not yet"));
     let (payment, entries) = found.ok_or_else(missing)?;
     let ledger = entries.into_iter().map(EntryView::from).collect();

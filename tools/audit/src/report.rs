@@ -144,9 +144,6 @@ mod tests {
         let audit =
             Audit { at: chrono::DateTime::UNIX_EPOCH, findings: vec![finding], under_way, apart: vec![] };
         assert!(!audit.is_broken());
-        assert_eq!(
-            verdict(&audit),
-            "nothing is wrong so far, and not at rest yet: 3 orders not ended"
-        );
+        assert_eq!(verdict(&audit), "nothing is wrong so far, and not at rest yet: 3 orders not ended");
     }
 }

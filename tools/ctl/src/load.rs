@@ -128,10 +128,7 @@ async fn place_all(http: &Client, args: &Args, customer: &str) -> Result<Sent> {
     let mut requests = JoinSet::new();
     let mut sent = Sent::default();
     for number in 0..args.orders {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "ten million orders are far from where it matters"
-        )]
+        #[expect(clippy::cast_precision_loss, reason = "ten million orders are far from where it matters")]
         let due = begun + Duration::from_secs_f64(number as f64 / args.rate);
         sleep_until(due).await;
         let order =

@@ -29,7 +29,7 @@ pub(super) struct Metrics {
 
 impl Metrics {
     pub(super) fn new() -> Self {
-        let meter = global::meter("runtime");
+        let meter = global::meter("http-api");
         Self {
             duration: meter
                 .f64_histogram("http.server.request.duration")

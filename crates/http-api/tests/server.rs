@@ -53,7 +53,7 @@ impl Server {
         let (shared, token) = (health.clone(), shutdown.clone());
         #[expect(clippy::disallowed_methods, reason = "the test awaits it")]
         let running =
-            tokio::spawn(async move { runtime::http::serve(listener, routes, shared, &config, token).await });
+            tokio::spawn(async move { http_api::serve(listener, routes, shared, &config, token).await });
         Self { address, health, shutdown, entered, release, running }
     }
 
@@ -129,8 +129,8 @@ async fn a_body_over_64_kib_is_413() {
         let body = Value::from("x".repeat(length - 2));
         Client::new().post(server.url("/echo")).json(&body).send().await.unwrap()
     };
-    assert_eq!(post(runtime::http::BODY_LIMIT_BYTES).await.status(), 200);
-    check_problem(post(runtime::http::BODY_LIMIT_BYTES + 1).await, 413, "too-large").await;
+    assert_eq!(post(http_api::server::BODY_LIMIT_BYTES).await.status(), 200);
+    check_problem(post(http_api::server::BODY_LIMIT_BYTES + 1).await, 413, "too-large").await;
 }
 
 #[tokio::test]

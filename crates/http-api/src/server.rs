@@ -1,10 +1,9 @@
 //! The HTTP server around a service's routes: what every answer of the system has in common.
 
-mod admission;
 mod connections;
 mod observe;
 
-use std::{any::Any, time::Duration};
+use std::{any::Any, collections::BTreeMap, time::Duration};
 
 use axum::{
     Router,
@@ -14,15 +13,15 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use http_api::{Json, Problem};
 use prometheus::TextEncoder;
+use runtime::{config::HttpConfig, health::Health};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub use self::admission::admit;
 use self::connections::Patient;
-use crate::{config::HttpConfig, health::Health};
+use crate::{Json, Problem};
 
 /// The largest body that a request may have.
 pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
@@ -96,22 +95,32 @@ fn operations(health: Health) -> Router {
 }
 
 /// Says whose port this is, too: two services that changed places both live.
-async fn live(State(health): State<Health>) -> Json<serde_json::Value> {
+async fn live(State(health): State<Health>) -> Json<Value> {
     Json(match health.service() {
-        Some(service) => serde_json::json!({ "status": "live", "service": service }),
-        None => serde_json::json!({ "status": "live" }),
+        Some(service) => json!({ "status": "live", "service": service }),
+        None => json!({ "status": "live" }),
     })
 }
 
 async fn ready(State(health): State<Health>) -> Response {
-    if let Some(problem) = health.problem() {
-        return problem.into_response();
+    let missing = health.missing();
+    if !missing.is_empty() {
+        return not_ready(missing).into_response();
     }
     let notes = health.notes();
     if notes.is_empty() {
-        return Json(serde_json::json!({ "status": "ready" })).into_response();
+        return Json(json!({ "status": "ready" })).into_response();
     }
-    Json(serde_json::json!({ "status": "ready", "notes": notes })).into_response()
+    Json(json!({ "status": "ready", "notes": notes })).into_response()
+}
+
+fn not_ready(missing: BTreeMap<&'static str, String>) -> Problem {
+    let detail: Vec<_> = missing.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
+    let member = |(name, reason)| json!({ "name": name, "reason": reason });
+    let members: Vec<Value> = missing.into_iter().map(member).collect();
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "The service is not ready")
+        .detail(detail.join("; "))
+        .with("missing", members)
 }
 
 async fn metrics() -> Result<Response, Problem> {

@@ -13,8 +13,9 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use http_api::Problem;
 use tokio::{sync::Semaphore, time::timeout};
+
+use crate::Problem;
 
 /// Requests that work or wait, at the most: with their bodies they take 64 MB.
 const INSIDE: usize = 1_024;
