@@ -5,16 +5,13 @@
 
 use std::rc::Rc;
 
-use contracts::{Envelope, EventType, Service};
-
-/// The services that have a queue.
-pub(crate) const SUBSCRIPTIONS: [Service; 4] =
-    [Service::Order, Service::Payment, Service::Inventory, Service::Notification];
+use contracts::Envelope;
+use system::Service;
 
 /// Messages that are published and not acknowledged.
 #[derive(Default)]
 pub(crate) struct Broker {
-    queues: [Vec<Rc<Envelope>>; SUBSCRIPTIONS.len()],
+    queues: [Vec<Rc<Envelope>>; Service::ALL.len()],
     log: Vec<Rc<Envelope>>,
 }
 
@@ -22,7 +19,7 @@ impl Broker {
     /// Routes a message to every queue that is bound to it, and to the log.
     pub(crate) fn publish(&mut self, message: &Rc<Envelope>) {
         let event_type = message.event.event_type();
-        for hearer in SUBSCRIPTIONS.into_iter().filter(|hearer| subscribes(*hearer).contains(&event_type)) {
+        for hearer in system::subscribers_of(event_type) {
             self.queues[hearer as usize].push(message.clone());
         }
         self.log.push(message.clone());
@@ -46,16 +43,5 @@ impl Broker {
     /// All that was ever published, repeats included.
     pub(crate) fn log(&self) -> &[Rc<Envelope>] {
         &self.log
-    }
-}
-
-/// What a service subscriptions.
-pub(crate) fn subscribes(hearer: Service) -> &'static [EventType] {
-    match hearer {
-        Service::Order => system::ORDER,
-        Service::Payment => system::PAYMENT,
-        Service::Inventory => system::INVENTORY,
-        Service::Notification => system::NOTIFICATION,
-        Service::Analytics => &[],
     }
 }

@@ -36,13 +36,13 @@ use crate::planted;
 use crate::system::{Publishing, System};
 use crate::world::End;
 
-use contracts::Service;
 use inventory::domain::{Level, Status as Held};
 use order::state::Status;
 use payment::domain::Action;
+use system::Service;
 
 /// The services that take part.
-const SUBSCRIPTIONS: [Service; 3] = [Service::Order, Service::Payment, Service::Inventory];
+const PARTICIPANTS: [Service; 3] = [Service::Order, Service::Payment, Service::Inventory];
 
 const POSSIBLE: &str = "no fact is impossible, said twice, or repeated without end";
 const OVERSOLD: &str = "nothing is oversold";
@@ -73,7 +73,7 @@ struct State {
     shelf: Level,
     may_cancel: bool,
     may_expire: bool,
-    may_crash: [bool; SUBSCRIPTIONS.len()],
+    may_crash: [bool; PARTICIPANTS.len()],
     /// What was done that cannot be: a bug.
     broken: Option<Broken>,
 }
@@ -90,7 +90,7 @@ impl Model for Shop {
             shelf: Level { on_hand: 1, reserved: 0 },
             may_cancel: true,
             may_expire: true,
-            may_crash: [true; SUBSCRIPTIONS.len()],
+            may_crash: [true; PARTICIPANTS.len()],
             broken: None,
         }]
     }
@@ -223,7 +223,7 @@ impl State {
 
 /// The place, among those that take part, of the service whose step it is.
 fn place(step: Step) -> Option<usize> {
-    SUBSCRIPTIONS.iter().position(|hearer| Some(*hearer) == step.service())
+    PARTICIPANTS.iter().position(|hearer| Some(*hearer) == step.service())
 }
 
 /// All there is, unless something fails before: what is wrong may also be without end.

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use contracts::{Currency, Customer, Money, OrderId, PaymentMethod, Quantity, Service, Sku, StockLine};
+use contracts::{Currency, Customer, Money, OrderId, PaymentMethod, Quantity, Sku, StockLine};
 use order::domain::PlaceOrder;
+use system::Service;
 use uuid::Uuid;
 
 use crate::choices::Choices;

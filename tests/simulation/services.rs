@@ -12,7 +12,8 @@ mod payment;
 use std::rc::Rc;
 
 use chrono::{DateTime, Utc};
-use contracts::{Envelope, Event, NotificationKind, OrderId, Service};
+use contracts::{Envelope, Event, NotificationKind, OrderId};
+use system::Service;
 use uuid::Uuid;
 
 pub(crate) use self::analytics::Analytics;

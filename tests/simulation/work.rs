@@ -3,10 +3,11 @@
 //! A job stays until its outcome is recorded. So a call is made again when its worker dies, and two workers make the
 //! same call when the lease of the first runs out.
 
-use contracts::{NotificationKind, OrderId, Service};
+use contracts::{NotificationKind, OrderId};
 use notification::domain::Outcome;
 use payment::domain::Answer;
 use payment::processor::Request;
+use system::Service;
 use uuid::Uuid;
 
 use crate::invariants::{self, Checked};

@@ -8,10 +8,11 @@ use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use contracts::{Envelope, Event, Service, TraceContext};
+use contracts::{Envelope, Event, TraceContext};
+use system::Service;
 use uuid::Uuid;
 
-use crate::broker::{Broker, SUBSCRIPTIONS};
+use crate::broker::Broker;
 use crate::choices::Choices;
 use crate::invariants::{self, Checked, Violation};
 use crate::outside::Outside;
@@ -39,8 +40,8 @@ pub(crate) struct World {
     pub(crate) broker: Broker,
     pub(crate) outside: Outside,
     pub(crate) work: Work,
-    outboxes: [VecDeque<Rc<Envelope>>; SUBSCRIPTIONS.len()],
-    inboxes: [HashSet<Uuid>; SUBSCRIPTIONS.len()],
+    outboxes: [VecDeque<Rc<Envelope>>; Service::ALL.len()],
+    inboxes: [HashSet<Uuid>; Service::ALL.len()],
     acts: Vec<Act>,
     mishaps: usize,
     ids: u128,
@@ -144,9 +145,8 @@ impl World {
 
     /// In an order that brings to an end what has begun before anything new begins.
     fn moves(&self) -> Vec<Move> {
-        let publishing =
-            SUBSCRIPTIONS.into_iter().filter(|service| !self.outboxes[*service as usize].is_empty());
-        let hearing = SUBSCRIPTIONS.into_iter().filter(|service| self.broker.waiting(*service) > 0);
+        let publishing = Service::with_queue().filter(|service| !self.outboxes[*service as usize].is_empty());
+        let hearing = Service::with_queue().filter(|service| self.broker.waiting(*service) > 0);
         let orders = &self.tables.orders;
         let single = |possible: bool, one: Move| possible.then_some(one);
         let mut moves = Vec::with_capacity(16);

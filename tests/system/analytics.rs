@@ -1,8 +1,8 @@
 //! The summary: a count of the log, each event once, whenever it is read and however often.
 
 use crate::shop::Shop;
-use contracts::Service;
 use serde_json::{Value, json};
+use system::Service;
 use testkit::eventually;
 
 #[tokio::test(flavor = "multi_thread")]

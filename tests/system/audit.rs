@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::shop::Shop;
 use audit::{Audit, Auditor, Sources};
-use contracts::Service;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use system::Service;
 
 use self::corruptions::{Corruption, PLANTS};
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use audit::{Audit, Auditor, Sources, report};
-use contracts::Service;
 use messaging::config::RetryDelays;
 use messaging::definitions::AUDITOR_USER;
+use system::Service;
 
 use crate::shop::Shop;
 use testkit::DEADLINE;

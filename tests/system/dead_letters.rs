@@ -4,9 +4,10 @@ mod log;
 mod many;
 mod refusals;
 
-use contracts::{Envelope, OrderId, Service};
+use contracts::{Envelope, OrderId};
 use messaging::definitions::OPERATOR_USER;
 use serde_json::Value;
+use system::Service;
 use testkit::World;
 use testkit::world::Servers;
 

@@ -6,7 +6,6 @@ mod impostor;
 use std::time::Duration;
 
 use crate::shop::Shop;
-use contracts::Service;
 use doctor::{Examination, Sources, Verdict, examine, report};
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
@@ -15,6 +14,7 @@ use messaging::definitions::{ADMIN_USER, AUDITOR_USER};
 use messaging::relay::LEADER_LOCK;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use system::Service;
 use testkit::{World, eventually, private};
 
 use self::impostor::Impostor;

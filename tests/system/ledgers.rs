@@ -2,9 +2,9 @@
 //! service's data, and events that a service does not own.
 
 use crate::shop::Shop;
-use contracts::Service;
 use messaging::{Effects, Outbox, OutgoingEvent};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use system::Service;
 use testkit::World;
 
 /// The tables that are only ever inserted into, with a column of each, and what the refusal says.
@@ -60,7 +60,7 @@ async fn an_event_that_a_service_does_not_own_is_not_announced() {
             }],
             ..Effects::default()
         };
-        let outbox = Outbox::new(Service::Payment);
+        let outbox = Outbox::new(Service::Payment.into());
         let announced =
             outbox.commit(runtime::database::begin(&pool).await.expect("begins"), effects()).await;
         assert_eq!(

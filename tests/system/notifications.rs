@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::shop::Shop;
 use crate::shop::{order_of, place_at};
-use contracts::Service;
 use devstack::SmtpSink;
 use serde_json::{Value, json};
+use system::Service;
 use tempfile::TempDir;
 use testkit::eventually;
 

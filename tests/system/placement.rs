@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contracts::{Customer, PaymentMethod, Quantity, Service, StockLine};
+use contracts::{Customer, PaymentMethod, Quantity, StockLine};
 use futures::FutureExt;
 use futures::future::join_all;
 use http_api::Problem;
@@ -15,6 +15,7 @@ use order::domain::PlaceOrder;
 use order::placement::{PlacementBatcher, PlacementHandle};
 use serde_json::Value;
 use sqlx::PgPool;
+use system::Service;
 use testkit::World;
 use testkit::world::Servers;
 
@@ -42,7 +43,7 @@ impl Bench {
         let admission = Arc::new(AdmissionControl::new(Limits { max_outbox: 1_000, max_pending: 1_000 }));
         PlacementBatcher::new(
             self.pool.clone(),
-            Outbox::new(Service::Order),
+            Outbox::new(Service::Order.into()),
             admission,
             Duration::from_secs(60),
         )

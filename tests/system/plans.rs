@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use contracts::Service;
 use runtime::config::DatabaseConfig;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection};
+use system::Service;
 use testkit::World;
 use testkit::world::Servers;
 

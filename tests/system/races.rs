@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use crate::shop::Shop;
 use crate::shop::{order_of, place_at};
-use contracts::Service;
 use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream;
 use serde_json::{Value, json};
+use system::Service;
 use testkit::eventually;
 use testkit::running::{Running, patient_answer};
 

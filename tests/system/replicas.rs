@@ -1,8 +1,9 @@
 //! Two replicas of one service at the same aggregates at the same moment.
 
-use contracts::{Envelope, OrderId, Service};
+use contracts::{Envelope, OrderId};
 use inventory::reactions::Reactions;
 use messaging::config::RetryDelays;
+use system::Service;
 use testkit::world::Servers;
 use testkit::{World, eventually};
 

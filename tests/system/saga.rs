@@ -7,8 +7,8 @@ mod processor;
 
 use crate::shop::Shop;
 use crate::shop::{order_of, place_at};
-use contracts::Service;
 use serde_json::{Value, json};
+use system::Service;
 use testkit::eventually;
 
 /// So that a call to the processor that gets no answer is made again soon.

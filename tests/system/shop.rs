@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use contracts::Service;
 use devstack::SmtpSink;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use system::Service;
 use tempfile::TempDir;
 
 use testkit::running::{Env, Running, patient_answer};

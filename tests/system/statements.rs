@@ -1,10 +1,11 @@
 //! The number of statements does not grow with the batch.
 
 use crate::shop::Shop;
-use contracts::{Envelope, OrderId, Service, StockReserved};
+use contracts::{Envelope, OrderId, StockReserved};
 use messaging::Handler;
 use messaging::config::RetryDelays;
 use sqlx::{Connection, PgConnection};
+use system::Service;
 use testkit::{World, eventually};
 
 use testkit::facts::{confirmed, envelope, new_order, placed};

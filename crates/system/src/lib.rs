@@ -1,6 +1,12 @@
-//! The table of services: what each subscribes to, and what follows from that for the whole system.
+//! The table of services, and what follows from it for the whole system. Nothing else lists the services: what needs
+//! a list derives it from [`Service::ALL`], and what cannot (a compose file, a script) is generated.
 
-use contracts::{EventType, Service};
+mod service;
+mod table;
+
+pub use service::{Dependency, Outside, Program, Reads, Service, UnknownService, programs};
+
+use contracts::EventType;
 use messaging::config::RetryDelays;
 use messaging::definitions::Subscriptions;
 use messaging::topology::Topology;
@@ -8,46 +14,18 @@ use messaging::topology::Topology;
 /// The virtual host of the system on the broker.
 pub const VHOST: &str = "shop";
 
-/// What the order service subscribes to.
-pub const ORDER: &[EventType] = &[
-    EventType::ProductListed,
-    EventType::StockReserved,
-    EventType::StockRejected,
-    EventType::StockReleased,
-    EventType::PaymentAuthorized,
-    EventType::PaymentDeclined,
-    EventType::PaymentCaptured,
-    EventType::PaymentCaptureFailed,
-    EventType::PaymentVoided,
-    EventType::PaymentRefunded,
-];
-
-/// What the payment service subscribes to.
-pub const PAYMENT: &[EventType] =
-    &[EventType::OrderPlaced, EventType::OrderConfirmed, EventType::OrderCancelled];
-
-/// What inventory subscribes to.
-pub const INVENTORY: &[EventType] =
-    &[EventType::OrderPlaced, EventType::OrderConfirmed, EventType::OrderCancelled];
-
-/// What the notification service subscribes to.
-pub const NOTIFICATION: &[EventType] =
-    &[EventType::OrderConfirmed, EventType::OrderCancelled, EventType::PaymentRefunded];
-
-/// Every service with its subscriptions; analytics has none, it reads the event stream.
-pub const SUBSCRIPTIONS: &[Subscriptions<'static>] = &[
-    (Service::Order, ORDER),
-    (Service::Payment, PAYMENT),
-    (Service::Inventory, INVENTORY),
-    (Service::Notification, NOTIFICATION),
-    (Service::Analytics, &[]),
-];
+/// Every service on the broker with what its queue is bound to: nothing, for one that reads the event stream.
+#[must_use]
+pub fn subscriptions() -> Vec<Subscriptions<'static>> {
+    let on_broker = Service::ALL.iter().filter(|service| service.needs().contains(&Dependency::Broker));
+    on_broker.map(|service| ((*service).into(), service.subscriptions())).collect()
+}
 
 /// The topology of the whole system.
 #[must_use]
 pub fn topology(delays: &RetryDelays) -> Topology {
     let queued: Vec<_> =
-        SUBSCRIPTIONS.iter().copied().filter(|(_, subscriptions)| !subscriptions.is_empty()).collect();
+        Service::with_queue().map(|service| (service.into(), service.subscriptions())).collect();
     Topology::whole(&queued, delays)
 }
 
@@ -61,10 +39,7 @@ pub async fn apply_topology(amqp_url: &str) -> anyhow::Result<()> {
 
 /// The services that consume an event from their queues.
 pub fn subscribers_of(event: EventType) -> impl Iterator<Item = Service> {
-    SUBSCRIPTIONS
-        .iter()
-        .filter(move |(_, subscriptions)| subscriptions.contains(&event))
-        .map(|(service, _)| *service)
+    Service::with_queue().filter(move |service| service.subscriptions().contains(&event))
 }
 
 /// Events that no service consumes although they are not kept for the record alone.

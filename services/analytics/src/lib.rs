@@ -16,9 +16,9 @@ mod store;
 
 pub use config::Config;
 
-use contracts::Service;
 use messaging::ServiceHost;
 use runtime::{database::Wait, tasks::Tasks};
+use system::Service;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,13 @@ use crate::reactions::Reactions;
 /// # Errors
 /// What no time will heal, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let host = ServiceHost::new(Service::Analytics, &[], &config.database, &config.broker, shutdown.clone())?;
+    let host = ServiceHost::new(
+        Service::Analytics.into(),
+        Service::Analytics.subscriptions(),
+        &config.database,
+        &config.broker,
+        shutdown.clone(),
+    )?;
     let mut tasks = Tasks::new(shutdown.clone());
 
     let router = http_api::admit(http::router(host.pool.clone()), config.database.max_connections);

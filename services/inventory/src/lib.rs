@@ -16,9 +16,9 @@ pub mod transitions;
 
 pub use config::Config;
 
-use contracts::Service;
 use messaging::ServiceHost;
 use runtime::{database::Wait, tasks::Tasks};
+use system::Service;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -30,8 +30,8 @@ use crate::reactions::Reactions;
 /// What failed, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let host = ServiceHost::new(
-        Service::Inventory,
-        system::INVENTORY,
+        Service::Inventory.into(),
+        Service::Inventory.subscriptions(),
         &config.database,
         &config.broker,
         shutdown.clone(),

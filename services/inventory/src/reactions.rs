@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use crate::domain::{InvalidTransition, Reservation, concerned, react};
 use crate::store;
 
-/// Hears what [`system::INVENTORY`](system::INVENTORY) names.
+/// Hears what [`Service::Inventory`](system::Service::Inventory) names.
 #[derive(Debug, Clone, Copy)]
 pub struct Reactions;
 

@@ -57,7 +57,10 @@ fn delta(sign: i64) -> String {
 /// Everything that inventory hears; `order.placed` once with enough stock and once with too little.
 fn inputs() -> Vec<(String, Event, Stock)> {
     let heard = samples().into_iter().map(|sample| sample.event);
-    heard.filter(|event| system::INVENTORY.contains(&event.event_type())).flat_map(variants).collect()
+    heard
+        .filter(|event| system::Service::Inventory.subscriptions().contains(&event.event_type()))
+        .flat_map(variants)
+        .collect()
 }
 
 fn variants(event: Event) -> Vec<(String, Event, Stock)> {

@@ -20,9 +20,9 @@ mod store;
 
 pub use config::{Config, SmtpConfig};
 
-use contracts::Service;
 use messaging::ServiceHost;
 use runtime::{database::Wait, tasks::Tasks};
+use system::Service;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -34,8 +34,8 @@ use crate::reactions::Reactions;
 /// What no time will heal, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let host = ServiceHost::new(
-        Service::Notification,
-        system::NOTIFICATION,
+        Service::Notification.into(),
+        Service::Notification.subscriptions(),
         &config.database,
         &config.broker,
         shutdown.clone(),

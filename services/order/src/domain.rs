@@ -8,8 +8,9 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use contracts::{
     CancelReason, Currency, Customer, Event, EventType, Money, OrderCancelled, OrderCompleted,
-    OrderConfirmed, OrderId, OrderLine, OrderPlaced, PaymentMethod, Service, Sku, StockLine,
+    OrderConfirmed, OrderId, OrderLine, OrderPlaced, PaymentMethod, Sku, StockLine,
 };
+use system::Service;
 
 use crate::state::{Payment, Status, Stock};
 
@@ -310,7 +311,7 @@ impl Order {
 
 /// Whether a fact is an answer of inventory or payment to an order.
 fn answers(fact: &Event) -> bool {
-    fact.order_id().is_some() && system::ORDER.contains(&fact.event_type())
+    fact.order_id().is_some() && Service::Order.subscriptions().contains(&fact.event_type())
 }
 
 /// The sum of the lines.

@@ -1,8 +1,9 @@
 //! The log of an order: every fact that was announced or heard about it, and how one is recorded.
 
 use chrono::{DateTime, Utc};
-use contracts::{Event, OrderId, Service};
+use contracts::{Event, OrderId};
 use messaging::{CausationContext, Delivery, OutgoingEvent};
+use system::Service;
 use uuid::Uuid;
 
 use crate::domain::{Order, apply};

@@ -22,9 +22,9 @@ pub use config::{Config, Limits};
 
 use std::sync::Arc;
 
-use contracts::Service;
 use messaging::ServiceHost;
 use runtime::{database::Wait, tasks::Tasks};
+use system::Service;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -35,8 +35,13 @@ use crate::{admission::AdmissionControl, http::App, placement::PlacementBatcher,
 /// # Errors
 /// What failed, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let host =
-        ServiceHost::new(Service::Order, system::ORDER, &config.database, &config.broker, shutdown.clone())?;
+    let host = ServiceHost::new(
+        Service::Order.into(),
+        Service::Order.subscriptions(),
+        &config.database,
+        &config.broker,
+        shutdown.clone(),
+    )?;
     let (pool, outbox) = (host.pool.clone(), host.outbox.clone());
     let admission = Arc::new(AdmissionControl::new(config.limits));
     let mut tasks = Tasks::new(shutdown.clone());

@@ -13,7 +13,7 @@ use crate::{
     store,
 };
 
-/// Hears what [`system::ORDER`](system::ORDER) names.
+/// Hears what [`Service::Order`](system::Service::Order) names.
 #[derive(Debug, Clone, Copy)]
 pub struct Reactions;
 

@@ -77,8 +77,9 @@ impl Input {
 
 fn inputs() -> Vec<Input> {
     let events = samples().into_iter().map(|sample| sample.event);
-    let heard =
-        events.filter(|event| event.order_id().is_some() && system::ORDER.contains(&event.event_type()));
+    let heard = events.filter(|event| {
+        event.order_id().is_some() && system::Service::Order.subscriptions().contains(&event.event_type())
+    });
     heard.map(Input::Hears).chain([Input::Cancel, Input::Deadline]).collect()
 }
 
@@ -143,7 +144,11 @@ fn outcome(before: &Order, input: &Input) -> String {
     if after.payment != before.payment {
         parts.push(format!("payment {}", after.payment));
     }
-    for announced in facts.iter().map(Event::event_type).filter(|fact| !system::ORDER.contains(fact)) {
+    for announced in facts
+        .iter()
+        .map(Event::event_type)
+        .filter(|fact| !system::Service::Order.subscriptions().contains(fact))
+    {
         parts.push(format!("**{announced}**"));
     }
     if after.status != before.status {

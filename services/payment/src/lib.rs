@@ -22,9 +22,9 @@ mod store;
 use std::sync::Arc;
 
 use anyhow::Context;
-use contracts::Service;
 use messaging::{ServiceHost, jobs::JobRunner};
 use runtime::{database::Wait, tasks::Tasks};
+use system::Service;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -38,8 +38,8 @@ use crate::{jobs::Calls, processor::Processor, reactions::Reactions};
 /// What no time will heal, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let host = ServiceHost::new(
-        Service::Payment,
-        system::PAYMENT,
+        Service::Payment.into(),
+        Service::Payment.subscriptions(),
         &config.database,
         &config.broker,
         shutdown.clone(),

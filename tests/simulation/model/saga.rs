@@ -8,16 +8,17 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta};
 use contracts::{
-    Customer, Event, EventType, Money, OrderId, OrderLine, OrderPlaced, PaymentMethod, Quantity, Service, Sku,
+    Customer, Event, EventType, Money, OrderId, OrderLine, OrderPlaced, PaymentMethod, Quantity, Sku,
 };
 use inventory::domain::{Level, Reservation, Status as Held, Stock};
 use order::domain::{Order, apply, decide_cancel};
 use order::state::Status;
 use payment::domain::{Action, Answer, Input, Payment, Status as Paid};
+use system::Service;
 use uuid::Uuid;
 
-use super::SUBSCRIPTIONS;
-use crate::broker::subscribes;
+use super::PARTICIPANTS;
+
 use crate::system::{Publishing, System};
 use crate::world::End;
 
@@ -180,7 +181,7 @@ impl Saga {
         let to = |event_type: &EventType| {
             let event_type = *event_type;
             let hearers =
-                SUBSCRIPTIONS.into_iter().filter(move |hearer| subscribes(*hearer).contains(&event_type));
+                PARTICIPANTS.into_iter().filter(move |hearer| hearer.subscriptions().contains(&event_type));
             hearers.map(move |hearer| (hearer, event_type))
         };
         self.sent.keys().flat_map(to)

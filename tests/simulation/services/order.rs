@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use contracts::{Envelope, Event, OrderId, Service, Sku};
+use contracts::{Envelope, Event, OrderId, Sku};
 use order::domain::{Order, PlaceOrder, Prices, apply, decide_cancel, decide_place};
 use order::state::Status;
+use system::Service;
 
 use super::{Effects, invalid_transition};
 use crate::invariants::Checked;

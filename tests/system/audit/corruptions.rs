@@ -1,6 +1,6 @@
 //! Faults in the data, as a service that is wrong would leave them.
 
-use contracts::Service::{self, Analytics, Inventory, Notification, Order, Payment};
+use system::Service::{self, Analytics, Inventory, Notification, Order, Payment};
 
 /// A fault, and the rules that it breaks, in the order of the rules.
 pub(super) struct Corruption {

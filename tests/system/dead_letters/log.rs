@@ -1,7 +1,8 @@
 //! Dead letters of the log's reader: rows that it takes up again itself.
 
-use contracts::{Envelope, Service};
+use contracts::Envelope;
 use runtime::tasks::Tasks;
+use system::Service;
 use testkit::eventually;
 
 use super::{Stage, placed_for};

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use contracts::Service;
 use messaging::dead_letters::{Action, DeadLetterId, DeadLetterSession, Request, Source};
 use messaging::definitions::OPERATOR_USER;
 use serde_json::Value;
+use system::Service;
 use testkit::eventually;
 
 use super::{Stage, placed_for};
@@ -81,7 +81,7 @@ async fn a_second_desk_waits_for_the_first_and_then_finds_every_letter() {
     let (database_url, amqp_url) =
         (stage.world.database_url("inventory").await, stage.world.amqp_url(OPERATOR_USER));
     let source =
-        Source { service: Service::Inventory, database_url: &database_url, amqp_url: Some(&amqp_url) };
+        Source { service: Service::Inventory.into(), database_url: &database_url, amqp_url: Some(&amqp_url) };
     let first = DeadLetterSession::open(&source).await.expect("a session");
     let close_first = async {
         let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted
@@ -111,7 +111,7 @@ async fn a_crash_between_putting_back_and_removing_leaves_a_duplicate_that_is_ha
     let database_url = stage.world.database_url("inventory").await;
     let amqp_url = format!("amqp://{OPERATOR_USER}:{OPERATOR_USER}@{}/{vhost}", proxy.address);
     let source =
-        Source { service: Service::Inventory, database_url: &database_url, amqp_url: Some(&amqp_url) };
+        Source { service: Service::Inventory.into(), database_url: &database_url, amqp_url: Some(&amqp_url) };
     let mut session = DeadLetterSession::open(&source).await.expect("a session");
     let (ids, request, queue) = (ids(&session), request(), stage.fixture.events_queue());
 

@@ -1,7 +1,6 @@
 //! What the command says when it cannot, or when there is nothing to do.
 
-use contracts::Service;
-use system::SUBSCRIPTIONS;
+use system::Service;
 
 use super::{Stage, placed_for};
 use crate::environment::process;
@@ -17,8 +16,8 @@ async fn an_empty_list_says_so_in_one_line_for_one_service_and_for_all() {
     assert_eq!(said, "nothing to replay: there are no dead letters of inventory\n");
     let said = stage.done(&["list", "--history"]).await;
     assert_eq!(said, "nothing was done with any dead letter of inventory yet\n");
-    for (service, _) in SUBSCRIPTIONS.iter().filter(|(service, _)| *service != Service::Inventory) {
-        ServiceFixture::take(&stage.world, *service, &short_delays()).await;
+    for service in Service::with_database().filter(|service| *service != Service::Inventory) {
+        ServiceFixture::take(&stage.world, service, &short_delays()).await;
         let variable = format!("{}_DATABASE_URL", service.as_str().to_uppercase());
         stage.variables.insert(variable, stage.world.database_url(service.as_str()).await);
     }

@@ -2,9 +2,9 @@
 
 use crate::shop::Shop;
 use crate::shop::order_of;
-use contracts::Service;
 use reqwest::RequestBuilder;
 use serde_json::json;
+use system::Service;
 use testkit::eventually;
 use testkit::running::answer;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use contracts::{EventType, Service};
+use contracts::EventType;
 use futures::future::join_all;
 use messaging::config::RetryDelays;
 use messaging::definitions::{AUDITOR_USER, OPERATOR_USER};
@@ -10,7 +10,7 @@ use messaging::topology::{
     Argument, Binding, EVENT_STREAM, EVENTS_EXCHANGE, Exchange, Queue, Topology, own_exchange,
 };
 use serde_json::json;
-use system::SUBSCRIPTIONS;
+use system::{Reads, Service};
 use testkit::World;
 
 use super::attempt::{Attempt, Outcome, Visitor};
@@ -121,29 +121,27 @@ fn expected(user: &str, attempt: &Attempt) -> Outcome {
 
 /// A service with a queue owns what bears its name; analytics reads the log, and owns nothing.
 fn owns(user: &str, name: &str) -> bool {
-    queued().any(|service| service.as_str() == user)
+    Service::with_queue().any(|service| service.as_str() == user)
         && name.split_once('.').is_some_and(|(owner, _)| owner == user)
-}
-
-fn queued() -> impl Iterator<Item = Service> {
-    SUBSCRIPTIONS.iter().filter(|(_, subscriptions)| !subscriptions.is_empty()).map(|(service, _)| *service)
 }
 
 /// To read is to take away: for the broker it is one right.
 fn reads(user: &str, queue: &str) -> bool {
     match user {
         AUDITOR_USER | OPERATOR_USER => queue.ends_with(".dead-letters"),
-        "analytics" => queue == EVENT_STREAM,
+        _ if user.parse().is_ok_and(|service: Service| service.reads() == Reads::EventStream) => {
+            queue == EVENT_STREAM
+        }
         service => owns(service, queue),
     }
 }
 
 /// Whether the user may have a queue get what is published there with that key.
 fn listens(user: &str, exchange: &str, key: &str) -> bool {
-    let heard = SUBSCRIPTIONS.iter().find(|(service, _)| service.as_str() == user);
-    let subscriptions =
-        heard.is_some_and(|(_, subscriptions)| subscriptions.iter().any(|event| event.name() == key));
-    owns(user, exchange) || exchange == EVENTS_EXCHANGE && subscriptions
+    let subscribes = user
+        .parse()
+        .is_ok_and(|service: Service| service.subscriptions().iter().any(|event| event.name() == key));
+    owns(user, exchange) || exchange == EVENTS_EXCHANGE && subscribes
 }
 
 fn publishes(user: &str, exchange: &str, key: &str) -> bool {
@@ -155,7 +153,8 @@ fn publishes(user: &str, exchange: &str, key: &str) -> bool {
 /// Whether the user may have an exchange get what comes from elsewhere. That who publishes events may do it, and with
 /// what key it likes, is not meant: RabbitMQ looks at the key of what a user publishes, and not of what is passed on.
 fn feeds(user: &str, exchange: &str) -> bool {
-    owns(user, exchange) || exchange == EVENTS_EXCHANGE && queued().any(|service| service.as_str() == user)
+    owns(user, exchange)
+        || exchange == EVENTS_EXCHANGE && Service::with_queue().any(|service| service.as_str() == user)
 }
 
 /// Whether the user may have the queue's dead letters go where they go.
@@ -188,7 +187,7 @@ fn everything() -> Vec<Vec<Attempt>> {
 
 /// The exchanges that have an owner or carry the events.
 fn exchanges() -> impl Iterator<Item = String> {
-    queued().map(own_exchange).chain([EVENTS_EXCHANGE.to_owned()])
+    Service::with_queue().map(|service| own_exchange(service.into())).chain([EVENTS_EXCHANGE.to_owned()])
 }
 
 /// Every key of the catalogue, and all at once.

@@ -1,10 +1,10 @@
 //! Every role of Postgres, on every database.
 
-use contracts::Service;
 use devstack::Postgres;
 use messaging::definitions::AUDITOR_USER;
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use system::Service;
 use testkit::private;
 
 /// Not a service's, and no business of anybody's here.

@@ -1,8 +1,8 @@
 //! A customer cancels: before, while and after stock and money are found, and faster than the order travels.
 
 use crate::shop::Shop;
-use contracts::Service;
 use serde_json::json;
+use system::Service;
 
 use super::{IMPATIENT, cancelled_after_the_money_was_taken};
 

@@ -1,8 +1,8 @@
 //! Deadlines, and answers that come after them.
 
 use crate::shop::Shop;
-use contracts::Service;
 use serde_json::json;
+use system::Service;
 use testkit::eventually;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! What these tests stand on: a [`ServiceFixture`] is a service's place in a world, and a [`Replica`] runs there.
 
 use crate::{DEADLINE, World, eventually};
-use contracts::{EventType, OrderId, Service};
+use contracts::OrderId;
 use messaging::config::RetryDelays;
 use messaging::{
     Broker, BrokerConfig, Consumer, Effects, Handler, Outbox, OutgoingEvent, Publisher, ServiceHost,
@@ -9,6 +9,7 @@ use messaging::{
 use runtime::config::DatabaseConfig;
 use runtime::tasks::Tasks;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
+use system::Service;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,6 @@ pub fn short_delays() -> RetryDelays {
 pub struct ServiceFixture {
     pub service: Service,
     pub pool: PgPool,
-    subscriptions: &'static [EventType],
     url: String,
     database: DatabaseConfig,
     broker: BrokerConfig,
@@ -34,8 +34,6 @@ pub struct ServiceFixture {
 impl ServiceFixture {
     /// Takes the place of a service that hears what it subscriptions.
     pub async fn take(world: &World, service: Service, delays: &RetryDelays) -> Self {
-        let (_, subscriptions) =
-            system::SUBSCRIPTIONS.iter().find(|(hearer, _)| *hearer == service).expect("a hearer");
         let url = world.database_url(service.as_str()).await;
         let pool = world.pool(service.as_str()).await;
         runtime::database::migrate(&pool, &messaging::MIGRATIONS).await.expect("migrated");
@@ -48,7 +46,7 @@ impl ServiceFixture {
             retry_delays: delays.clone(),
         };
         let database = DatabaseConfig { url: url.clone().into(), max_connections: 8 };
-        Self { service, pool, subscriptions, url, database, broker }
+        Self { service, pool, url, database, broker }
     }
 
     /// The same place, with a network before its database that can fall silent.
@@ -60,17 +58,20 @@ impl ServiceFixture {
         let url = format!("{user}@{}/{database}", proxy.address);
         let database = DatabaseConfig { url: url.clone().into(), ..self.database.clone() };
         let (pool, broker) = (self.pool.clone(), self.broker.clone());
-        (
-            Self { service: self.service, pool, subscriptions: self.subscriptions, url, database, broker },
-            proxy,
-        )
+        (Self { service: self.service, pool, url, database, broker }, proxy)
     }
 
     /// Its host, connected to nothing yet.
     pub fn node(&self) -> ServiceHost {
         let shutdown = CancellationToken::new();
-        ServiceHost::new(self.service, self.subscriptions, &self.database, &self.broker, shutdown)
-            .expect("a host")
+        ServiceHost::new(
+            self.service.into(),
+            self.service.subscriptions(),
+            &self.database,
+            &self.broker,
+            shutdown,
+        )
+        .expect("a host")
     }
 
     /// Starts a replica with the handler.
@@ -84,7 +85,8 @@ impl ServiceFixture {
     /// Starts a consumer, and nothing else that would use the database.
     pub async fn consume<H: Handler>(&self, handler: H) -> Replica {
         let host = self.node();
-        let broker = Broker::new(&self.broker, self.service, self.subscriptions).expect("a broker");
+        let broker =
+            Broker::new(&self.broker, self.service.into(), self.service.subscriptions()).expect("a broker");
         let consumer = Consumer {
             publisher: Publisher::new(&broker, &host.health),
             broker,
@@ -155,18 +157,18 @@ impl ServiceFixture {
 
     /// The queue that it hears from.
     pub fn events_queue(&self) -> String {
-        messaging::topology::events_queue(self.service)
+        messaging::topology::events_queue(self.service.into())
     }
 
     /// The queue of its dead letters.
     pub fn dead_letters(&self) -> String {
-        messaging::topology::dead_letter_queue(self.service)
+        messaging::topology::dead_letter_queue(self.service.into())
     }
 
     /// Its retry retry delays.
     pub fn retry_queues(&self) -> Vec<String> {
         let delays = self.broker.retry_delays.as_slice();
-        delays.iter().map(|delay| messaging::topology::retry_queue(self.service, *delay)).collect()
+        delays.iter().map(|delay| messaging::topology::retry_queue(self.service.into(), *delay)).collect()
     }
 }
 

@@ -86,7 +86,7 @@ impl World {
         telemetry::start();
         let name = format!("t{}", runtime::clock::new_id().simple());
         let world = Self { name, servers };
-        let mut made = definitions(&world.name, system::SUBSCRIPTIONS);
+        let mut made = definitions(&world.name, &system::subscriptions());
         // Users are the server's, not the vhost's: to make them again would throw out whoever logs in meanwhile.
         let _one_at_a_time = MAKING_USERS.lock().await;
         if world.management("GET", &format!("/api/users/{TOPOLOGY_USER}"), None).await.0 == 200 {

@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
-use contracts::Service;
 use messaging::config::RetryDelays;
 use messaging::topology::EVENT_STREAM;
 use rules::{Check, RULES, Rule};
 use snapshot::{Pools, Snapshot, Tables};
+use system::Service;
 use tokio::time::Instant;
 
 /// At most so many violations of a rule are read.

@@ -1,6 +1,6 @@
 //! Every rule, with why it matters and how it is asked.
 
-use contracts::Service::{self, Analytics, Inventory, Notification, Order, Payment};
+use system::Service::{self, Analytics, Inventory, Notification, Order, Payment};
 
 use super::Violation;
 use super::cross_service;

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
-use contracts::{OrderLine, Service};
+use contracts::OrderLine;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::types::{Json, Uuid};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
+use system::Service;
 
 use super::charges::Charges;
 use super::{Recorded, Sources, Violation};

@@ -6,13 +6,14 @@
 use std::hint::black_box;
 
 use bench::broker_limit;
-use contracts::{Envelope, Event, Service, Sku, samples::samples};
+use contracts::{Envelope, Event, Sku, samples::samples};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use inventory::domain::{self, Reservation, Stock};
 use inventory::reactions::Reactions;
 use messaging::Outbox;
 use runtime::config::DatabaseConfig;
 use sqlx::PgPool;
+use system::Service;
 use testkit::World;
 use tokio::runtime::Runtime;
 
@@ -70,7 +71,7 @@ fn batch(criterion: &mut Criterion) {
     let sku: Sku = "BENCH-1".parse().expect("a SKU");
     // The database goes with its world.
     let (_world, pool) = runtime.block_on(database_of_inventory(&sku));
-    let outbox = Outbox::new(Service::Inventory);
+    let outbox = Outbox::new(Service::Inventory.into());
     let mut group = criterion.benchmark_group("batch");
     for size in [1, 20, 100] {
         group.throughput(Throughput::Elements(size));

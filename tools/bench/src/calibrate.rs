@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::broker_limit;
 use anyhow::{Context, Result, bail, ensure};
 use axum::{Router, http::StatusCode, routing::post};
-use contracts::{Envelope, Service, Sku};
+use contracts::{Envelope, Sku};
 use devstack::System;
 use inventory::reactions::Reactions;
 use lettre::Message;
@@ -20,6 +20,7 @@ use runtime::config::DatabaseConfig;
 use secrecy::SecretString;
 use serde::Serialize;
 use sqlx::PgPool;
+use system::Service;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -181,7 +182,7 @@ impl Commits {
         ] {
             sqlx::query(statement).bind(&skus).execute(&pool).await?;
         }
-        Ok(Self { admin, pool, outbox: Outbox::new(Service::Inventory), duration })
+        Ok(Self { admin, pool, outbox: Outbox::new(Service::Inventory.into()), duration })
     }
 
     /// So many committers at once, each one batch after the other.

@@ -6,12 +6,12 @@ use std::iter;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use contracts::Service;
 use devstack::{Replicas, System};
 use reqwest::Client;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::{PgPool, Row};
+use system::Service;
 use tokio::time::{Instant, sleep};
 
 /// The simulated card processor.

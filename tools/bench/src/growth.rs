@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use contracts::Service;
 use devstack::{Replicas, System};
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};
+use system::Service;
 use tokio::time::Instant;
 
 use super::calibrate::calibrate;

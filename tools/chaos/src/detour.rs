@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use contracts::{EventType, Service};
 use futures::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{
@@ -20,6 +19,7 @@ use lapin::{Channel, Connection, Consumer};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
+use system::Service;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -70,7 +70,6 @@ pub struct Detour {
 struct Route {
     amqp_url: String,
     service: Service,
-    subscriptions: &'static [EventType],
     queue: String,
 }
 
@@ -79,14 +78,9 @@ impl Detour {
     ///
     /// # Errors
     /// [`BrokerError`], or a URL that is none.
-    pub async fn open(
-        amqp_url: &str,
-        service: Service,
-        subscriptions: &'static [EventType],
-        seed: u64,
-    ) -> anyhow::Result<Self> {
+    pub async fn open(amqp_url: &str, service: Service, seed: u64) -> anyhow::Result<Self> {
         let queue = format!("{service}.detour");
-        let route = Arc::new(Route { amqp_url: amqp_url.to_owned(), service, subscriptions, queue });
+        let route = Arc::new(Route { amqp_url: amqp_url.to_owned(), service, queue });
         route.declare().await?;
         let (mischief, held) = (watch::Sender::new(None), watch::Sender::new(0));
         let mut mover = Mover {
@@ -163,14 +157,14 @@ impl Route {
     async fn redirect(&self, over: bool) -> anyhow::Result<()> {
         let connection = self.connect().await?;
         let channel = connection.create_channel().await?;
-        let straight = events_queue(self.service);
+        let straight = events_queue(self.service.into());
         let (to, from) = if over { (&self.queue, &straight) } else { (&straight, &self.queue) };
-        for event in self.subscriptions {
+        for event in self.service.subscriptions() {
             let (exchange, key) = (EVENTS_EXCHANGE.into(), event.name().into());
             let options = QueueBindOptions::default();
             channel.queue_bind(to.as_str().into(), exchange, key, options, FieldTable::default()).await?;
         }
-        for event in self.subscriptions {
+        for event in self.service.subscriptions() {
             let (exchange, key) = (EVENTS_EXCHANGE.into(), event.name().into());
             channel.queue_unbind(from.as_str().into(), exchange, key, FieldTable::default()).await?;
         }
@@ -247,7 +241,8 @@ impl Mover {
         if due.is_empty() && self.company.is_empty() {
             return Ok(());
         }
-        let (exchange, key) = (own_exchange(self.route.service), events_queue(self.route.service));
+        let (exchange, key) =
+            (own_exchange(self.route.service.into()), events_queue(self.route.service.into()));
         let message = |id: String, body, headers| Message {
             id,
             exchange: &exchange,

@@ -4,11 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::detour::Mischief;
-use contracts::Service;
 use messaging::failpoint::Failpoint;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
+use system::Service;
 
 use super::proxy::Trouble;
 

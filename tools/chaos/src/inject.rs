@@ -4,12 +4,12 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use contracts::Service;
 use devstack::Shutdown;
 use reqwest::Client;
 use rustix::process::Signal;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
+use system::Service;
 use tokio::sync::watch;
 
 use super::faults::{Dependency, Fault, Misconduct};

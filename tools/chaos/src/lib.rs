@@ -20,11 +20,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use contracts::Service;
 use devstack::Signals;
 use messaging::topology::dead_letter_queue;
 use reqwest::Client;
 use sqlx::{Connection, PgConnection};
+use system::Service;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -204,7 +204,7 @@ async fn strange_letters(stage: &Stage) -> Result<Vec<String>> {
     let mut strange = Vec::new();
     let amqp_url = stage.sources().amqp_url;
     for (service, detour) in &stage.detours {
-        let found = messaging::inspect::message_ids(&amqp_url, &dead_letter_queue(*service)).await?;
+        let found = messaging::inspect::message_ids(&amqp_url, &dead_letter_queue((*service).into())).await?;
         strange.extend(found.symmetric_difference(&detour.planted()).map(|id| format!("{service}: {id}")));
     }
     Ok(strange)

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use crate::detour::Detour;
 use anyhow::{Context, Result};
-use contracts::Service;
 use devstack::{Postgres, RabbitMq, RabbitMqPorts, Services, Shutdown, SmtpSink, Storage};
 use messaging::config::RetryDelays;
 use messaging::definitions::{AUDITOR_USER, TOPOLOGY_USER};
 use messaging::failpoint::FILE_VARIABLE;
+use system::Service;
 
 use super::faults::{Dependency, links};
 use super::proxy::Proxy;
@@ -101,10 +101,8 @@ impl Stage {
 
     async fn open_detours(&mut self, seed: u64) -> Result<()> {
         let url = self.rabbitmq.user_url(TOPOLOGY_USER, VHOST);
-        for (service, subscriptions) in
-            system::SUBSCRIPTIONS.iter().filter(|(_, subscriptions)| !subscriptions.is_empty())
-        {
-            self.detours.insert(*service, Detour::open(&url, *service, subscriptions, seed).await?);
+        for service in Service::with_queue() {
+            self.detours.insert(service, Detour::open(&url, service, seed).await?);
         }
         Ok(())
     }

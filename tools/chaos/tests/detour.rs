@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use chaos::detour::{Detour, Mischief};
-use contracts::{Envelope, Service};
+use contracts::Envelope;
 use messaging::definitions::TOPOLOGY_USER;
-use system::SUBSCRIPTIONS;
+use system::Service;
 use testkit::{World, eventually};
 
 use testkit::facts::{envelope, new_order, placed};
@@ -24,10 +24,8 @@ struct Road {
 impl Road {
     async fn with(mischief: Mischief) -> Self {
         let world = World::new().await;
-        let subscriptions =
-            SUBSCRIPTIONS.iter().find(|(service, _)| *service == Service::Inventory).expect("it hears").1;
         let url = world.amqp_url(TOPOLOGY_USER);
-        let detour = Detour::open(&url, Service::Inventory, subscriptions, 17).await.expect("a detour");
+        let detour = Detour::open(&url, Service::Inventory, 17).await.expect("a detour");
         detour.take(mischief).await;
         Self { raw_publisher: RawPublisher::open(&world).await, _world: world, detour }
     }

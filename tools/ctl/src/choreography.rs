@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use contracts::{EventType, Service};
+use contracts::EventType;
 use messaging::config::RetryDelays;
 use messaging::topology::Argument;
+use system::Service;
 use system::{subscribers_of, topology};
 
 /// `docs/choreography.md`.

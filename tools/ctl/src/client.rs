@@ -1,11 +1,11 @@
 //! The services as a client sees them: over HTTP.
 
 use anyhow::{Context, Result, bail};
-use contracts::Service;
 use messaging::config::RetryDelays;
 use reqwest::{RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use system::Service;
 
 /// Where the services are.
 #[derive(Debug, Clone, clap::Args)]

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::ArgGroup;
-use contracts::Service;
 use messaging::dead_letters::{self, Action, DeadLetter, DeadLetterId, DeadLetterSession, Request, Source};
 use runtime::clock;
-use system::SUBSCRIPTIONS;
+use system::Service;
 
 use crate::say;
 
@@ -181,7 +180,7 @@ async fn history(place: &Place, json: bool) -> Result<()> {
     let mut taken = Vec::new();
     for source in place.sources() {
         let of_service = dead_letters::history(&source).await?;
-        taken.extend(of_service.into_iter().map(|taken| (source.service, taken)));
+        taken.extend(of_service.into_iter().map(|taken| (source.service.as_str(), taken)));
     }
     taken.sort_by_key(|(_, taken)| taken.requested_at);
     match (json, taken.is_empty()) {
@@ -312,11 +311,11 @@ impl Place {
     /// The services that are asked for, and where their dead letters are.
     fn sources(&self) -> impl Iterator<Item = Source<'_>> {
         let asked_for =
-            SUBSCRIPTIONS.iter().filter(|(service, _)| self.service.is_none_or(|only| only == *service));
-        asked_for.map(|(service, subscriptions)| Source {
-            service: *service,
-            database_url: self.database_url(*service),
-            amqp_url: (!subscriptions.is_empty()).then_some(self.amqp_url.as_str()),
+            Service::with_database().filter(|service| self.service.is_none_or(|only| only == *service));
+        asked_for.map(|service| Source {
+            service: service.into(),
+            database_url: self.database_url(service),
+            amqp_url: service.has_queue().then_some(self.amqp_url.as_str()),
         })
     }
 

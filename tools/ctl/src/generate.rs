@@ -21,7 +21,7 @@ pub fn files() -> anyhow::Result<Vec<(PathBuf, String)>> {
         (PathBuf::from("services/notification/transitions.md"), notification::transitions::transitions()),
         (
             PathBuf::from("deploy/rabbitmq/definitions.json"),
-            pretty(&definitions(system::VHOST, system::SUBSCRIPTIONS))?,
+            pretty(&definitions(system::VHOST, &system::subscriptions()))?,
         ),
     ];
     for sample in contracts::samples::samples() {

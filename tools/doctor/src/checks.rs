@@ -6,17 +6,16 @@ mod tests;
 mod topology;
 
 use chrono::TimeDelta;
-use contracts::Service;
 use messaging::definitions::definitions;
 use messaging::topology::{EVENT_STREAM, dead_letter_queue, events_queue};
 use serde_json::Value;
+use system::{Reads, Service};
 
-use self::judge::{broker, databases, judge, listening, runs, skipping};
+use self::judge::{broker, databases, judge, runs, skipping};
 use self::topology::{bindings, queues};
 use super::Verdict::{self, Fine, Hint, NotAsked, Wrong};
 use super::broker::ServiceHost;
 use super::{Asked, Seen};
-use system::SUBSCRIPTIONS;
 
 const OLDEST_POSTGRES: i32 = 15;
 const OLDEST_RABBITMQ: (u32, u32) = (3, 10);
@@ -194,7 +193,7 @@ const RIGHTS: [(&str, &[&str], &[&str]); 3] = [
 
 fn users_have_their_rights(seen: &Seen) -> Verdict {
     broker(seen, |broker| {
-        let expected = definitions(&seen.vhost, SUBSCRIPTIONS);
+        let expected = definitions(&seen.vhost, &system::subscriptions());
         let mut faults = Vec::new();
         for (list, keys, fields) in RIGHTS {
             let (what, there) =
@@ -235,7 +234,7 @@ fn clocks_agree(seen: &Seen) -> Verdict {
 fn relays_lead(seen: &Seen) -> Verdict {
     databases(seen, |all| {
         let (mut faults, mut stopped, mut led) = (Vec::new(), Vec::new(), 0);
-        for (service, database) in all.iter().filter(|(service, _)| listening(*service)) {
+        for (service, database) in all.iter().filter(|(service, _)| service.has_queue()) {
             match database.facts.relay_leads {
                 true => led += 1,
                 false if runs(seen, *service) => faults.push(format!("no relay of {service} leads")),
@@ -249,7 +248,7 @@ fn relays_lead(seen: &Seen) -> Verdict {
 fn queues_have_consumers(seen: &Seen) -> Verdict {
     let other = topology::faulty_queues(seen);
     let (mut faults, mut skipped, mut fine) = (Vec::new(), Vec::new(), 0);
-    for (service, _) in SUBSCRIPTIONS {
+    for service in Service::ALL.iter().filter(|service| service.reads() != Reads::Nothing) {
         let (queue, consumed) = consumed(seen, *service);
         match consumed {
             Some(true) => fine += 1,
@@ -264,8 +263,8 @@ fn queues_have_consumers(seen: &Seen) -> Verdict {
 
 /// Where a service hears from, and whether somebody takes from it; nothing when that could not be asked.
 fn consumed(seen: &Seen, service: Service) -> (String, Option<bool>) {
-    if listening(service) {
-        let queue = events_queue(service);
+    if service.has_queue() {
+        let queue = events_queue(service.into());
         let depth = seen.depths.as_ref().ok().and_then(|depths| depths.get(&queue));
         let consumed = depth.map(|depth| depth.consumers > 0);
         (queue, consumed)
@@ -291,10 +290,10 @@ fn outboxes_drain(seen: &Seen) -> Verdict {
 
 fn no_dead_letters_wait(seen: &Seen) -> Verdict {
     let (mut waiting, mut skipped) = (Vec::new(), Vec::new());
-    for (service, _) in SUBSCRIPTIONS {
-        let count = if listening(*service) {
+    for service in Service::ALL.iter().filter(|service| service.reads() != Reads::Nothing) {
+        let count = if service.has_queue() {
             let depths = seen.depths.as_ref().ok();
-            let depth = depths.and_then(|depths| depths.get(&dead_letter_queue(*service)));
+            let depth = depths.and_then(|depths| depths.get(&dead_letter_queue((*service).into())));
             depth.map(|depth| i64::from(depth.messages))
         } else {
             let database = seen.databases.get(service).and_then(|database| database.as_ref().ok());

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use contracts::Service;
 use futures::future::join_all;
 use messaging::relay::LEADER_LOCK;
 use sqlx::{Connection, PgConnection};
+use system::Service;
 use tokio::time::timeout;
 
 use super::clock::Offset;

@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
-use contracts::Service;
 use messaging::config::RetryDelays;
 use messaging::inspect::{self, Depth};
 use messaging::topology::Topology;
+use system::Service;
 use tokio::time::Instant;
 
 use broker::Broker;

@@ -1,7 +1,7 @@
 //! A broker that blocks publishers, on a broker of the test's own: the alarm stops everybody on it.
 
-use contracts::Service;
 use devstack::{RabbitMq, RabbitMqPorts};
+use system::Service;
 use tempfile::TempDir;
 use testkit::World;
 use testkit::world::Servers;

@@ -1,6 +1,7 @@
 //! One batch, one transaction: duplicates, neighbours, shutdown.
 
-use contracts::{Envelope, Service};
+use contracts::Envelope;
+use system::Service;
 use testkit::World;
 
 use testkit::facts::{envelope, new_order, placed};

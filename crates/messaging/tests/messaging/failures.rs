@@ -1,7 +1,8 @@
 //! The failure branch: what is waited out, what is repeated, what is put aside.
 
 use chrono::DateTime;
-use contracts::{Envelope, OrderId, Service};
+use contracts::{Envelope, OrderId};
+use system::Service;
 use testkit::{World, eventually};
 
 use testkit::facts::{envelope, new_order, placed};
@@ -143,7 +144,11 @@ async fn attempts_are_counted_in_the_message() {
         assert_eq!(aside.header("x-attempts"), attempts.to_string(), "in {queue}");
         assert_eq!(aside.body, message.to_json().expect("JSON").into_bytes());
         raw_publisher
-            .put_back(&aside, &messaging::topology::own_exchange(fixture.service), &fixture.events_queue())
+            .put_back(
+                &aside,
+                &messaging::topology::own_exchange(fixture.service.into()),
+                &fixture.events_queue(),
+            )
             .await;
         if queue == fixture.dead_letters() {
             break;

@@ -1,13 +1,13 @@
 //! Idempotency keys and pruning, on the tables themselves.
 
 use chrono::TimeDelta;
-use contracts::Service;
 use messaging::idempotency::{Begin, Key, StoredResponse, begin, begin_all, complete, forget};
 use messaging::inbox;
 use messaging::prune::prune;
 use runtime::clock;
 use sqlx::PgPool;
 use sqlx::types::Uuid;
+use system::Service;
 use testkit::{World, eventually};
 
 use testkit::fixture::{ServiceFixture, short_delays};

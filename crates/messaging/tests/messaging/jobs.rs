@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contracts::Service;
+use system::Service;
 use testkit::world::Servers;
 use testkit::{World, eventually};
 

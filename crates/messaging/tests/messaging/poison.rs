@@ -1,7 +1,8 @@
 //! Poison: what is no event of ours goes straight to the dead letters, and stays there as it came.
 
-use contracts::{Envelope, Service};
+use contracts::Envelope;
 use lapin::options::{BasicGetOptions, BasicNackOptions};
+use system::Service;
 use testkit::World;
 
 use testkit::facts::{envelope, new_order, placed};

@@ -1,9 +1,10 @@
 //! The relay: order, succession, and nothing lost when connections are cut.
 
-use contracts::{OrderId, Service};
+use contracts::OrderId;
 use futures::future::join_all;
 use messaging::{Effects, Outbox};
 use sqlx::PgPool;
+use system::Service;
 use testkit::world::Servers;
 use testkit::{World, eventually};
 
@@ -35,7 +36,7 @@ impl Stage {
     /// Announces something new, through an outbox that wakes nobody.
     async fn announces(&self) {
         let order = new_order();
-        self.inventory.announce(&Outbox::new(Service::Inventory), reserved(order, 1)).await;
+        self.inventory.announce(&Outbox::new(Service::Inventory.into()), reserved(order, 1)).await;
         self.order.takes_effect(order, &[1]).await;
     }
 

@@ -1,7 +1,8 @@
 //! The reader of the log: each event counts exactly once.
 
-use contracts::{Envelope, OrderId, Service};
+use contracts::{Envelope, OrderId};
 use runtime::tasks::Tasks;
+use system::Service;
 use testkit::World;
 use testkit::world::Servers;
 

@@ -1,6 +1,5 @@
 //! What the broker holds, who may do what there, and how a service tells that something is missing.
 
-use contracts::Service;
 use futures::future::BoxFuture;
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
@@ -11,6 +10,7 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use messaging::broker::{BrokerError, apply_topology};
 use messaging::definitions::TOPOLOGY_USER;
 use messaging::topology::{EVENT_STREAM, Topology};
+use system::Service;
 use testkit::World;
 use testkit::world::Servers;
 

@@ -18,7 +18,7 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        3 => (0..system::NOTIFICATION.len()).prop_map(Step::Hear),
+        3 => (0..system::Service::Notification.subscriptions().len()).prop_map(Step::Hear),
         2 => proptest::strategy::Just(Step::StartCall),
         2 => any::<bool>().prop_map(|accepted| Step::EndCall { accepted }),
     ];
@@ -27,7 +27,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn heard_events() -> Vec<Event> {
     let events = samples().into_iter().map(|envelope| envelope.event);
-    events.filter(|event| system::NOTIFICATION.contains(&event.event_type())).collect()
+    events
+        .filter(|event| system::Service::Notification.subscriptions().contains(&event.event_type()))
+        .collect()
 }
 
 fn event(event_type: EventType) -> Event {

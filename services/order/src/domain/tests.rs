@@ -27,7 +27,12 @@ fn placed_order() -> Order {
 }
 
 fn answer_types() -> Vec<EventType> {
-    system::ORDER.iter().copied().filter(|heard| *heard != EventType::ProductListed).collect()
+    Service::Order
+        .subscriptions()
+        .iter()
+        .copied()
+        .filter(|heard| *heard != EventType::ProductListed)
+        .collect()
 }
 
 fn facts(order: &Order, input: &Input) -> Vec<Event> {

@@ -3,7 +3,6 @@
 
 use anyhow::Result;
 use chrono::{DateTime, Utc};
-use contracts::Service;
 use messaging::dead_letters::{DeadLetter, Taken, hex};
 use serde_json::{Value, json};
 
@@ -39,7 +38,7 @@ pub(super) fn letters(letters: &[DeadLetter]) -> Vec<String> {
 }
 
 /// The actions, below a head.
-pub(super) fn history(taken: &[(Service, Taken)]) -> Vec<String> {
+pub(super) fn history(taken: &[(&str, Taken)]) -> Vec<String> {
     let head = (
         ["when", "by", "action", "done", "service", "event"].map(str::to_owned),
         ["id", "order"].map(str::to_owned),
@@ -94,7 +93,7 @@ pub(super) fn letters_as_json(letters: &[DeadLetter]) -> Result<String> {
 }
 
 /// The history for a program.
-pub(super) fn history_as_json(taken: &[(Service, Taken)]) -> Result<String> {
+pub(super) fn history_as_json(taken: &[(&str, Taken)]) -> Result<String> {
     let mut all = Vec::new();
     for (service, taken) in taken {
         let mut action = serde_json::to_value(taken)?;

@@ -1,12 +1,11 @@
 //! What all checks have in common.
 
-use contracts::Service;
+use system::Service;
 
 use super::super::Seen;
 use super::super::Verdict::{self, Fine, NotAsked, Wrong};
 use super::super::broker::Broker;
 use super::super::databases::Database;
-use system::SUBSCRIPTIONS;
 
 /// Faults shown of a check: it is one line.
 const SHOWN: usize = 3;
@@ -60,11 +59,6 @@ pub(super) fn broker(seen: &Seen, ask: impl FnOnce(&Broker) -> Verdict) -> Verdi
 /// Whether the service answers at its address. What only it does is not missing while it does not.
 pub(super) fn runs(seen: &Seen, service: Service) -> bool {
     seen.services.iter().any(|site| site.service == service.as_str() && site.answer.is_ok())
-}
-
-/// Whether it hears from a queue, and has an outbox; one that does not reads the log.
-pub(super) fn listening(service: Service) -> bool {
-    SUBSCRIPTIONS.iter().any(|(hearer, subscriptions)| *hearer == service && !subscriptions.is_empty())
 }
 
 #[cfg(test)]

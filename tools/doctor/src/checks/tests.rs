@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::Service;
 use serde_json::{Value, json};
+use system::Service;
 
 use super::{postgres_is_new_enough, rabbitmq_has_room, rabbitmq_is_new_enough};
 use crate::Seen;
