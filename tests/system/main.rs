@@ -7,6 +7,7 @@ mod auditing;
 mod benchmark;
 mod dead_letters;
 mod doctor;
+mod documents;
 mod environment;
 mod generated;
 mod http;

@@ -1,14 +1,10 @@
-//! The documents: the README's orders are answered as it says, and what the documents name is there.
+//! The orders of the README are answered as it says.
 
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
+use crate::documents::read;
 use crate::shop::Shop;
 use chrono::DateTime;
-use clap::CommandFactory;
 use contracts::OrderId;
 use serde_json::{Value, json};
 use testkit::{DEADLINE, eventually};
@@ -19,10 +15,6 @@ use tokio::time::timeout;
 const SECTION: &str = "\n## Five orders\n";
 /// Printed after each command, to part the answers.
 const END: &str = "-- end of the answer --";
-/// Tests are named by sentences: a word in code with this many underscores, and no capital, is one ...
-const UNDERSCORES_OF_A_TEST: usize = 4;
-/// ... or a metric, which begins like this.
-const METRIC: &str = "messaging_";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_orders_of_the_readme_are_answered_as_it_says() {
@@ -56,66 +48,6 @@ fn answers_that_differ_in_more_than_ids_and_times_are_told_apart() {
     check(r#"{"status": "pending"}"#, r#"{"status": "completed"}"#, false);
     check("stock.reserved\npayment.authorized", "payment.authorized\nstock.reserved\n", true);
     check("stock.reserved", "stock.reserved\nstock.reserved", false);
-}
-
-#[test]
-fn every_link_of_the_documents_leads_somewhere() {
-    for document in documents() {
-        let text = read(&document);
-        let folder = root().join(&document).parent().expect("a folder").to_owned();
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let path = target.split('#').next().unwrap_or_default();
-            if !path.is_empty() && !path.contains("://") {
-                assert!(folder.join(path).exists(), "{document} links to {path}, which is not there");
-            }
-        }
-    }
-}
-
-#[test]
-fn every_test_that_the_documents_name_is_there() {
-    let sources = sources();
-    for document in documents() {
-        let text = read(&document);
-        for name in text.split('`').skip(1).step_by(2).filter(|code| names_a_test(code)) {
-            assert!(sources.contains(&format!("fn {name}(")), "{document} names {name}, which is no test");
-        }
-    }
-}
-
-#[test]
-fn every_variable_is_in_the_operations_document_with_its_default() {
-    let document = read("docs/operations.md");
-    let services = [
-        order::Config::command(),
-        payment::Config::command(),
-        inventory::Config::command(),
-        notification::Config::command(),
-        analytics::Config::command(),
-        payment_provider::Config::command(),
-    ];
-    let mut known = BTreeSet::new();
-    for (service, argument) in
-        services.iter().flat_map(|service| service.get_arguments().map(move |it| (service, it)))
-    {
-        let Some(variable) = argument.get_env().and_then(OsStr::to_str) else { continue };
-        let row = document.lines().find(|line| line.starts_with(&format!("| `{variable}` |")));
-        let row = row.unwrap_or_else(|| panic!("docs/operations.md has no row of {variable}"));
-        let default = argument.get_default_values().first().and_then(|default| default.to_str());
-        let fallback = if argument.is_required_set() { "required" } else { "optional" };
-        assert!(
-            row.contains(default.unwrap_or(fallback)),
-            "{}: {variable} is {default:?} or {fallback}: {row}",
-            service.get_name()
-        );
-        known.insert(variable.to_owned());
-    }
-    let documented = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
-    for (name, _) in
-        documented.filter(|(name, _)| name.chars().all(|it| it.is_ascii_uppercase() || it == '_'))
-    {
-        assert!(known.contains(name), "docs/operations.md has {name}, which no service reads");
-    }
 }
 
 /// The commands of the section with the answers that follow them.
@@ -187,50 +119,4 @@ fn without_ids_and_times(value: Value) -> Value {
         }
         other => other,
     }
-}
-
-fn names_a_test(code: &str) -> bool {
-    let word =
-        |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_';
-    code.chars().all(word) && code.matches('_').count() >= UNDERSCORES_OF_A_TEST && !code.starts_with(METRIC)
-}
-
-/// The documents that people write, by their paths below the root.
-fn documents() -> Vec<String> {
-    let markdown = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");
-    let files = [root(), root().join("docs")].into_iter().flat_map(|folder| entries(&folder));
-    let documents = files.filter(markdown).map(|path| {
-        let path = path.strip_prefix(root()).expect("below the root");
-        path.to_str().expect("text").to_owned()
-    });
-    documents.collect()
-}
-
-/// Every Rust file of the workspace, one after the other.
-fn sources() -> String {
-    let mut folders = ["crates", "services", "tests"].map(|name| root().join(name)).to_vec();
-    let mut sources = String::new();
-    while let Some(folder) = folders.pop() {
-        for path in entries(&folder) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                sources += &fs::read_to_string(path).expect("readable");
-            }
-        }
-    }
-    sources
-}
-
-fn entries(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("a folder");
-    entries.map(|entry| entry.expect("an entry").path()).collect()
-}
-
-fn read(document: &str) -> String {
-    fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"))
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
