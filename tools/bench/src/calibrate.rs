@@ -25,9 +25,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::drive;
+use super::drive::CATALOGUE;
 use super::limit::CommitCost;
-use loadgen::percentile::percentile;
+use loadgen::percentile;
 use system::VHOST;
 
 /// Clients at once of HTTP, and of commits each of these numbers, of which the best counts.
@@ -143,7 +143,7 @@ pub(super) async fn calibrate(system: &System, dir: &Path, duration: Duration) -
 
 /// A SKU of one committer, so that none waits for another.
 fn sku(committer: usize, number: usize) -> Result<Sku> {
-    Ok(format!("CALIBRATION-{committer}-{}", number % drive::SKUS).parse()?)
+    Ok(format!("CALIBRATION-{committer}-{}", number % CATALOGUE.skus).parse()?)
 }
 
 fn placed(committer: usize, number: usize) -> Result<Envelope> {
@@ -172,7 +172,7 @@ impl Commits {
         let committers = COMMITTERS.iter().max().copied().unwrap_or_default();
         let mut skus = Vec::new();
         for (committer, number) in
-            (0..committers).flat_map(|it| (0..drive::SKUS).map(move |number| (it, number)))
+            (0..committers).flat_map(|it| (0..CATALOGUE.skus).map(move |number| (it, number)))
         {
             skus.push(sku(committer, number)?.to_string());
         }
@@ -276,7 +276,9 @@ async fn http(duration: Duration) -> Result<(f64, f64)> {
 }
 
 async fn ask(client: &Client, url: &str, number: usize) -> Result<()> {
-    let answer = client.post(url).json(&drive::order("bench", number)).send().await?;
+    let lines = [(CATALOGUE.sku(number), 1)];
+    let order = loadgen::order_body("bench", "bench@example.com", &lines, "pm_card_visa");
+    let answer = client.post(url).json(&order).send().await?;
     ensure!(answer.status() == StatusCode::ACCEPTED, "{}", answer.status());
     answer.bytes().await?;
     Ok(())

@@ -3,35 +3,28 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use chrono::{DateTime, TimeDelta, Utc};
+use anyhow::{Result, bail};
+use chrono::{DateTime, Utc};
 use devstack::{Replicas, System};
-use reqwest::{Client, RequestBuilder, StatusCode};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use loadgen::{Accepted, Catalogue, Customers, LoadResult};
 use sqlx::{PgPool, Row};
 use system::Service;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::counters::urls;
 use super::outcome::{Journey, Outcome};
 
-/// Products that are ordered in turn.
-pub(super) const SKUS: usize = 10;
-const RESTOCK: u32 = 1_000_000;
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const CATALOGUE: Catalogue = Catalogue { prefix: "BENCH", skus: 10, scarce: 0 };
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-/// Orders of which none gets to its end for so long, once no more are placed, never will.
+/// When no order has ended for so long, and no more are placed, none ever will.
 const STANDSTILL: Duration = Duration::from_secs(60);
 
 /// Where orders are placed, and where it is seen what became of them.
 #[derive(Debug)]
 pub(super) struct Driver {
-    http: Client,
-    /// The order service and its replicas, which are asked in turn.
-    order_urls: Vec<String>,
+    customers: Customers,
     inventory_url: String,
     orders: PgPool,
     mails: PgPool,
@@ -41,13 +34,11 @@ pub(super) struct Driver {
 impl Driver {
     /// For a system with these further replicas of each service.
     pub(super) async fn open(system: &System, others: &[Replicas]) -> Result<Self> {
-        let http = Client::builder().timeout(REQUEST_TIMEOUT).build()?;
         let database = async |service: Service| {
             PgPool::connect(&format!("{}/{service}", system.postgres.superuser_url())).await
         };
         Ok(Self {
-            http,
-            order_urls: urls(system, others, Service::Order.as_str()),
+            customers: Customers::new(urls(system, others, Service::Order.as_str()), Duration::ZERO)?,
             inventory_url: system.url(Service::Inventory.as_str()),
             orders: database(Service::Order).await?,
             mails: database(Service::Notification).await?,
@@ -55,65 +46,32 @@ impl Driver {
         })
     }
 
-    /// Lists the products and fills the shelves, and waits until they can be ordered.
+    /// Lists and restocks the products, and waits until they can be ordered.
     pub(super) async fn seed_stock(&self) -> Result<()> {
-        for number in 0..SKUS {
-            let product = format!("{}/api/v1/products/{}", self.inventory_url, sku(number));
-            let listing = json!({"name": "For load", "price": {"amount_minor": 1000, "currency": "EUR"}});
-            accepted(self.http.put(&product).json(&listing)).await?;
-            let restock = self.http.post(format!("{product}/restock")).json(&json!({"quantity": RESTOCK}));
-            accepted(restock).await?;
-        }
-        let end = Instant::now() + REQUEST_TIMEOUT;
-        while let Err(why) = place(self.request(SKUS - 1)).await {
-            ensure!(Instant::now() < end, "no order is taken: {why}");
-            sleep(LOOK_INTERVAL).await;
-        }
-        Ok(())
+        self.customers.seed_stock(&self.inventory_url, &CATALOGUE).await
     }
 
-    fn request(&self, number: usize) -> RequestBuilder {
-        let url = &self.order_urls[number % self.order_urls.len()];
-        self.http.post(format!("{url}/api/v1/orders")).json(&order("bench", number))
-    }
-
-    /// Places orders at a rate a second for so long, waits until all of them are at their end, and tells how each got
-    /// there.
+    /// Places orders at a rate a second for so long, waits until all of them have ended, and measures how each got there.
     pub(super) async fn drive(&self, rate: f64, duration: Duration) -> Result<Outcome> {
-        let placed = self.place(rate, (rate * duration.as_secs_f64()).round() as usize).await?;
-        self.finish(placed).await
+        let result = self.place(rate, (rate * duration.as_secs_f64()).round() as usize).await?;
+        self.finish(rate, result).await
     }
 
-    /// Places orders at a rate a second, each at its time however long the answers take.
-    pub(super) async fn place(&self, rate: f64, count: usize) -> Result<Placed> {
-        let (begun, begun_at) = (Instant::now(), runtime::clock::now());
-        let mut placed =
-            Placed { rate, begun: begun_at, taken: Vec::with_capacity(count), refused: BTreeMap::new() };
-        let mut requests = JoinSet::new();
-        for number in 0..count {
-            let offset = Duration::from_secs_f64(number as f64 / rate);
-            sleep_until(begun + offset).await;
-            let (request, due) = (self.request(number), begun_at + TimeDelta::from_std(offset)?);
-            requests.spawn(async move { (due, place(request).await) });
-            while let Some(answered) = requests.try_join_next() {
-                placed.keep(answered?);
-            }
-        }
-        while let Some(answered) = requests.join_next().await {
-            placed.keep(answered?);
-        }
-        Ok(placed)
+    /// Places orders at a rate a second, each when it is due, however long the answers take.
+    pub(super) async fn place(&self, rate: f64, count: usize) -> Result<LoadResult> {
+        let orders = loadgen::uniform(CATALOGUE, "bench", "pm_card_visa").take(count);
+        loadgen::drive(&self.customers, orders, watch::Sender::new(rate).subscribe(), || {}).await
     }
 
-    /// Waits until the orders are at their end, and tells how each got there.
-    pub(super) async fn finish(&self, placed: Placed) -> Result<Outcome> {
-        let journeys = self.journeys(&placed.taken).await?;
-        Ok(Outcome::of(&journeys, placed))
+    /// Waits until the orders have ended, and measures how each got there.
+    pub(super) async fn finish(&self, rate: f64, result: LoadResult) -> Result<Outcome> {
+        let journeys = self.journeys(&result.accepted).await?;
+        Ok(Outcome::of(&journeys, rate, result))
     }
 
     /// How each order got to its end, as soon as all are there.
-    async fn journeys(&self, taken: &[(Uuid, DateTime<Utc>)]) -> Result<Vec<Journey>> {
-        let ids: Vec<Uuid> = taken.iter().map(|(id, _)| *id).collect();
+    async fn journeys(&self, accepted: &[Accepted]) -> Result<Vec<Journey>> {
+        let ids: Vec<Uuid> = accepted.iter().map(|order| order.order_id).collect();
         let mut progress = Progress::new();
         // To look at every order is work for Postgres, too: it waits until hardly any is under way.
         while self.any_under_way().await? {
@@ -125,12 +83,12 @@ impl Driver {
         let mut progress = Progress::new();
         loop {
             let ways = self.ways(&ids).await?;
-            let journeys: Vec<_> = taken
+            let journeys: Vec<_> = accepted
                 .iter()
-                .filter_map(|(id, due)| {
-                    let way = ways.get(id)?;
+                .filter_map(|order| {
+                    let way = ways.get(&order.order_id)?;
                     Some(Journey {
-                        due: *due,
+                        due: order.due,
                         confirmed: way.confirmed,
                         ended: way.ended?,
                         cancelled: way.cancelled,
@@ -138,15 +96,12 @@ impl Driver {
                     })
                 })
                 .collect();
-            let open = taken.len() - journeys.len();
+            let open = accepted.len() - journeys.len();
             if open == 0 {
                 return Ok(journeys);
             }
             if progress.is_due() && progress.none_since_last(open) {
-                bail!(
-                    "{open} of {} orders are not at their end, and none got there for {STANDSTILL:?}",
-                    taken.len()
-                );
+                bail!("{open} of {} orders have not ended, and none did for {STANDSTILL:?}", accepted.len());
             }
             sleep(LOOK_INTERVAL).await;
         }
@@ -219,60 +174,6 @@ impl Progress {
         let none = left >= self.left;
         *self = Self { left, looked: Instant::now() };
         none
-    }
-}
-
-/// The body of an order of one line.
-pub(super) fn order(customer: &str, number: usize) -> Value {
-    json!({
-        "customer": {"id": customer, "email": "bench@example.com"},
-        "lines": [{"sku": sku(number), "quantity": 1}],
-        "payment_method": "pm_card_visa",
-    })
-}
-
-fn sku(number: usize) -> String {
-    format!("BENCH-{}", number % SKUS)
-}
-
-async fn accepted(request: RequestBuilder) -> Result<()> {
-    let response = request.send().await.context("inventory does not answer")?;
-    ensure!(response.status().is_success(), "{}: {}", response.url(), response.status());
-    Ok(())
-}
-
-/// The id of what was taken, or why it was not.
-async fn place(request: RequestBuilder) -> Result<Uuid, String> {
-    #[derive(Deserialize)]
-    struct Answer {
-        id: Uuid,
-    }
-    let response = request.send().await.map_err(|_| "no answer".to_owned())?;
-    if response.status() != StatusCode::ACCEPTED {
-        return Err(response.status().to_string());
-    }
-    let answer: Answer = response.json().await.map_err(|_| "no answer".to_owned())?;
-    Ok(answer.id)
-}
-
-/// Orders that were placed.
-#[derive(Debug)]
-pub(super) struct Placed {
-    /// A second.
-    pub(super) rate: f64,
-    pub(super) begun: DateTime<Utc>,
-    /// What was answered 202, with when it was to be placed.
-    pub(super) taken: Vec<(Uuid, DateTime<Utc>)>,
-    /// How often each other answer came, and none.
-    pub(super) refused: BTreeMap<String, usize>,
-}
-
-impl Placed {
-    fn keep(&mut self, (due, answered): (DateTime<Utc>, Result<Uuid, String>)) {
-        match answered {
-            Ok(id) => self.taken.push((id, due)),
-            Err(why) => *self.refused.entry(why).or_default() += 1,
-        }
     }
 }
 

@@ -179,8 +179,8 @@ async fn work_off(system: &mut System, say: &impl Fn(&str)) -> Result<WorkedOff>
     for service in AWAY {
         system.services.resume(service)?;
     }
-    let orders = placed.taken.len();
-    driver.finish(placed).await?;
+    let orders = placed.accepted.len();
+    driver.finish(BACKLOG_RATE, placed).await?;
     let orders_per_second = orders as f64 / begun.elapsed().as_secs_f64();
     Ok(WorkedOff { events: 2 * orders as u64, orders_per_second })
 }

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use super::drive::Placed;
-use loadgen::percentile::percentile;
+use loadgen::{LoadResult, percentile};
 
 /// A backlog is bounded when it is never larger than what comes in this time,
 const BACKLOG_SECONDS: f64 = 2.0;
@@ -51,7 +50,7 @@ pub(super) struct Outcome {
     /// Orders that were taken.
     pub(super) orders: usize,
     /// Answers other than 202.
-    pub(super) refused: BTreeMap<String, usize>,
+    pub(super) refused: BTreeMap<String, u64>,
     /// Orders that were cancelled: by their deadlines, since nobody else does here.
     pub(super) cancelled: usize,
     /// Placed to confirmed.
@@ -65,13 +64,13 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn of(journeys: &[Journey], placed: Placed) -> Self {
-        let Placed { rate, begun, taken, refused } = placed;
+    pub(super) fn of(journeys: &[Journey], rate: f64, result: LoadResult) -> Self {
+        let LoadResult { begun, accepted, refused, .. } = result;
         let latency = |end: fn(&Journey) -> Option<DateTime<Utc>>| {
             let took = |journey: &Journey| Some((end(journey)? - journey.due).as_seconds_f64() * 1000.0);
             Latency::of(journeys.iter().filter_map(took).collect())
         };
-        let seconds = (taken.len() + refused.values().sum::<usize>()) as f64 / rate;
+        let seconds = (accepted.len() as u64 + refused.values().sum::<u64>()) as f64 / rate;
         let backlog = (1..=seconds.round() as i64)
             .map(|second| under_way(journeys, begun + TimeDelta::seconds(second)))
             .collect();
@@ -107,6 +106,7 @@ fn under_way(journeys: &[Journey], at: DateTime<Utc>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use loadgen::Accepted;
     use uuid::Uuid;
 
     use super::*;
@@ -127,8 +127,10 @@ mod tests {
             }
         });
         let journeys: Vec<_> = journeys.collect();
-        let taken = journeys.iter().map(|journey| (Uuid::nil(), journey.due)).collect();
-        Outcome::of(&journeys, Placed { rate: 10.0, begun, taken, refused: BTreeMap::new() })
+        let accepted =
+            |journey: &Journey| Accepted { key: String::new(), order_id: Uuid::nil(), due: journey.due };
+        let accepted = journeys.iter().map(accepted).collect();
+        Outcome::of(&journeys, 10.0, LoadResult { accepted, ..LoadResult::new(begun) })
     }
 
     #[test]

@@ -98,8 +98,8 @@ impl Bounds {
 
 /// What a load came to, in a line.
 pub(super) fn line(outcome: &Outcome) -> String {
-    let refused: usize = outcome.refused.values().sum();
-    let told = |what: &str, count: usize| if count > 0 { format!("  {what} {count}") } else { String::new() };
+    let refused: u64 = outcome.refused.values().sum();
+    let told = |what: &str, count: u64| if count > 0 { format!("  {what} {count}") } else { String::new() };
     format!(
         "  {:>7.1} orders/s  {:<10}  confirmed p50 {:>7.1} ms, p99 {:>7.1} ms  under way {:>5}{}{}",
         outcome.rate,
@@ -108,7 +108,7 @@ pub(super) fn line(outcome: &Outcome) -> String {
         outcome.confirmed.p99_ms,
         outcome.backlog.last().copied().unwrap_or_default(),
         told("refused", refused),
-        told("cancelled", outcome.cancelled),
+        told("cancelled", outcome.cancelled as u64),
     )
 }
 

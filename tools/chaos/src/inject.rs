@@ -28,17 +28,18 @@ const DISK: &str = "500MB";
 #[derive(Debug)]
 pub(super) struct Injector {
     pub(super) stage: Stage,
-    /// How many times the usual rate orders are placed at.
-    pub(super) pace: watch::Sender<f64>,
+    /// Orders a second, now and outside bursts.
+    pub(super) rate: watch::Sender<f64>,
+    usual_rate: f64,
     /// How long a crash point that is armed may take to be reached.
     patience: Duration,
     http: Client,
 }
 
 impl Injector {
-    pub(super) fn new(stage: Stage, patience: Duration) -> Result<Self> {
+    pub(super) fn new(stage: Stage, rate: f64, patience: Duration) -> Result<Self> {
         let http = Client::builder().timeout(Duration::from_secs(5)).build()?;
-        Ok(Self { stage, pace: watch::Sender::new(1.0), patience, http })
+        Ok(Self { stage, rate: watch::Sender::new(rate), usual_rate: rate, patience, http })
     }
 
     /// Begins a fault; one that is over at once is over when this returns. False for a crash point that nothing has
@@ -88,7 +89,7 @@ impl Injector {
             }
             Fault::Processor(misconduct) => self.misbehave(Some(misconduct)).await?,
             Fault::Burst => {
-                self.pace.send_replace(BURST);
+                self.rate.send_replace(self.usual_rate * BURST);
             }
         }
         Ok(true)
@@ -116,7 +117,7 @@ impl Injector {
             }
             Fault::Processor(_) => self.misbehave(None).await?,
             Fault::Burst => {
-                self.pace.send_replace(1.0);
+                self.rate.send_replace(self.usual_rate);
             }
             _ => {}
         }

@@ -5,7 +5,6 @@
 //! has; all others are done to the system from outside, by signals, by the servers' own tools, by a proxy on every
 //! link, and by a detour for messages.
 
-mod customers;
 pub mod detour;
 pub mod faults;
 mod inject;
@@ -21,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use devstack::Signals;
+use loadgen::{Accepted, Catalogue, Customers, LoadResult};
 use messaging::topology::dead_letter_queue;
 use reqwest::Client;
 use sqlx::{Connection, PgConnection};
@@ -28,14 +28,16 @@ use system::Service;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::customers::{Counter, LoadResult};
 use self::faults::{Step, kinds};
 use self::inject::Injector;
 use self::recovery::Probe;
 use self::report::Happened;
 use self::stage::Stage;
-use audit::{Audit, Auditor};
+use audit::{Audit, Auditor, Recorded};
 
+const CATALOGUE: Catalogue = Catalogue { prefix: "CHAOS", skus: 40, scarce: 4 };
+/// How long a customer repeats a request that fails for now.
+const CUSTOMER_PATIENCE: Duration = Duration::from_secs(60);
 /// How long everything may take to come to rest, once the faults are over.
 const REST_LIMIT: Duration = Duration::from_secs(180);
 /// What breaks a rule across databases counts when it is still so after this time at rest.
@@ -114,17 +116,19 @@ async fn play(args: &Args, dir: &std::path::Path, say: fn(&str)) -> Result<bool>
     ensure!(args.rate > 0.0 && args.every > 0.0, "--rate and --every are above 0");
     say("starting the system");
     let stage = Stage::set(dir, args.seed).await?;
-    customers::seed_stock(&stage.url(Service::Inventory)).await?;
-    let counter = Counter::new(&stage.url(Service::Order))?;
+    let customers = Customers::new(vec![stage.url(Service::Order)], CUSTOMER_PATIENCE)?;
+    customers.seed_stock(&stage.url(Service::Inventory), &CATALOGUE).await?;
     let ready = |service: &Service| format!("{}/health/ready", stage.url(*service));
     let probe = Probe {
-        counter: counter.clone(),
+        customers: Customers::new(vec![stage.url(Service::Order)], recovery::LIMIT)?,
         ready_urls: Service::ALL.iter().map(ready).collect(),
         http: Client::builder().timeout(Duration::from_secs(2)).build()?,
     };
-    let mut injector = Injector::new(stage, if args.matrix { PATIENCE_ALONE } else { PATIENCE })?;
-    let mut coming = JoinSet::new();
-    coming.spawn(customers::come(counter, args.rate, injector.pace.subscribe(), args.seed));
+    let patience = if args.matrix { PATIENCE_ALONE } else { PATIENCE };
+    let mut injector = Injector::new(stage, args.rate, patience)?;
+    let (orders, rate) = (loadgen::mixed(CATALOGUE, "chaos", args.seed), injector.rate.subscribe());
+    let mut load = JoinSet::new();
+    load.spawn(async move { loadgen::drive(&customers, orders, rate, || {}).await });
     sleep(WARM_UP).await;
     let start = Instant::now();
     let mut chaos = Chaos { injector: &mut injector, probe, say, start, begun: 0, happened: Vec::new() };
@@ -136,31 +140,31 @@ async fn play(args: &Args, dir: &std::path::Path, say: fn(&str)) -> Result<bool>
         chaos.all_at_their_times(faults::plan(args.seed, run, every, &args.faults)).await?;
     }
     let happened = chaos.happened;
-    injector.pace.send_replace(0.0);
-    finish(injector, coming, &happened, say).await
+    injector.rate.send_replace(0.0);
+    finish(injector, load, &happened, say).await
 }
 
 /// Waits for rest, asks the auditor, and tells the verdict.
 async fn finish(
     injector: Injector,
-    mut coming: JoinSet<LoadResult>,
+    mut load: JoinSet<Result<LoadResult>>,
     happened: &[Happened],
     say: fn(&str),
 ) -> Result<bool> {
     say("the faults are over: waiting for rest");
     let over = Instant::now();
-    let told = coming.join_next().await.context("there were no customers")??;
+    let load = load.join_next().await.context("there was no load")???;
     let stage = injector.stage;
     let ended = tokio::time::timeout(REST_LIMIT, every_order_ends(&stage)).await;
     let ended = ended.unwrap_or_else(|_| bail!("not every order ended within {REST_LIMIT:?}"));
     let took = over.elapsed();
-    let audit = audit(&stage, &told).await?;
+    let audit = audit(&stage, &load).await?;
     let strange = strange_letters(&stage).await?;
     stage.strike().await?;
 
     audit::report::lines(&audit).iter().for_each(|line| say(line));
     report::kinds(happened).iter().for_each(|line| say(line));
-    report::customers(&told).iter().for_each(|line| say(line));
+    report::answers(&load).iter().for_each(|line| say(line));
     match &ended {
         Ok(()) => say(&format!("every order ended {:.1} s after the last fault", took.as_secs_f64())),
         Err(error) => say(&format!("{error:#}")),
@@ -178,7 +182,7 @@ async fn finish(
         "{}: {} faults, {} orders, {failed} faults not brought about or not recovered from, {} rules broken",
         if well { "well" } else { "NOT WELL" },
         happened.len(),
-        told.taken.len(),
+        load.accepted.len(),
         audit.broken().count()
     ));
     Ok(well)
@@ -210,10 +214,12 @@ async fn strange_letters(stage: &Stage) -> Result<Vec<String>> {
     Ok(strange)
 }
 
-async fn audit(stage: &Stage, told: &LoadResult) -> Result<Audit> {
+async fn audit(stage: &Stage, load: &LoadResult) -> Result<Audit> {
     let mut sources = stage.sources();
     sources.expected_dead_letters = stage.detours.values().map(|detour| detour.planted().len()).sum();
-    sources.recorded.clone_from(&told.taken);
+    let recorded =
+        |order: &Accepted| Recorded { key: order.key.clone(), order_id: order.order_id.to_string() };
+    sources.recorded = load.accepted.iter().map(recorded).collect();
     let auditor = Auditor::open(sources).await.context("the auditor")?;
     auditor.audit(REST_LIMIT, CONFIRM).await
 }

@@ -3,19 +3,20 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use loadgen::{Customers, PlaceOrder, order_body};
 use reqwest::Client;
-use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::customers::{Counter, PLENTIFUL};
+use super::CATALOGUE;
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-const LIMIT: Duration = Duration::from_secs(120);
+/// How long a recovery may take.
+pub(super) const LIMIT: Duration = Duration::from_secs(120);
 
 /// What tells that the system is well.
 #[derive(Debug, Clone)]
 pub(super) struct Probe {
-    pub(super) counter: Counter,
+    pub(super) customers: Customers,
     /// Of every service.
     pub(super) ready_urls: Vec<String>,
     pub(super) http: Client,
@@ -28,16 +29,13 @@ impl Probe {
     /// When that does not come to pass within two minutes.
     pub(super) async fn recovery(&self) -> Result<Duration> {
         let begun = Instant::now();
-        let order = json!({
-            "customer": {"id": "probe", "email": "probe@example.com"},
-            "lines": [{"sku": PLENTIFUL, "quantity": 1}],
-            "payment_method": "pm_card_visa",
-        });
+        let lines = [(CATALOGUE.sku(0), 1)];
+        let order = PlaceOrder::new(order_body("probe", "probe@example.com", &lines, "pm_card_visa"));
         while begun.elapsed() < LIMIT {
-            let key = runtime::clock::new_id().to_string();
-            let placed = self.counter.place(&key, &order, LIMIT).await.map_err(anyhow::Error::msg)?;
+            let order = PlaceOrder { key: Some(runtime::clock::new_id().to_string()), ..order.clone() };
+            let id = self.customers.place(0, &order).await.map_err(anyhow::Error::msg)?;
             while begun.elapsed() < LIMIT {
-                match self.counter.status(&placed.order_id).await.as_deref() {
+                match self.customers.status(id).await.as_deref() {
                     Some("completed") if self.all_ready().await => return Ok(begun.elapsed()),
                     // Its deadline came first: another is placed.
                     Some("cancelled") => break,

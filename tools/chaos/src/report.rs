@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::customers::LoadResult;
 use super::faults::Fault;
-use loadgen::percentile::percentile;
+use loadgen::{LoadResult, percentile};
 
 /// A fault that happened.
 #[derive(Debug)]
@@ -45,30 +44,19 @@ pub(super) fn kinds(happened: &[Happened]) -> Vec<String> {
     lines
 }
 
-/// What the customers were told.
-pub(super) fn customers(told: &LoadResult) -> Vec<String> {
-    let mut lines = vec![format!(
-        "{:>8}  answered 202, {} of them cancelled by the customer",
-        told.taken.len(),
-        told.cancelled
-    )];
-    lines.extend(told.refused.iter().map(|(why, count)| format!("{count:>8}  {why}, after 60 s of asking")));
+/// How the customers were answered.
+pub(super) fn answers(load: &LoadResult) -> Vec<String> {
+    let (accepted, cancelled) = (load.accepted.len(), load.cancelled);
+    let mut lines =
+        vec![format!("{accepted:>8}  answered 202, {cancelled} of them cancelled by the customer")];
+    let refused = |(why, count)| format!("{count:>8}  {why}, after 60 s of attempts");
+    lines.extend(load.refused.iter().map(refused));
     lines
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn percentiles_are_of_the_nearest_rank() {
-        let durations: Vec<_> = (1..=200).map(Duration::from_millis).collect();
-        let percentile = |percent| percentile(&durations, percent);
-        assert_eq!(percentile(50), Some(Duration::from_millis(100)));
-        assert_eq!(percentile(99), Some(Duration::from_millis(198)));
-        assert_eq!(percentile(100), Some(Duration::from_millis(200)));
-        assert_eq!(super::percentile::<Duration>(&[], 50), None);
-    }
 
     #[test]
     fn kinds_are_counted_also_where_nothing_was_measured() {

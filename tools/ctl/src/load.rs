@@ -10,19 +10,17 @@ use audit::Recorded;
 use contracts::PaymentMethod;
 use futures::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::{Client, RequestBuilder, StatusCode};
+use loadgen::{Accepted, Catalogue, Customers, LoadResult, PlaceOrder, percentile};
+use reqwest::Client;
 use serde::Deserialize;
-use serde_json::json;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::client::{self, Urls};
+use crate::client::Urls;
 use crate::{say, timeline};
 
-/// Products of its own, so that a load takes nobody else's stock.
-const SKUS: u64 = 10;
-const RESTOCK: u32 = 1_000_000;
-/// Timelines are read for this many orders at the most, evenly spread.
+const CATALOGUE: Catalogue = Catalogue { prefix: "LOAD", skus: 10, scarce: 0 };
+/// Timelines are read of at most so many orders, evenly spread.
 const SAMPLE: usize = 5_000;
 const READERS: usize = 16;
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -58,120 +56,47 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let http = Client::builder().timeout(REQUEST_TIMEOUT).build()?;
-    seed_stock(&http, &args.urls).await?;
-    // The orders of one run are known by their customer.
+    let customers = Customers::new(vec![args.urls.order_url.clone()], Duration::ZERO)?;
+    customers.seed_stock(&args.urls.inventory_url, &CATALOGUE).await?;
+    // One customer per run, by whom its orders are listed.
     let customer = format!("load-{}", runtime::clock::new_id().simple());
     let begun = Instant::now();
-    let sent = place_all(&http, &args, &customer).await?;
+    let result = place_all(&customers, &args, &customer).await?;
     if let Some(path) = &args.record {
-        let lines: String =
-            sent.taken.iter().map(|taken| format!("{} {}\n", taken.key, taken.order_id)).collect();
-        std::fs::write(path, lines).with_context(|| format!("{} cannot be written", path.display()))?;
+        let line = |accepted: &Accepted| format!("{} {}\n", accepted.key, accepted.order_id);
+        let lines: String = result.accepted.iter().map(line).collect();
+        std::fs::write(path, lines).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let ended = wait_for_the_end(&http, &args, &customer, sent.taken.len() as u64).await?;
+    let http = Client::builder().timeout(REQUEST_TIMEOUT).build()?;
+    let ended = wait_until_all_ended(&http, &args, &customer, result.accepted.len() as u64).await?;
     let took = begun.elapsed();
     let latencies = latencies(&http, &args.urls, &ended.ids).await?;
-    report(&sent, &ended, took, &latencies);
+    report(&result, &ended, took, &latencies);
     Ok(if ended.open == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn sku(number: u64) -> String {
-    format!("LOAD-{}", number % SKUS)
+async fn place_all(customers: &Customers, args: &Args, customer: &str) -> Result<LoadResult> {
+    let key = || args.record.as_ref().map(|_| runtime::clock::new_id().to_string());
+    let orders = loadgen::uniform(CATALOGUE, customer, args.payment_method.as_str())
+        .map(|order| PlaceOrder { key: key(), ..order })
+        .take(usize::try_from(args.orders)?);
+    let progress = bar(args.orders, "placed");
+    let rate = watch::Sender::new(args.rate);
+    let result = loadgen::drive(customers, orders, rate.subscribe(), || progress.inc(1)).await?;
+    progress.finish_and_clear();
+    Ok(result)
 }
 
-async fn seed_stock(http: &Client, urls: &Urls) -> Result<()> {
-    for number in 0..SKUS {
-        let product = format!("{}/api/v1/products/{}", urls.inventory_url, sku(number));
-        let listing = json!({"name": "For load", "price": {"amount_minor": 1000, "currency": "EUR"}});
-        let _: serde_json::Value = client::answer(http.put(&product).json(&listing)).await?;
-        let restock = http.post(format!("{product}/restock")).json(&json!({"quantity": RESTOCK}));
-        let _: serde_json::Value = client::answer(restock).await?;
-    }
-    // The prices travel to the order service as events.
-    let probe = client::order("load", "load@example.com", &[(sku(SKUS - 1), 1)], "pm_card_visa");
-    let end = Instant::now() + REQUEST_TIMEOUT;
-    while client::send(http.post(format!("{}/api/v1/orders", urls.order_url)).json(&probe)).await?.status()
-        != StatusCode::ACCEPTED
-    {
-        if Instant::now() > end {
-            bail!("the order service does not take orders: see {}/health/ready", urls.order_url);
-        }
-        sleep_until(Instant::now() + LOOK_INTERVAL).await;
-    }
-    Ok(())
-}
-
-#[derive(Debug, Default)]
-struct Sent {
-    taken: Vec<Recorded>,
-    refused: BTreeMap<String, u64>,
-}
-
-/// What was answered 202, from the lines of a file that `--record` wrote.
+/// The accepted orders of a file that `--record` wrote.
 ///
 /// # Errors
-/// Which line is not of that shape.
+/// Which line has another shape.
 pub(crate) fn recorded(text: &str) -> Result<Vec<Recorded>> {
     let lines = text.lines().enumerate().map(|(index, line)| match line.split_once(' ') {
         Some((key, order_id)) => Ok(Recorded { key: key.to_owned(), order_id: order_id.to_owned() }),
-        None => bail!("line {} is {line:?}, not a key and an order's id", index + 1),
+        None => bail!("line {} is {line:?}, not a key and an order id", index + 1),
     });
     lines.collect()
-}
-
-/// Sends each order at its time, however long the answers to those before it take.
-async fn place_all(http: &Client, args: &Args, customer: &str) -> Result<Sent> {
-    let progress = bar(args.orders, "placed");
-    let url = format!("{}/api/v1/orders", args.urls.order_url);
-    let begun = Instant::now();
-    let mut requests = JoinSet::new();
-    let mut sent = Sent::default();
-    for number in 0..args.orders {
-        #[expect(clippy::cast_precision_loss, reason = "ten million orders are far from where it matters")]
-        let due = begun + Duration::from_secs_f64(number as f64 / args.rate);
-        sleep_until(due).await;
-        let order =
-            client::order(customer, "load@example.com", &[(sku(number), 1)], args.payment_method.as_str());
-        let key = args.record.as_ref().map(|_| runtime::clock::new_id().to_string());
-        requests.spawn(place(http.post(&url).json(&order), key));
-        while let Some(answered) = requests.try_join_next() {
-            sent.count(answered?);
-            progress.inc(1);
-        }
-    }
-    while let Some(answered) = requests.join_next().await {
-        sent.count(answered?);
-        progress.inc(1);
-    }
-    progress.finish_and_clear();
-    Ok(sent)
-}
-
-#[derive(Deserialize)]
-struct Placed {
-    id: String,
-}
-
-/// Places an order, under a key if there is one; gives what was taken, or why not.
-async fn place(request: RequestBuilder, key: Option<String>) -> Result<Recorded, String> {
-    let no_answer = |_| "no answer".to_owned();
-    let request = key.iter().fold(request, |request, key| request.header("Idempotency-Key", key));
-    let response = request.send().await.map_err(no_answer)?;
-    if response.status() != StatusCode::ACCEPTED {
-        return Err(response.status().to_string());
-    }
-    let placed: Placed = response.json().await.map_err(no_answer)?;
-    Ok(Recorded { key: key.unwrap_or_default(), order_id: placed.id })
-}
-
-impl Sent {
-    fn count(&mut self, answered: Result<Recorded, String>) {
-        match answered {
-            Ok(taken) => self.taken.push(taken),
-            Err(why) => *self.refused.entry(why).or_default() += 1,
-        }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -195,9 +120,9 @@ struct Listed {
     settled: bool,
 }
 
-/// Waits until every order is completed, or cancelled and settled. A service that does not answer meanwhile may be one
-/// that was killed, and comes back.
-async fn wait_for_the_end(http: &Client, args: &Args, customer: &str, accepted: u64) -> Result<Ended> {
+/// Waits until every order is completed, or cancelled and settled. A service that does not answer meanwhile is waited
+/// for: it may have been killed, and be on its way back.
+async fn wait_until_all_ended(http: &Client, args: &Args, customer: &str, accepted: u64) -> Result<Ended> {
     let progress = bar(accepted, "ended");
     let end = Instant::now() + Duration::from_secs(args.wait);
     let mut looks = interval(LOOK_INTERVAL);
@@ -205,7 +130,7 @@ async fn wait_for_the_end(http: &Client, args: &Args, customer: &str, accepted: 
     loop {
         looks.tick().await;
         let late = Instant::now() > end;
-        match looked_when_all_ended(http, args, customer, late).await {
+        match look(http, args, customer, late).await {
             Ok(Some(ended)) if ended.open == 0 || late => {
                 progress.finish_and_clear();
                 return Ok(ended);
@@ -217,39 +142,30 @@ async fn wait_for_the_end(http: &Client, args: &Args, customer: &str, accepted: 
     }
 }
 
-/// Cheap while many are on their way: the whole list is looked at only once none is, or when it is late.
-async fn looked_when_all_ended(
-    http: &Client,
-    args: &Args,
-    customer: &str,
-    late: bool,
-) -> Result<Option<Ended>> {
+/// Reads the whole list only when no order is under way, or it is late: that is work for the service, too.
+async fn look(http: &Client, args: &Args, customer: &str, late: bool) -> Result<Option<Ended>> {
     let under_way =
         any(http, args, customer, "pending").await? || any(http, args, customer, "confirmed").await?;
-    if under_way && !late {
-        return Ok(None);
-    }
-    look(http, args, customer).await.map(Some)
+    if under_way && !late { Ok(None) } else { list(http, args, customer).await.map(Some) }
 }
 
 async fn any(http: &Client, args: &Args, customer: &str, status: &str) -> Result<bool> {
     let query = [("customer_id", customer), ("status", status), ("limit", "1")];
     let request = http.get(format!("{}/api/v1/orders", args.urls.order_url)).query(&query);
-    let page: Page = client::answer(request).await?;
+    let page: Page = loadgen::answer(request).await?;
     Ok(!page.items.is_empty())
 }
 
-async fn look(http: &Client, args: &Args, customer: &str) -> Result<Ended> {
+async fn list(http: &Client, args: &Args, customer: &str) -> Result<Ended> {
     let mut ended = Ended::default();
     let mut cursor: Option<String> = None;
     loop {
         let mut query = vec![("customer_id", customer), ("limit", "200")];
         query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
         let request = http.get(format!("{}/api/v1/orders", args.urls.order_url)).query(&query);
-        let page: Page = client::answer(request).await.context("the orders cannot be listed")?;
+        let page: Page = loadgen::answer(request).await.context("cannot list the orders")?;
         for order in page.items {
-            let closed = order.status == "completed" || order.settled;
-            ended.open += u64::from(!closed);
+            ended.open += u64::from(order.status != "completed" && !order.settled);
             let state =
                 order.reason.map_or(order.status.clone(), |reason| format!("{} ({reason})", order.status));
             *ended.by_state.entry(state).or_default() += 1;
@@ -279,29 +195,25 @@ async fn latencies(http: &Client, urls: &Urls, ids: &[String]) -> Result<Vec<f64
     Ok(latencies)
 }
 
-fn report(sent: &Sent, ended: &Ended, took: Duration, latencies: &[f64]) {
+fn report(result: &LoadResult, ended: &Ended, took: Duration, latencies: &[f64]) {
     for (state, count) in &ended.by_state {
         say(&format!("{count:>8}  {state}"));
     }
-    for (status, count) in &sent.refused {
-        say(&format!("{count:>8}  not taken: {status}"));
+    for (answer, count) in &result.refused {
+        say(&format!("{count:>8}  not accepted: {answer}"));
     }
     if ended.open > 0 {
         say(&format!("{:>8}  of them still under way", ended.open));
     }
+    let seconds = took.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "ten million orders are far from where it matters")]
-    let per_second = (ended.ids.len() as u64 - ended.open) as f64 / took.as_secs_f64();
-    say(&format!("{per_second:>8.1}  orders/s through the whole saga, in {:.1} s", took.as_secs_f64()));
-    let [p50, p95, p99] = [50, 95, 99].map(|percent| percentile(latencies, percent));
+    let per_second = (ended.ids.len() as u64 - ended.open) as f64 / seconds;
+    say(&format!("{per_second:>8.1}  orders/s through the whole saga, in {seconds:.1} s"));
+    let [p50, p95, p99] = [50, 95, 99].map(|percent| percentile(latencies, percent).unwrap_or(f64::NAN));
     say(&format!(
         "placed to confirmed: p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms ({} orders)",
         latencies.len()
     ));
-}
-
-/// The nearest-rank percentile of sorted values; not a number when there are none.
-fn percentile(sorted: &[f64], percent: usize) -> f64 {
-    loadgen::percentile::percentile(sorted, percent).unwrap_or(f64::NAN)
 }
 
 fn bar(length: u64, what: &str) -> ProgressBar {
@@ -315,25 +227,16 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::{Arc, Mutex};
 
+    use axum::http::StatusCode;
     use axum::{Json, Router};
     use clap::Parser;
-    use serde_json::Value;
+    use serde_json::{Value, json};
     use tokio::net::TcpListener;
 
     use super::*;
 
     #[test]
-    fn percentiles_are_by_nearest_rank() {
-        let values: Vec<f64> = (1..=200).map(f64::from).collect();
-        for (percent, expected) in [(50, 100.0), (95, 190.0), (99, 198.0), (100, 200.0)] {
-            assert!((percentile(&values, percent) - expected).abs() < f64::EPSILON, "p{percent}");
-        }
-        assert!((percentile(&[7.0], 99) - 7.0).abs() < f64::EPSILON);
-        assert!(percentile(&[], 50).is_nan());
-    }
-
-    #[test]
-    fn what_was_recorded_is_read_again_and_anything_else_is_refused() {
+    fn a_record_is_read_back_and_a_bad_line_is_named() {
         let taken = Recorded { key: "k1".to_owned(), order_id: "o1".to_owned() };
         assert_eq!(recorded("k1 o1\n").expect("a line"), [taken]);
         let error = recorded("k1 o1\nnonsense\n").expect_err("no key");
@@ -360,14 +263,14 @@ mod tests {
         let serving = axum::serve(listener, Router::new().fallback(next));
         let http = Client::new();
         let ended = tokio::select! {
-            ended = wait_for_the_end(&http, &args, "ada", 1) => ended,
+            ended = wait_until_all_ended(&http, &args, "ada", 1) => ended,
             served = serving => panic!("the server ended: {served:?}"),
         };
-        assert_eq!(left.lock().expect("no panic").len(), 0, "all are asked for");
+        assert_eq!(left.lock().expect("no panic").len(), 0, "all of them are asked for");
         ended
     }
 
-    fn away() -> (StatusCode, Value) {
+    fn unavailable() -> (StatusCode, Value) {
         (StatusCode::SERVICE_UNAVAILABLE, json!({"title": "Not now", "detail": "no database"}))
     }
 
@@ -376,22 +279,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_service_that_is_away_for_a_while_is_waited_for() {
+    async fn a_service_that_is_unavailable_for_a_while_is_waited_for() {
         let none = || page(&json!([]));
         let one = page(&json!([{"id": "1", "status": "completed", "settled": false}]));
-        let answers = vec![away(), none(), away(), none(), none(), one];
+        let answers = vec![unavailable(), none(), unavailable(), none(), none(), one];
         let ended = waited("60", answers).await.expect("it came back");
         assert_eq!((ended.ids, ended.open), (vec!["1".to_owned()], 0));
     }
 
     #[tokio::test]
-    async fn a_service_that_stays_away_is_told_of_with_its_reason() {
-        let error = waited("0", vec![away()]).await.expect_err("away");
+    async fn a_service_that_stays_unavailable_is_an_error() {
+        let error = waited("0", vec![unavailable()]).await.expect_err("unavailable");
         assert_eq!(error.to_string(), "answered 503 Service Unavailable: Not now: no database");
     }
 
     #[test]
-    fn a_rate_is_above_nothing() {
+    fn a_rate_is_a_number_above_zero() {
         assert!(rate("0.5").is_ok());
         for text in ["0", "-1", "NaN", "fast", "1e9"] {
             assert!(rate(text).is_err(), "{text}");

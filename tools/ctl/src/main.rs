@@ -69,9 +69,17 @@ async fn main() -> ExitCode {
         Command::Generate { root } => generate(&root),
     };
     result.unwrap_or_else(|error| {
-        say_error(&format!("{error:#}"));
+        let hint = if nobody_listens(&error) { ": is the system up? start it with scripts/up" } else { "" };
+        say_error(&format!("{error:#}{hint}"));
         ExitCode::FAILURE
     })
+}
+
+fn nobody_listens(error: &anyhow::Error) -> bool {
+    let http = error.chain().filter_map(|cause| cause.downcast_ref::<reqwest::Error>());
+    let mut io = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    http.into_iter().any(reqwest::Error::is_connect)
+        || io.any(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 fn generate(root: &Path) -> anyhow::Result<ExitCode> {

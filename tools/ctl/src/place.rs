@@ -7,13 +7,13 @@ use anyhow::{Context, Result};
 use contracts::{PaymentMethod, Quantity, Sku};
 use serde::Deserialize;
 
-use crate::client::{self, Urls};
+use crate::client::Urls;
 use crate::say;
 
 /// The arguments of `sagactl place`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What to order: a SKU, or a SKU and how many of it, such as ESPRESSO-1KG or ESPRESSO-1KG=2; once a line
+    /// What to order: a SKU, or a SKU and a quantity, such as ESPRESSO-1KG=2; repeat it for more lines
     #[arg(long = "sku", required = true, value_name = "SKU[=QUANTITY]")]
     lines: Vec<Line>,
     /// How to pay, such as pm_card_visa, pm_card_declined or pm_capture_fails
@@ -38,7 +38,7 @@ impl FromStr for Line {
     fn from_str(text: &str) -> Result<Self, String> {
         let (sku, quantity) = text.split_once('=').unwrap_or((text, "1"));
         let sku = sku.parse::<Sku>().map_err(|error| error.to_string())?;
-        let quantity: i64 = quantity.parse().map_err(|_| format!("{quantity:?} is no number"))?;
+        let quantity: i64 = quantity.parse().map_err(|_| format!("{quantity:?} is not a number"))?;
         let quantity = Quantity::try_from(quantity).map_err(|error| error.to_string())?;
         Ok(Self(sku, quantity.get().unsigned_abs()))
     }
@@ -51,14 +51,14 @@ struct Placed {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let lines: Vec<client::Line> =
+    let lines: Vec<_> =
         args.lines.into_iter().map(|Line(sku, quantity)| (sku.to_string(), quantity)).collect();
-    let order = client::order(&args.customer, &args.email, &lines, args.payment_method.as_str());
+    let order = loadgen::order_body(&args.customer, &args.email, &lines, args.payment_method.as_str());
     let url = format!("{}/api/v1/orders", args.urls.order_url);
-    let placed: Placed = client::answer(reqwest::Client::new().post(url).json(&order))
+    let placed: Placed = loadgen::answer(reqwest::Client::new().post(url).json(&order))
         .await
-        .context("the order was not taken")?;
+        .context("the order was not accepted")?;
     say(&format!("{}  {}", placed.id, placed.status));
-    say(&format!("see how it goes: sagactl timeline {}", placed.id));
+    say(&format!("follow it: sagactl timeline {}", placed.id));
     Ok(ExitCode::SUCCESS)
 }

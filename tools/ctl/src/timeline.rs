@@ -1,11 +1,11 @@
-//! `sagactl timeline`: the facts of an order in time order, and what is awaited next.
+//! `sagactl timeline`: the events of an order in time order, and what is awaited next.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::client::{self, Urls};
+use crate::client::Urls;
 use crate::say;
 
 /// The arguments of `sagactl timeline`.
@@ -64,7 +64,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 /// When there is no such order, or nobody answers.
 pub(crate) async fn fetch(http: &reqwest::Client, urls: &Urls, order: &str) -> Result<Timeline> {
     let url = format!("{}/api/v1/orders/{order}/timeline", urls.order_url);
-    client::answer(http.get(url)).await.with_context(|| format!("order {order} cannot be shown"))
+    loadgen::answer(http.get(url)).await.with_context(|| format!("cannot show order {order}"))
 }
 
 fn line(fact: &Fact) -> String {

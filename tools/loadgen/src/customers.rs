@@ -1,0 +1,151 @@
+//! The shop's HTTP API as customers use it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::{Catalogue, PlaceOrder, order_body};
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the prices of new products may take to reach the order service.
+const LISTING_LIMIT: Duration = Duration::from_secs(15);
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Places and cancels orders.
+#[derive(Debug, Clone)]
+pub struct Customers {
+    http: Client,
+    order_urls: Arc<[String]>,
+    patience: Duration,
+}
+
+impl Customers {
+    /// `order_urls` are the order service and its replicas: requests go to them in turn. A request that fails for now
+    /// is repeated for as long as `patience` lasts, zero for never.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up.
+    pub fn new(order_urls: Vec<String>, patience: Duration) -> Result<Self> {
+        let http = Client::builder().timeout(REQUEST_TIMEOUT).build()?;
+        Ok(Self { http, order_urls: order_urls.into(), patience })
+    }
+
+    /// Lists and restocks the products, and waits until they can be ordered.
+    ///
+    /// # Errors
+    /// When inventory refuses, or no order is accepted within 15 s.
+    pub async fn seed_stock(&self, inventory_url: &str, catalogue: &Catalogue) -> Result<()> {
+        for number in 0..catalogue.skus {
+            let product = format!("{inventory_url}/api/v1/products/{}", catalogue.sku(number));
+            let listing = json!({"name": catalogue.sku(number), "price": catalogue.price(number)});
+            let _: Value = answer(self.http.put(&product).json(&listing)).await?;
+            let restock = json!({"quantity": catalogue.quantity(number)});
+            let _: Value = answer(self.http.post(format!("{product}/restock")).json(&restock)).await?;
+        }
+        // Prices reach the order service as events, the last product's last.
+        let lines = [(catalogue.sku(catalogue.skus - 1), 1)];
+        let probe = PlaceOrder::new(order_body("probe", "probe@example.com", &lines, "pm_card_visa"));
+        let end = Instant::now() + LISTING_LIMIT;
+        while let Err(why) = self.place(0, &probe).await {
+            ensure!(
+                Instant::now() < end,
+                "no order is accepted ({why}): see {}/health/ready",
+                self.order_url(0)
+            );
+            sleep(RETRY_INTERVAL).await;
+        }
+        Ok(())
+    }
+
+    /// Places an order at the replica whose turn is `number`; gives its id, or the last answer other than 202.
+    ///
+    /// # Errors
+    /// An HTTP status, or `no answer`.
+    pub async fn place(&self, number: usize, order: &PlaceOrder) -> Result<Uuid, String> {
+        #[derive(Deserialize)]
+        struct Placed {
+            id: Uuid,
+        }
+        let url = format!("{}/api/v1/orders", self.order_url(number));
+        let end = Instant::now() + self.patience;
+        loop {
+            let request = self.http.post(&url).json(&order.body);
+            let request =
+                order.key.iter().fold(request, |request, key| request.header("Idempotency-Key", key));
+            let why = match request.send().await {
+                Ok(response) if response.status() == StatusCode::ACCEPTED => {
+                    match response.json::<Placed>().await {
+                        Ok(placed) => return Ok(placed.id),
+                        Err(_) => "no answer".to_owned(),
+                    }
+                }
+                Ok(response) if !is_transient(response.status()) => {
+                    return Err(response.status().to_string());
+                }
+                Ok(response) => response.status().to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
+            if Instant::now() >= end {
+                return Err(why);
+            }
+            sleep(RETRY_INTERVAL).await;
+        }
+    }
+
+    /// Cancels an order; gives whether that was accepted.
+    pub async fn cancel(&self, id: Uuid) -> bool {
+        let url = format!("{}/api/v1/orders/{id}/cancel", self.order_url(0));
+        let end = Instant::now() + self.patience;
+        loop {
+            match self.http.post(&url).send().await {
+                // Final here: the order is completed.
+                Ok(response) if response.status() == StatusCode::CONFLICT => return false,
+                Ok(response) if !is_transient(response.status()) => return response.status().is_success(),
+                _ if Instant::now() >= end => return false,
+                _ => sleep(RETRY_INTERVAL).await,
+            }
+        }
+    }
+
+    /// The order's status, if the service answers.
+    pub async fn status(&self, id: Uuid) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Order {
+            status: String,
+        }
+        let url = format!("{}/api/v1/orders/{id}", self.order_url(0));
+        Some(self.http.get(url).send().await.ok()?.json::<Order>().await.ok()?.status)
+    }
+
+    fn order_url(&self, number: usize) -> &str {
+        &self.order_urls[number % self.order_urls.len()]
+    }
+}
+
+/// Whether another attempt may be answered otherwise; 409 means that the first request under a key is still at work.
+fn is_transient(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::CONFLICT
+}
+
+/// Sends a request and reads the JSON of a 2xx answer.
+///
+/// # Errors
+/// When there is no answer, or it is a problem: then its title and detail.
+pub async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T> {
+    let response: Response = request.send().await.context("the service does not answer")?;
+    let status = response.status();
+    if !status.is_success() {
+        let problem: Value = response.json().await.unwrap_or_default();
+        let texts = ["title", "detail"].into_iter().filter_map(|name| problem[name].as_str());
+        let texts: String = texts.map(|text| format!(": {text}")).collect();
+        bail!("answered {status}{texts}");
+    }
+    response.json().await.context("the answer has an unexpected shape")
+}
