@@ -61,7 +61,7 @@ fn check_order(placed: OrderPlaced, command: &PlaceOrder) {
         id: Uuid::nil(),
         time: chrono::DateTime::UNIX_EPOCH,
         causation_id: None,
-        sequence: 1,
+        aggregate_version: 1,
         trace: TraceContext::default(),
         event: placed.into(),
     };

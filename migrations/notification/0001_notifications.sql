@@ -4,7 +4,7 @@ create table order_notifications (
     order_id uuid primary key,
     -- The mail address; unknown until order.confirmed or order.cancelled is heard.
     contact text,
-    -- Counts the recorded changes; the sequence of the events that a change announces.
+    -- Counts the recorded changes; the aggregate version of the events that a change announces.
     version bigint not null default 0
         constraint order_notifications_version_counts_up check (version >= 0)
 ) with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02);

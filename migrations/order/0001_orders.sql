@@ -6,7 +6,7 @@ create table prices (
     amount_minor bigint not null,
     currency     text   not null,
     -- The version of the product that says so: an older one never overwrites a newer one.
-    sequence     bigint not null,
+    aggregate_version bigint not null,
     constraint price_is_not_negative check (amount_minor >= 0),
     constraint currency_has_three_letters check (currency ~ '^[A-Z]{3}$')
 );
@@ -57,9 +57,12 @@ create table order_events (
     order_id    uuid        not null references orders (id),
     version     bigint      not null,
     direction   text        not null,
-    -- The envelope's id. What we announce is told by its sequence, which is this version.
+    -- The envelope's id. What we announce is told by its aggregate version, which is this version.
     event_id    uuid,
+    -- The event's name, without its version.
     type        text        not null,
+    -- The version of the data's shape.
+    schema_version integer  not null,
     data        jsonb       not null,
     occurred_at timestamptz not null,
     recorded_at timestamptz not null,

@@ -207,9 +207,13 @@ impl World {
         Ok(())
     }
 
-    fn envelope(&mut self, causation_id: Option<Uuid>, (event, sequence): (Event, i64)) -> Rc<Envelope> {
+    fn envelope(
+        &mut self,
+        causation_id: Option<Uuid>,
+        (event, aggregate_version): (Event, i64),
+    ) -> Rc<Envelope> {
         let (id, time, trace) = (self.fresh_id(), self.now, TraceContext::default());
-        Rc::new(Envelope { id, time, causation_id, sequence, trace, event })
+        Rc::new(Envelope { id, time, causation_id, aggregate_version, trace, event })
     }
 
     /// The relay publishes, and deletes; when it dies between the two, its successor publishes again.

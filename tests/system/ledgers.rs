@@ -55,7 +55,7 @@ async fn an_event_that_a_service_does_not_own_is_not_announced() {
         let effects = || Effects {
             outgoing: vec![OutgoingEvent {
                 event: sample.event.clone(),
-                sequence: sample.sequence,
+                aggregate_version: sample.aggregate_version,
                 origin: messaging::CausationContext::current(),
             }],
             ..Effects::default()

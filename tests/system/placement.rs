@@ -34,7 +34,7 @@ impl Bench {
         let pool = world.pool("order").await;
         runtime::database::migrate(&pool, &messaging::MIGRATIONS).await.expect("migrated");
         runtime::database::migrate(&pool, &order::store::MIGRATIONS).await.expect("migrated");
-        let price = "insert into prices (sku, name, amount_minor, currency, sequence) values ('BEANS', 'Beans', 900, 'EUR', 1)";
+        let price = "insert into prices (sku, name, amount_minor, currency, aggregate_version) values ('BEANS', 'Beans', 900, 'EUR', 1)";
         sqlx::query(price).execute(&pool).await.expect("a price");
         Self { pool, _world: world }
     }

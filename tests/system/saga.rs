@@ -151,7 +151,7 @@ async fn a_fact_that_is_said_again_in_any_order_changes_nothing() {
     let mut said = listener.heard().await.to_vec();
     let before = said.len();
     // Each mail is counted by its event, so these are left to the inbox.
-    said.retain(|envelope| envelope.source() != Service::Notification);
+    said.retain(|envelope| envelope.event.event_type().owner() != Service::Notification);
     for envelope in said.iter_mut().rev() {
         envelope.id = runtime::clock::new_id();
         shop.world.publish(envelope).await;

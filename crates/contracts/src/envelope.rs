@@ -1,8 +1,8 @@
 //! The envelope: CloudEvents 1.0, structured JSON mode.
 //!
-//! Beside the required attributes it carries the extensions for distributed tracing (`traceparent`,
-//! `tracestate`), correlation (`correlationid`, `causationid`) and sequence, as the `CloudEvents` extension
-//! documents name them.
+//! Beside the required attributes it carries the extensions for distributed tracing (`traceparent`, `tracestate`), as
+//! the `CloudEvents` extension documents name them, correlation (`correlationid`, `causationid`), and
+//! `aggregateversion`. The extension `sequence` counts per source, and so cannot be the version of an aggregate.
 
 use std::borrow::Cow;
 
@@ -11,38 +11,40 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::catalogue::{Event, EventType, Service};
+use crate::{
+    messages::{EventSet, Row, Versions},
+    table::Event,
+};
 
 /// The content type of an encoded envelope.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
-/// W3C Trace Context of whoever announced the event.
+/// A longer `tracestate` is dropped (W3C Trace Context asks for at least 512 characters to be passed on).
+const TRACESTATE_MAX_BYTES: usize = 512;
+
+/// W3C Trace Context of the publisher.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct TraceContext {
-    /// `traceparent`, when the announcer was traced.
     pub traceparent: Option<String>,
-    /// `tracestate`, when there is one.
     pub tracestate: Option<String>,
 }
 
-/// An event with all that is said about it.
+/// An event with its attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Envelope {
+pub struct Envelope<E = Event> {
     /// `UUIDv7`; the inbox key: a message with an id that was handled before changes nothing.
     pub id: Uuid,
-    /// When it was announced.
+    /// When it was published.
     pub time: DateTime<Utc>,
     /// The id of the event that caused this one; none when a person or a clock did.
     pub causation_id: Option<Uuid>,
-    /// The version of the announcing aggregate, counted from 1: a higher one is newer.
-    pub sequence: i64,
-    /// The trace that it belongs to.
+    /// The version of the publishing aggregate that the event made, counted from 1: a higher one is newer.
+    pub aggregate_version: i64,
     pub trace: TraceContext,
-    /// What happened.
-    pub event: Event,
+    pub event: E,
 }
 
-/// Why a message is no event of ours. Such a message is poison: to try again would not help.
+/// Why a message cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Not JSON, or not the attributes of an envelope.
@@ -51,18 +53,16 @@ pub enum DecodeError {
     /// A version of `CloudEvents` other than 1.0.
     #[error("specversion {0:?} is not \"1.0\"")]
     SpecVersion(String),
-    /// An event, or a version of one, that this build does not know.
-    #[error("unknown event type {0:?}")]
-    UnknownType(String),
+    /// An event, or a version of one, that this build does not know. Another build may: it is not garbage.
+    #[error("event type {0:?} is not supported by this build")]
+    Unsupported(String),
     /// The data is not of the event's shape.
     #[error("the data is not that of {0}")]
-    Data(EventType, #[source] serde_json::Error),
+    Data(String, #[source] serde_json::Error),
     /// An attribute contradicts the type or the data.
     #[error("{attribute} is {found:?} but should be {expected:?}")]
     Contradiction {
-        /// The attribute.
         attribute: &'static str,
-        /// What it says.
         found: String,
         /// What the type or the data says.
         expected: String,
@@ -81,9 +81,9 @@ struct Wire<'a, D> {
     #[serde(borrow)]
     subject: Cow<'a, str>,
     time: DateTime<Utc>,
-    #[serde(borrow)]
+    #[serde(default, borrow)]
     datacontenttype: Cow<'a, str>,
-    #[serde(borrow)]
+    #[serde(default, borrow)]
     dataschema: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     traceparent: Option<String>,
@@ -93,86 +93,97 @@ struct Wire<'a, D> {
     correlationid: Option<Uuid>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     causationid: Option<Uuid>,
-    #[serde(borrow)]
-    sequence: Cow<'a, str>,
+    /// `CloudEvents` integers have 32 bits.
+    aggregateversion: i32,
     data: D,
 }
 
-impl Envelope {
-    /// What the event is about: the order's id, or the SKU.
+impl<E: EventSet> Envelope<E> {
+    /// What the event is about, such as the order's id.
     #[must_use]
     pub fn subject(&self) -> String {
-        self.event.subject()
-    }
-
-    /// The service that announced it.
-    #[must_use]
-    pub fn source(&self) -> Service {
-        self.event.event_type().owner()
+        self.event.subject().to_string()
     }
 
     /// Encodes the envelope as one JSON object.
     ///
     /// # Errors
-    /// Never for an envelope made of the types of this crate; the encoder's signature leaves it open.
+    /// When the aggregate version is not within 1 and `i32::MAX`.
     pub fn to_json(&self) -> serde_json::Result<String> {
-        let event_type = self.event.event_type();
+        let row = self.event.row();
+        let aggregate_version = i32::try_from(self.aggregate_version).ok().filter(|version| *version >= 1);
+        let out_of_range = || {
+            serde::ser::Error::custom(format!(
+                "aggregate version {} is not a positive 32-bit integer",
+                self.aggregate_version
+            ))
+        };
         serde_json::to_string(&Wire {
             specversion: "1.0".into(),
             id: self.id,
-            source: source_of(event_type).into(),
-            event_type: event_type.versioned_name().into(),
+            source: source_of(row).into(),
+            event_type: row.versioned_name.into(),
             subject: self.subject().into(),
             time: self.time,
             datacontenttype: "application/json".into(),
-            dataschema: schema_of(event_type).into(),
+            dataschema: format!("urn:events:{}", row.versioned_name).into(),
             traceparent: self.trace.traceparent.clone(),
-            tracestate: self.trace.tracestate.clone(),
-            correlationid: self.event.order_id().map(|id| id.0),
+            tracestate: self.trace.tracestate.clone().filter(|state| state.len() <= TRACESTATE_MAX_BYTES),
+            correlationid: self.event.subject().correlation_id(),
             causationid: self.causation_id,
-            // Decimal, padded so that the order of the texts is the order of the numbers, as the extension asks.
-            sequence: format!("{:010}", self.sequence).into(),
+            aggregateversion: aggregate_version.ok_or_else(out_of_range)?,
             data: &self.event,
         })
     }
+}
 
+impl Envelope {
+    /// Decodes a message's body as an event of the shop, in a version that this build knows.
+    ///
+    /// # Errors
+    /// See [`Versions::decode_envelope`].
+    pub fn from_json(body: &[u8]) -> Result<Self, DecodeError> {
+        Versions::current().decode_envelope(body)
+    }
+}
+
+impl<E: EventSet> Versions<E> {
     /// Decodes a message's body.
     ///
     /// # Errors
-    /// When it is not an envelope, or not of an event that this build knows.
-    pub fn from_json(body: &[u8]) -> Result<Self, DecodeError> {
+    /// When it is not an envelope, or not of an event and version that these versions know.
+    pub fn decode_envelope(&self, body: &[u8]) -> Result<Envelope<E>, DecodeError> {
         let wire: Wire<'_, &RawValue> = serde_json::from_slice(body).map_err(DecodeError::Malformed)?;
         if wire.specversion != "1.0" {
             return Err(DecodeError::SpecVersion(wire.specversion.into_owned()));
         }
-        let event_type: EventType =
-            wire.event_type.parse().map_err(|_| DecodeError::UnknownType(wire.event_type.into_owned()))?;
-        let event = Event::from_json(event_type, wire.data.get())
-            .map_err(|error| DecodeError::Data(event_type, error))?;
-        same("source", &wire.source, &source_of(event_type))?;
-        same("subject", &wire.subject, &event.subject())?;
-        let sequence = wire.sequence.parse().map_err(|_| DecodeError::Contradiction {
-            attribute: "sequence",
-            found: wire.sequence.clone().into_owned(),
-            expected: "a decimal number".to_owned(),
-        })?;
-        Ok(Self {
+        let (name, version) = name_and_version(&wire.event_type)
+            .ok_or_else(|| DecodeError::Unsupported(wire.event_type.clone().into_owned()))?;
+        let event = self.decode(name, version, wire.data.get())?;
+        same("source", &wire.source, &source_of(event.row()))?;
+        same("subject", &wire.subject, &event.subject().to_string())?;
+        if wire.aggregateversion < 1 {
+            same("aggregateversion", &wire.aggregateversion.to_string(), "1 or more")?;
+        }
+        Ok(Envelope {
             id: wire.id,
             time: wire.time,
             causation_id: wire.causationid,
-            sequence,
+            aggregate_version: wire.aggregateversion.into(),
             trace: TraceContext { traceparent: wire.traceparent, tracestate: wire.tracestate },
             event,
         })
     }
 }
 
-fn source_of(event_type: EventType) -> String {
-    format!("/services/{}", event_type.owner())
+/// `order.placed.v1` is version 1 of `order.placed`.
+fn name_and_version(event_type: &str) -> Option<(&str, u32)> {
+    let (name, version) = event_type.rsplit_once(".v")?;
+    Some((name, version.parse().ok()?))
 }
 
-fn schema_of(event_type: EventType) -> String {
-    format!("urn:shop:events:{}", event_type.versioned_name())
+fn source_of(row: &Row) -> String {
+    format!("/services/{}", row.owner)
 }
 
 fn same(attribute: &'static str, found: &str, expected: &str) -> Result<(), DecodeError> {
@@ -185,7 +196,7 @@ fn same(attribute: &'static str, found: &str, expected: &str) -> Result<(), Deco
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::samples::samples;
+    use crate::{samples::samples, table::EventType};
 
     fn body_with(attribute: &str, value: serde_json::Value) -> Vec<u8> {
         let sample = samples().remove(1).to_json().expect("encodes");
@@ -226,14 +237,24 @@ mod tests {
         check(b"{}", "not a CloudEvents envelope");
         check(b"\xff\xfe", "not a CloudEvents envelope");
         check(&body_with("specversion", "0.3".into()), "specversion \"0.3\" is not \"1.0\"");
-        check(&body_with("type", "order.placed.v9".into()), "unknown event type \"order.placed.v9\"");
-        check(&body_with("data", serde_json::json!({"order_id": 7})), "the data is not that of order.placed");
+        check(
+            &body_with("type", "order.placed.v9".into()),
+            "event type \"order.placed.v9\" is not supported by this build",
+        );
+        check(
+            &body_with("data", serde_json::json!({"order_id": 7})),
+            "the data is not that of order.placed.v1",
+        );
         check(
             &body_with("source", "/services/payment".into()),
             "source is \"/services/payment\" but should be \"/services/order\"",
         );
         assert!(Envelope::from_json(&body_with("subject", "elsewhere".into())).is_err());
-        assert!(Envelope::from_json(&body_with("sequence", "one".into())).is_err());
+        check(&body_with("aggregateversion", "1".into()), "not a CloudEvents envelope");
+        check(
+            &body_with("aggregateversion", 0.into()),
+            "aggregateversion is \"0\" but should be \"1 or more\"",
+        );
     }
 
     #[test]

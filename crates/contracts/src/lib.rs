@@ -1,25 +1,25 @@
-//! The vocabulary that the services share: the events, their envelope and the values inside them.
+//! What stands in a message: the events, their envelope and the values inside them.
 //!
-//! Everything here is a wire type: it is what stands in a message, it parses into something that cannot be
-//! wrong, and it does no IO. A service keeps domain types of its own.
-//!
-//! To add an event: add its payload to [`payload`], its row to the table in [`catalogue`], its sample to
-//! [`samples`], and run `sagactl generate`.
+//! Every type here is a wire type: it parses into something that cannot be wrong, and it does no IO. A service keeps
+//! domain types of its own. The events of the shop are one [`table`]; another system declares its own with
+//! [`messages!`].
 
-pub mod catalogue;
+// The macro's code names this crate, also in here.
+extern crate self as contracts;
+
 pub mod envelope;
-pub mod payload;
+pub mod messages;
 pub mod samples;
+pub mod table;
 pub mod value;
 
-pub use catalogue::{Event, EventType, Service};
+#[doc(hidden)]
+pub use {serde, serde_json};
+
 pub use envelope::{DecodeError, Envelope, TraceContext};
-pub use payload::{
-    NotificationFailed, NotificationSent, OrderCancelled, OrderCompleted, OrderConfirmed, OrderPlaced,
-    PaymentAuthorized, PaymentCaptureFailed, PaymentCaptured, PaymentDeclined, PaymentRefunded,
-    PaymentVoided, ProductListed, StockCommitted, StockRejected, StockReleased, StockReserved,
-};
+pub use messages::{EventSet, Row, ServiceName, Subject, Upcaster, Versions};
+pub use table::*;
 pub use value::{
     CancelReason, Currency, Customer, CustomerId, Email, InvalidValue, Money, NotificationKind, OrderId,
-    OrderLine, PaymentMethod, Quantity, Shortage, Sku, StockLine,
+    OrderLine, PaymentMethod, Quantity, Service, Shortage, Sku, StockLine,
 };

@@ -4,19 +4,14 @@
 use chrono::DateTime;
 use uuid::Uuid;
 
-use crate::catalogue::Event;
 use crate::envelope::{Envelope, TraceContext};
-use crate::payload::{
-    NotificationFailed, NotificationSent, OrderCancelled, OrderCompleted, OrderConfirmed, OrderPlaced,
-    PaymentAuthorized, PaymentCaptureFailed, PaymentCaptured, PaymentDeclined, PaymentRefunded,
-    PaymentVoided, ProductListed, StockCommitted, StockRejected, StockReleased, StockReserved,
-};
+use crate::table::{self, Event};
 use crate::value::{
     CancelReason, Customer, InvalidValue, Money, NotificationKind, OrderId, OrderLine, PaymentMethod,
     Shortage, StockLine,
 };
 
-/// One envelope of every event, in the order of the catalogue.
+/// One envelope of every event, in the order of the table.
 #[must_use]
 pub fn samples() -> Vec<Envelope> {
     let mut events = events().unwrap_or_default();
@@ -30,7 +25,7 @@ fn envelope(number: i64, event: Event) -> Envelope {
         id: Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 | count),
         time: DateTime::from_timestamp_millis(1_767_225_600_000 + number * 7).unwrap_or_default(),
         causation_id: (number > 1).then(|| Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001)),
-        sequence: number + 1,
+        aggregate_version: number + 1,
         trace: TraceContext {
             traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
             tracestate: None,
@@ -51,8 +46,9 @@ fn events() -> Result<Vec<Event>, InvalidValue> {
     let lines = vec![StockLine { sku: "ESPRESSO-1KG".parse()?, quantity: 2.try_into()? }];
     let shortages = vec![Shortage { sku: "ESPRESSO-1KG".parse()?, requested: 2.try_into()?, available: 1 }];
     Ok(vec![
-        ProductListed { sku: "ESPRESSO-1KG".parse()?, name: "Espresso beans, 1 kg".to_owned(), price }.into(),
-        OrderPlaced {
+        table::ProductListed { sku: "ESPRESSO-1KG".parse()?, name: "Espresso beans, 1 kg".to_owned(), price }
+            .into(),
+        table::OrderPlaced {
             order_id,
             customer: customer.clone(),
             lines: order_lines.clone(),
@@ -60,22 +56,27 @@ fn events() -> Result<Vec<Event>, InvalidValue> {
             payment_method: PaymentMethod::CardVisa,
         }
         .into(),
-        StockReserved { order_id, lines: lines.clone() }.into(),
-        StockRejected { order_id, shortages }.into(),
-        PaymentAuthorized { order_id, payment_id, amount: total.clone() }.into(),
-        PaymentDeclined { order_id, payment_id, reason: "card_declined".to_owned() }.into(),
-        OrderConfirmed { order_id, customer: customer.clone(), lines: order_lines, total: total.clone() }
-            .into(),
-        OrderCancelled { order_id, customer, reason: CancelReason::OutOfStock }.into(),
-        StockCommitted { order_id, lines: lines.clone() }.into(),
-        StockReleased { order_id, lines }.into(),
-        PaymentCaptured { order_id, payment_id, amount: total.clone() }.into(),
-        PaymentCaptureFailed { order_id, payment_id, reason: "capture_failed".to_owned() }.into(),
-        PaymentVoided { order_id, payment_id }.into(),
-        PaymentRefunded { order_id, payment_id, amount: total.clone() }.into(),
-        OrderCompleted { order_id, total }.into(),
-        NotificationSent { order_id, notification_id, kind: NotificationKind::Confirmed }.into(),
-        NotificationFailed {
+        table::StockReserved { order_id, lines: lines.clone() }.into(),
+        table::StockRejected { order_id, shortages }.into(),
+        table::PaymentAuthorized { order_id, payment_id, amount: total.clone() }.into(),
+        table::PaymentDeclined { order_id, payment_id, reason: "card_declined".to_owned() }.into(),
+        table::OrderConfirmed {
+            order_id,
+            customer: customer.clone(),
+            lines: order_lines,
+            total: total.clone(),
+        }
+        .into(),
+        table::OrderCancelled { order_id, customer, reason: CancelReason::OutOfStock }.into(),
+        table::StockCommitted { order_id, lines: lines.clone() }.into(),
+        table::StockReleased { order_id, lines }.into(),
+        table::PaymentCaptured { order_id, payment_id, amount: total.clone() }.into(),
+        table::PaymentCaptureFailed { order_id, payment_id, reason: "capture_failed".to_owned() }.into(),
+        table::PaymentVoided { order_id, payment_id }.into(),
+        table::PaymentRefunded { order_id, payment_id, amount: total.clone() }.into(),
+        table::OrderCompleted { order_id, total }.into(),
+        table::NotificationSent { order_id, notification_id, kind: NotificationKind::Confirmed }.into(),
+        table::NotificationFailed {
             order_id,
             notification_id,
             kind: NotificationKind::Refunded,
@@ -88,7 +89,7 @@ fn events() -> Result<Vec<Event>, InvalidValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::EventType;
+    use crate::table::EventType;
 
     #[test]
     fn there_is_one_sample_of_every_event() {

@@ -8,7 +8,15 @@ use uuid::Uuid;
 /// A value that breaks its own rule; the message says which rule and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct InvalidValue(pub(crate) String);
+pub struct InvalidValue(String);
+
+impl InvalidValue {
+    /// `text` is not one of the words that are known.
+    pub fn unknown<'a>(what: &str, text: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        let known: Vec<_> = known.into_iter().collect();
+        Self(format!("{:?} is not {what}: {}", text.chars().take(80).collect::<String>(), known.join(", ")))
+    }
+}
 
 /// A text that obeys a rule: parsed from a string, shown as that string.
 macro_rules! parsed_text {
@@ -149,7 +157,6 @@ impl From<Quantity> for i64 {
 
 /// Who ordered, and where the mails go.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Customer {
     /// The customer's id.
     pub id: CustomerId,
@@ -214,11 +221,7 @@ macro_rules! words {
             fn from_str(word: &str) -> Result<Self, InvalidValue> {
                 match word {
                     $($word => Ok(Self::$variant),)+
-                    _ => Err(InvalidValue(format!(
-                        concat!("{:?} is not ", $what, ": {}"),
-                        word.chars().take(80).collect::<String>(),
-                        [$($word),+].join(", "),
-                    ))),
+                    _ => Err(InvalidValue::unknown($what, word, [$($word),+])),
                 }
             }
         }
@@ -230,7 +233,34 @@ macro_rules! words {
         }
     };
 }
-pub(crate) use words;
+
+words! {
+    /// The services that announce and hear events.
+    Service, "a service" {
+        /// Takes orders and keeps their state.
+        Order = "order",
+        /// Holds, takes and gives back money.
+        Payment = "payment",
+        /// Keeps products and stock.
+        Inventory = "inventory",
+        /// Sends mails.
+        Notification = "notification",
+        /// Counts.
+        Analytics = "analytics",
+    }
+}
+
+impl From<Service> for crate::ServiceName {
+    fn from(service: Service) -> Self {
+        Self::new(service.as_str())
+    }
+}
+
+impl PartialEq<Service> for crate::ServiceName {
+    fn eq(&self, service: &Service) -> bool {
+        self.as_str() == service.as_str()
+    }
+}
 
 words! {
     /// Why an order was cancelled.

@@ -36,7 +36,7 @@ pub struct OutgoingEvent {
     /// What happened.
     pub event: Event,
     /// The version of the announcing aggregate that the event made, counted from 1.
-    pub sequence: i64,
+    pub aggregate_version: i64,
     /// What caused it.
     pub origin: CausationContext,
 }
@@ -118,7 +118,7 @@ async fn write(conn: &mut PgConnection, service: Service, outgoing: &[OutgoingEv
             id: clock::new_id(),
             time: clock::now(),
             causation_id: announcement.origin.cause,
-            sequence: announcement.sequence,
+            aggregate_version: announcement.aggregate_version,
             trace: announcement.origin.trace.clone(),
             event: announcement.event.clone(),
         };

@@ -46,6 +46,6 @@ pub fn subscribers_of(event: EventType) -> impl Iterator<Item = Service> {
 #[must_use]
 pub fn unconsumed() -> Vec<EventType> {
     let mut all = EventType::ALL.to_vec();
-    all.retain(|event| !event.record_only() && subscribers_of(*event).next().is_none());
+    all.retain(|event| !event.row().record_only && subscribers_of(*event).next().is_none());
     all
 }

@@ -75,7 +75,7 @@ pub async fn list_demo_once(pool: &PgPool, outbox: &Outbox) -> anyhow::Result<()
 fn announce(products: &[Product]) -> Effects {
     let announcement = |product: &Product| OutgoingEvent {
         event: product.listed(),
-        sequence: product.version,
+        aggregate_version: product.version,
         origin: CausationContext::current(),
     };
     Effects::publish(products.iter().map(announcement).collect())

@@ -78,7 +78,7 @@ pub struct Reservation {
     pub status: Status,
     /// What is, or was, set aside; empty when nothing ever was.
     pub lines: Vec<StockLine>,
-    /// How often it changed: the sequence of what the last change announced.
+    /// How often it changed: the aggregate version of what the last change announced.
     pub version: i64,
 }
 

@@ -34,7 +34,7 @@ impl Handler for Reactions {
             movements.extend(reaction.movements);
             outgoing.push(OutgoingEvent {
                 event: reaction.announces,
-                sequence: reservation.version,
+                aggregate_version: reservation.version,
                 origin: delivery.origin(),
             });
         }

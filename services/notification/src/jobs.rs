@@ -152,7 +152,7 @@ impl Worker for Mailer {
                 .map_err(|error| invalid_transition(mails, error))?;
             outgoing.extend(event.map(|event| OutgoingEvent {
                 event,
-                sequence: mails.version,
+                aggregate_version: mails.version,
                 origin: job.origin(),
             }));
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use contracts::{
-    CancelReason, Currency, Customer, Event, EventType, Money, OrderCancelled, OrderCompleted,
+    CancelReason, Currency, Customer, Event, EventSet, EventType, Money, OrderCancelled, OrderCompleted,
     OrderConfirmed, OrderId, OrderLine, OrderPlaced, PaymentMethod, Sku, StockLine,
 };
 use system::Service;
@@ -111,7 +111,7 @@ impl InvalidTransition {
     /// A fact about an order that is not there.
     #[must_use]
     pub fn unknown(heard: &Event) -> Self {
-        Self::Unknown(heard.subject(), heard.event_type())
+        Self::Unknown(heard.subject().to_string(), heard.event_type())
     }
 }
 

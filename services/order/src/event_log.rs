@@ -15,7 +15,7 @@ pub struct RecordedEvent {
     pub order_id: OrderId,
     /// The order's version that the fact made, counted from 1.
     pub version: i64,
-    /// The envelope's id, when it was heard. What we announce is told by its sequence, which is the version.
+    /// The envelope's id, when it was heard. What we announce is told by its aggregate version, which is the version.
     pub event_id: Option<Uuid>,
     /// What happened.
     pub fact: Event,
@@ -86,7 +86,7 @@ impl EventRecorder {
         };
         if is_ours(&fact) {
             let (event, origin) = (fact.clone(), because.origin.clone());
-            self.outgoing.push(OutgoingEvent { event, sequence: order.version, origin });
+            self.outgoing.push(OutgoingEvent { event, aggregate_version: order.version, origin });
         }
         let (order_id, version, recorded_at) = (order.id, order.version, because.now);
         self.entries.push(RecordedEvent { order_id, version, event_id, fact, occurred_at, recorded_at });

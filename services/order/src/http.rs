@@ -10,7 +10,9 @@ use axum::{
     routing::{get, post},
 };
 use chrono::{DateTime, Utc};
-use contracts::{Customer, CustomerId, OrderId, PaymentMethod, Quantity, Sku, StockLine};
+use contracts::{
+    Customer, CustomerId, Email, Event, OrderId, PaymentMethod, Quantity, Sku, StockLine, Versions,
+};
 use http_api::{
     IdempotencyKey, Json, Path, Problem, Query, RawJson,
     page::{Cursor, Limit, Page},
@@ -41,6 +43,8 @@ pub struct App {
     pub pool: PgPool,
     /// Where what is announced goes.
     pub outbox: Outbox,
+    /// Which versions of events the log may hold.
+    pub versions: Versions<Event>,
 }
 
 /// The route of `/api/v1` that places orders.
@@ -63,9 +67,16 @@ pub fn router(app: App) -> Router {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlaceOrderRequest {
-    customer: Customer,
+    customer: PlacingCustomer,
     lines: Vec<PlaceLine>,
     payment_method: PaymentMethod,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlacingCustomer {
+    id: CustomerId,
+    email: Email,
 }
 
 #[derive(Debug, Deserialize)]
@@ -151,7 +162,7 @@ async fn list(
 async fn timeline(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<TimelineView>, Problem> {
     let mut conn = app.pool.acquire().await?;
     let row = store::load(&mut conn, OrderId(id)).await?.ok_or_else(|| unknown(id))?;
-    let log = store::log(&mut conn, row.id).await?;
+    let log = store::log(&mut conn, &app.versions, row.id).await?;
     let facts = log.iter().map(|entry| &entry.fact);
     let order = fold(row.placed_at, row.deadline_at, facts).ok_or_else(|| {
         Problem::internal(format_args!("the log of order {id} does not begin with order.placed"))
@@ -175,6 +186,7 @@ impl From<PlaceOrderRequest> for PlaceOrder {
         let PlaceOrderRequest { customer, lines, payment_method } = order;
         let lines =
             lines.into_iter().map(|PlaceLine { sku, quantity }| StockLine { sku, quantity }).collect();
+        let customer = Customer { id: customer.id, email: customer.email };
         Self { customer, lines, payment_method }
     }
 }

@@ -22,6 +22,7 @@ pub use config::{Config, Limits};
 
 use std::sync::Arc;
 
+use contracts::Versions;
 use messaging::ServiceHost;
 use runtime::{database::Wait, tasks::Tasks};
 use system::Service;
@@ -48,7 +49,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
 
     let (placement, placing) =
         PlacementBatcher::new(pool.clone(), outbox.clone(), admission.clone(), config.deadline);
-    let app = App { pool: pool.clone(), outbox: outbox.clone() };
+    let app = App { pool: pool.clone(), outbox: outbox.clone(), versions: Versions::current() };
     // Who waits for an order to be placed holds no connection.
     let placing_router = http_api::admit(http::placing_router(placement), placement::WAITING);
     let router = http_api::admit(http::router(app), config.database.max_connections).merge(placing_router);

@@ -22,7 +22,9 @@ impl Handler for Reactions {
         let (mut products, mut answers) = (Vec::new(), Vec::new());
         for delivery in batch {
             match &delivery.envelope.event {
-                Event::ProductListed(product) => products.push((product, delivery.envelope.sequence)),
+                Event::ProductListed(product) => {
+                    products.push((product, delivery.envelope.aggregate_version))
+                }
                 _ => answers.push(delivery),
             }
         }

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use contracts::{Customer, Event, EventType, Money, OrderId, OrderLine, ProductListed, Sku};
+use contracts::{
+    Customer, Event, EventSet, EventType, Money, OrderId, OrderLine, ProductListed, Sku, Versions,
+};
 use sqlx::{PgConnection, migrate::Migrator, types::Json};
 use uuid::Uuid;
 
@@ -32,41 +34,41 @@ pub async fn prices(conn: &mut PgConnection, skus: &[String]) -> sqlx::Result<Pr
         .collect()
 }
 
-/// Puts products with their sequence on the price list. An older one never overwrites a newer one.
+/// Puts products with their aggregate version on the price list. An older one never overwrites a newer one.
 ///
 /// # Errors
 /// The database's.
 pub async fn list_prices(conn: &mut PgConnection, products: &[(&ProductListed, i64)]) -> sqlx::Result<()> {
     // One row a SKU, the newest: a statement cannot touch a row twice. In SKU order: replicas cannot deadlock.
     let mut newest: BTreeMap<&Sku, (&ProductListed, i64)> = BTreeMap::new();
-    for (product, sequence) in products {
-        let known = newest.entry(&product.sku).or_insert((product, *sequence));
-        if *sequence >= known.1 {
-            *known = (product, *sequence);
+    for (product, aggregate_version) in products {
+        let known = newest.entry(&product.sku).or_insert((product, *aggregate_version));
+        if *aggregate_version >= known.1 {
+            *known = (product, *aggregate_version);
         }
     }
-    let (mut skus, mut names, mut amounts, mut currencies, mut sequences) =
+    let (mut skus, mut names, mut amounts, mut currencies, mut aggregate_versions) =
         (vec![], vec![], vec![], vec![], vec![]);
-    for (sku, (product, sequence)) in newest {
+    for (sku, (product, aggregate_version)) in newest {
         skus.push(sku.to_string());
         names.push(product.name.clone());
         amounts.push(product.price.amount_minor);
         currencies.push(product.price.currency.to_string());
-        sequences.push(sequence);
+        aggregate_versions.push(aggregate_version);
     }
     sqlx::query!(
-        "insert into prices (sku, name, amount_minor, currency, sequence)
+        "insert into prices (sku, name, amount_minor, currency, aggregate_version)
          select * from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[])
-             as listed (sku, name, amount_minor, currency, sequence) order by sku
+             as listed (sku, name, amount_minor, currency, aggregate_version) order by sku
          on conflict (sku) do update set
              name = excluded.name, amount_minor = excluded.amount_minor,
-             currency = excluded.currency, sequence = excluded.sequence
-         where prices.sequence < excluded.sequence",
+             currency = excluded.currency, aggregate_version = excluded.aggregate_version
+         where prices.aggregate_version < excluded.aggregate_version",
         &skus,
         &names,
         &amounts,
         &currencies,
-        &sequences
+        &aggregate_versions
     )
     .execute(conn)
     .await?;
@@ -308,19 +310,23 @@ pub async fn append(conn: &mut PgConnection, entries: &[RecordedEvent]) -> sqlx:
     let versions: Vec<i64> = entries.iter().map(|entry| entry.version).collect();
     let directions: Vec<&str> = entries.iter().map(RecordedEvent::direction).collect();
     let event_ids: Vec<Option<Uuid>> = entries.iter().map(|entry| entry.event_id).collect();
-    let types: Vec<&str> = entries.iter().map(|entry| entry.fact.event_type().versioned_name()).collect();
+    let types: Vec<&str> = entries.iter().map(|entry| entry.fact.row().name).collect();
+    let schema_versions: Vec<i32> =
+        entries.iter().map(|entry| entry.fact.row().version.cast_signed()).collect();
     let data: Vec<Json<&Event>> = entries.iter().map(|entry| Json(&entry.fact)).collect();
     let occurred: Vec<DateTime<Utc>> = entries.iter().map(|entry| entry.occurred_at).collect();
     let recorded: Vec<DateTime<Utc>> = entries.iter().map(|entry| entry.recorded_at).collect();
     sqlx::query!(
-        "insert into order_events (order_id, version, direction, event_id, type, data, occurred_at, recorded_at)
-         select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::uuid[], $5::text[], $6::jsonb[],
-             $7::timestamptz[], $8::timestamptz[])",
+        "insert into order_events (order_id, version, direction, event_id, type, schema_version, data, occurred_at,
+             recorded_at)
+         select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::uuid[], $5::text[], $6::integer[], $7::jsonb[],
+             $8::timestamptz[], $9::timestamptz[])",
         &order_ids,
         &versions,
         &directions as _,
         &event_ids as _,
         &types as _,
+        &schema_versions,
         &data as _,
         &occurred,
         &recorded
@@ -333,10 +339,14 @@ pub async fn append(conn: &mut PgConnection, entries: &[RecordedEvent]) -> sqlx:
 /// The log of an order, in the order of the versions.
 ///
 /// # Errors
-/// The database's.
-pub async fn log(conn: &mut PgConnection, order_id: OrderId) -> sqlx::Result<Vec<RecordedEvent>> {
+/// The database's, or an event that `versions` cannot read.
+pub async fn log(
+    conn: &mut PgConnection,
+    versions: &Versions<Event>,
+    order_id: OrderId,
+) -> sqlx::Result<Vec<RecordedEvent>> {
     let rows = sqlx::query!(
-        r#"select version, event_id, type as event_type, data::text as "data!", occurred_at, recorded_at
+        r#"select version, event_id, type as event_type, schema_version, data::text as "data!", occurred_at, recorded_at
            from order_events where order_id = $1 order by version"#,
         order_id.0
     )
@@ -344,7 +354,9 @@ pub async fn log(conn: &mut PgConnection, order_id: OrderId) -> sqlx::Result<Vec
     .await?;
     rows.into_iter()
         .map(|row| {
-            let fact = Event::from_json(parse(&row.event_type)?, &row.data).map_err(decode)?;
+            let fact = versions
+                .decode(&row.event_type, row.schema_version.cast_unsigned(), &row.data)
+                .map_err(decode)?;
             let (version, event_id) = (row.version, row.event_id);
             let (occurred_at, recorded_at) = (row.occurred_at, row.recorded_at);
             Ok(RecordedEvent { order_id, version, event_id, fact, occurred_at, recorded_at })
@@ -375,7 +387,7 @@ impl TryFrom<Row> for Order {
 }
 
 fn heard(order: &Order) -> Json<Vec<&'static str>> {
-    Json(order.heard.iter().copied().map(EventType::versioned_name).collect())
+    Json(order.heard.iter().copied().map(EventType::name).collect())
 }
 
 fn parse<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(

@@ -45,7 +45,7 @@ pub struct Payment {
     pub authorization_id: Option<String>,
     /// Why the processor refused to hold or to take the money.
     pub reason: Option<String>,
-    /// Counts the changes; the sequence of what was announced with each.
+    /// Counts the changes; the aggregate version of what was announced with each.
     pub version: i64,
 }
 
@@ -93,7 +93,7 @@ pub enum Input {
 pub struct Reaction {
     /// The payment afterwards; the same version means that nothing changed.
     pub payment: Payment,
-    /// What the others are told; its sequence is the version of the payment.
+    /// What the others are told; its aggregate version is the version of the payment.
     pub announce: Option<Event>,
     /// What the processor is asked to do next.
     pub call: Option<Action>,

@@ -71,7 +71,7 @@ fn fold(mut payments: HashMap<OrderId, Payment>, heard: Vec<Heard>) -> Result<Ou
             effects.jobs.push(job(action, payment, origin.clone())?);
         }
         if let Some(event) = reaction.announce {
-            effects.outgoing.push(OutgoingEvent { event, sequence: payment.version, origin });
+            effects.outgoing.push(OutgoingEvent { event, aggregate_version: payment.version, origin });
         }
     }
     payments.retain(|order_id, _| changed.contains(order_id));

@@ -34,8 +34,8 @@ impl Orders {
     pub(super) fn hear(&mut self, system: &System, message: &Rc<Envelope>) -> Checked<Effects> {
         if let Event::ProductListed(product) = &message.event {
             let known = self.listed.entry(product.sku.clone()).or_default();
-            if message.sequence > *known {
-                *known = message.sequence;
+            if message.aggregate_version > *known {
+                *known = message.aggregate_version;
                 self.prices.insert(product.sku.clone(), product.price.clone());
             }
             return Ok(Effects::default());

@@ -145,7 +145,7 @@ pub(super) const PLANTS: &[Corruption] = &[
     corruption(
         Order,
         "a cancelled order never settles",
-        "delete from order_events where type like 'stock.released.%';
+        "delete from order_events where type = 'stock.released';
          update orders set stock = 'reserved', version = version - 1 where stock = 'released';
          with renumbered as (
              select order_id, version, row_number() over (partition by order_id order by version) as number
@@ -164,15 +164,15 @@ pub(super) const PLANTS: &[Corruption] = &[
     corruption(
         Order,
         "a fact was not recorded",
-        "delete from order_events where type like 'payment.captured.%'
-             and order_id = (select min(order_id) from order_events where type like 'payment.captured.%')",
+        "delete from order_events where type = 'payment.captured'
+             and order_id = (select min(order_id) from order_events where type = 'payment.captured')",
         &["an order is its log"],
     ),
     corruption(
         Order,
         "a completed order was cancelled",
-        "insert into order_events (order_id, version, direction, type, data, occurred_at, recorded_at)
-         select id, version + 1, 'announced', 'order.cancelled.v1', '{\"reason\": \"customer_request\"}', now(), now()
+        "insert into order_events (order_id, version, direction, type, schema_version, data, occurred_at, recorded_at)
+         select id, version + 1, 'announced', 'order.cancelled', 1, '{\"reason\": \"customer_request\"}', now(), now()
          from orders where id = (select min(id) from orders);
          update orders set status = 'cancelled', reason = 'customer_request', version = version + 1
          where id = (select min(id) from orders)",

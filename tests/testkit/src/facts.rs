@@ -13,12 +13,12 @@ pub fn new_order() -> OrderId {
 }
 
 /// The event as its announcer's relay would publish it.
-pub fn envelope(event: impl Into<Event>, sequence: i64) -> Envelope {
+pub fn envelope(event: impl Into<Event>, aggregate_version: i64) -> Envelope {
     Envelope {
         id: clock::new_id(),
         time: clock::now(),
         causation_id: None,
-        sequence,
+        aggregate_version,
         trace: TraceContext::default(),
         event: event.into(),
     }
@@ -49,9 +49,9 @@ pub fn cancelled(order_id: OrderId) -> OrderCancelled {
 }
 
 /// An announcement of inventory's.
-pub fn reserved(order_id: OrderId, sequence: i64) -> OutgoingEvent {
+pub fn reserved(order_id: OrderId, aggregate_version: i64) -> OutgoingEvent {
     let event = StockReserved { order_id, lines: Vec::new() }.into();
-    OutgoingEvent { event, sequence, origin: CausationContext::default() }
+    OutgoingEvent { event, aggregate_version, origin: CausationContext::default() }
 }
 
 fn customer() -> Customer {

@@ -37,7 +37,8 @@ impl ServiceFixture {
         let url = world.database_url(service.as_str()).await;
         let pool = world.pool(service.as_str()).await;
         runtime::database::migrate(&pool, &messaging::MIGRATIONS).await.expect("migrated");
-        let tables = "create table effects (id bigserial, order_id uuid not null, sequence bigint not null)";
+        let tables =
+            "create table effects (id bigserial, order_id uuid not null, aggregate_version bigint not null)";
         sqlx::query(tables).execute(&pool).await.expect("a table");
         let broker = BrokerConfig {
             amqp_url: world.amqp_url(service.as_str()).into(),
@@ -109,9 +110,9 @@ impl ServiceFixture {
         replica
     }
 
-    /// How often each of the order's events took effect, by their sequence.
+    /// How often each of the order's events took effect, by their aggregate version.
     pub async fn effects(&self, order: OrderId) -> Vec<i64> {
-        sqlx::query_scalar("select sequence from effects where order_id = $1 order by id")
+        sqlx::query_scalar("select aggregate_version from effects where order_id = $1 order by id")
             .bind(order.0)
             .fetch_all(&self.pool)
             .await
@@ -119,10 +120,10 @@ impl ServiceFixture {
     }
 
     /// Waits until the order's events took effect as given.
-    pub async fn takes_effect(&self, order: OrderId, sequences: &[i64]) {
+    pub async fn takes_effect(&self, order: OrderId, aggregate_versions: &[i64]) {
         eventually(&format!("effects of {order}"), async || {
             let seen = self.effects(order).await;
-            if seen == sequences { Ok(()) } else { Err(seen) }
+            if seen == aggregate_versions { Ok(()) } else { Err(seen) }
         })
         .await;
     }

@@ -87,9 +87,9 @@ fn order_of(delivery: &Delivery) -> OrderId {
 }
 
 async fn note(conn: &mut PgConnection, delivery: &Delivery, order: OrderId) -> sqlx::Result<()> {
-    sqlx::query("insert into effects (order_id, sequence) values ($1, $2)")
+    sqlx::query("insert into effects (order_id, aggregate_version) values ($1, $2)")
         .bind(order.0)
-        .bind(delivery.envelope.sequence)
+        .bind(delivery.envelope.aggregate_version)
         .execute(conn)
         .await?;
     Ok(())

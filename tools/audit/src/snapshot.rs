@@ -253,12 +253,10 @@ async fn dead_letters(
 }
 
 const ORDERS: &str = "
-    with fact as (
-        select order_id, occurred_at, regexp_replace(type, '\\.v[0-9]+$', '') as type from order_events
-    ), log as (
+    with log as (
         select order_id, array_agg(type) as facts,
             extract(epoch from now() - min(occurred_at) filter (where type = 'order.cancelled'))::float8 as cancelled_for
-        from fact group by order_id
+        from order_events group by order_id
     )
     select id, status, reason, total_minor, currency, lines, cancelled_for, coalesce(facts, '{}') as facts,
         status = 'cancelled' and stock in ('rejected', 'released')

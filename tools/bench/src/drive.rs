@@ -130,10 +130,10 @@ impl Driver {
     async fn ways(&self, ids: &[Uuid]) -> Result<BTreeMap<Uuid, Way>> {
         let mut ways: BTreeMap<Uuid, Way> = BTreeMap::new();
         let steps = sqlx::query(
-            "select order_id, min(pg_xact_commit_timestamp(xmin)) filter (where type like 'order.confirmed.%'),
+            "select order_id, min(pg_xact_commit_timestamp(xmin)) filter (where type = 'order.confirmed'),
                  min(pg_xact_commit_timestamp(xmin))
-                     filter (where type like 'order.completed.%' or type like 'order.cancelled.%'),
-                 bool_or(type like 'order.cancelled.%')
+                     filter (where type = 'order.completed' or type = 'order.cancelled'),
+                 bool_or(type = 'order.cancelled')
              from order_events where order_id = any($1) and direction = 'announced' group by order_id",
         );
         for row in steps.bind(ids).fetch_all(&self.orders).await? {

@@ -17,7 +17,7 @@ pub fn document() -> String {
     );
     for event in EventType::ALL {
         let mut hearers: Vec<_> = subscribers_of(*event).map(Service::as_str).collect();
-        if event.record_only() {
+        if event.row().record_only {
             hearers.push("(for the record)");
         }
         let _ =

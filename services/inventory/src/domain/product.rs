@@ -14,7 +14,7 @@ pub struct Product {
     pub name: String,
     /// Price of one piece, above zero.
     pub price: Money,
-    /// How often it was listed: the sequence of the last `product.listed`.
+    /// How often it was listed: the aggregate version of the last `product.listed`.
     pub version: i64,
 }
 

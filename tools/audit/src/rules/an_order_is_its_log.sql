@@ -1,12 +1,10 @@
 -- A second opinion: what the facts say by themselves, not by the service's own code.
-with fact as (
-    select order_id, version, data, regexp_replace(type, '\.v[0-9]+$', '') as type from order_events
-), log as (
+with log as (
     select order_id, count(*) as facts, max(version) as newest, count(distinct type) as kinds,
         array_agg(type) as types,
         max(data ->> 'reason') filter (where type = 'order.cancelled') as reason,
         max(data -> 'total' ->> 'amount_minor') filter (where type = 'order.placed') as total
-    from fact group by order_id
+    from order_events group by order_id
 ), told as (
     select order_id, facts, newest, kinds, reason, total::bigint as total,
         case

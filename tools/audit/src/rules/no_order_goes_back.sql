@@ -1,14 +1,11 @@
 -- Placed first; then confirmed; then completed or cancelled, never both, and neither before what leads to it.
-with fact as (
-    select order_id, version, regexp_replace(type, '\.v[0-9]+$', '') as type
-    from order_events where direction = 'announced'
-), step as (
+with step as (
     select order_id,
         min(version) filter (where type = 'order.placed') as placed,
         min(version) filter (where type = 'order.confirmed') as confirmed,
         min(version) filter (where type = 'order.completed') as completed,
         min(version) filter (where type = 'order.cancelled') as cancelled
-    from fact group by order_id
+    from order_events where direction = 'announced' group by order_id
 )
 select order_id::text as about,
     format('placed at version %s, confirmed at %s, completed at %s, cancelled at %s', coalesce(placed::text, '-'),

@@ -1,189 +1,147 @@
-//! The data of each event, beside what its envelope says. Readers ignore fields that they do not know.
+//! The events of the shop, each with its fields, in one table.
+//!
+//! To add an event: a row here, a sample in [`samples`](crate::samples), and `sagactl generate`.
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::messages::EventSet;
 use crate::value::{
     CancelReason, Customer, Money, NotificationKind, OrderId, OrderLine, PaymentMethod, Shortage, Sku,
     StockLine,
 };
 
-macro_rules! payloads {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $type:ty,)* })*) => {
-        $(
-            $(#[$doc])*
-            #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-            pub struct $name {
-                $($(#[$fdoc])* pub $field: $type,)*
-            }
-        )*
-    };
-}
+crate::messages! {
+    pub Event, EventType;
 
-payloads! {
     /// A product is for sale at a price, or its name or price changed.
-    ProductListed {
-        /// The product; the subject of this event.
+    ProductListed = "product.listed" version 1, owner "inventory", subject sku {
         sku: Sku,
-        /// Its name for people.
         name: String,
-        /// Price of one piece.
+        /// Of one piece.
         price: Money,
     }
 
     /// A customer placed an order; it waits for stock and for money.
-    OrderPlaced {
-        /// The order.
+    OrderPlaced = "order.placed" version 1, owner "order", subject order_id {
         order_id: OrderId,
-        /// Who ordered.
         customer: Customer,
         /// What, 1 to 50 lines, each SKU once.
         lines: Vec<OrderLine>,
-        /// The sum of the lines.
         total: Money,
-        /// How it is to be paid.
         payment_method: PaymentMethod,
     }
 
     /// Every line of the order is set aside.
-    StockReserved {
-        /// The order.
+    StockReserved = "stock.reserved" version 1, owner "inventory", subject order_id {
         order_id: OrderId,
-        /// What was set aside.
         lines: Vec<StockLine>,
     }
 
     /// Not every line could be set aside, so none was.
-    StockRejected {
-        /// The order.
+    StockRejected = "stock.rejected" version 1, owner "inventory", subject order_id {
         order_id: OrderId,
-        /// The lines that were short.
         shortages: Vec<Shortage>,
     }
 
     /// The card processor holds the money.
-    PaymentAuthorized {
-        /// The order.
+    PaymentAuthorized = "payment.authorized" version 1, owner "payment", subject order_id {
         order_id: OrderId,
-        /// The payment.
         payment_id: Uuid,
-        /// What is held.
         amount: Money,
     }
 
     /// The card processor refused, for good.
-    PaymentDeclined {
-        /// The order.
+    PaymentDeclined = "payment.declined" version 1, owner "payment", subject order_id {
         order_id: OrderId,
-        /// The payment.
         payment_id: Uuid,
         /// The processor's word for why, such as `card_declined`.
         reason: String,
     }
 
     /// Stock and money are both there: the order will be delivered.
-    OrderConfirmed {
-        /// The order.
+    OrderConfirmed = "order.confirmed" version 1, owner "order", subject order_id {
         order_id: OrderId,
-        /// Who ordered.
         customer: Customer,
-        /// What.
         lines: Vec<OrderLine>,
-        /// The sum of the lines.
         total: Money,
     }
 
     /// The order is off; whoever did something for it undoes it.
-    OrderCancelled {
-        /// The order.
+    OrderCancelled = "order.cancelled" version 1, owner "order", subject order_id {
         order_id: OrderId,
-        /// Who ordered.
         customer: Customer,
-        /// Why.
         reason: CancelReason,
     }
 
     /// The stock of a confirmed order left the shelf.
-    StockCommitted {
-        /// The order.
+    StockCommitted = "stock.committed" version 1, owner "inventory", subject order_id, record_only {
         order_id: OrderId,
-        /// What left.
         lines: Vec<StockLine>,
     }
 
     /// What was set aside, or had left, is for sale again.
-    StockReleased {
-        /// The order.
+    StockReleased = "stock.released" version 1, owner "inventory", subject order_id {
         order_id: OrderId,
         /// What came back; empty when nothing had been set aside.
         lines: Vec<StockLine>,
     }
 
     /// The money held was taken.
-    PaymentCaptured {
-        /// The order.
+    PaymentCaptured = "payment.captured" version 1, owner "payment", subject order_id {
         order_id: OrderId,
-        /// The payment.
         payment_id: Uuid,
-        /// What was taken.
         amount: Money,
     }
 
     /// The money held could not be taken.
-    PaymentCaptureFailed {
-        /// The order.
+    PaymentCaptureFailed = "payment.capture_failed" version 1, owner "payment", subject order_id {
         order_id: OrderId,
-        /// The payment.
         payment_id: Uuid,
         /// The processor's word for why.
         reason: String,
     }
 
     /// The hold was lifted, or never was.
-    PaymentVoided {
-        /// The order.
+    PaymentVoided = "payment.voided" version 1, owner "payment", subject order_id {
         order_id: OrderId,
-        /// The payment.
         payment_id: Uuid,
     }
 
     /// The money taken was given back, all of it.
-    PaymentRefunded {
-        /// The order.
+    PaymentRefunded = "payment.refunded" version 1, owner "payment", subject order_id {
         order_id: OrderId,
-        /// The payment.
         payment_id: Uuid,
-        /// What was given back.
         amount: Money,
     }
 
     /// The money of a confirmed order was taken; nothing is left to do.
-    OrderCompleted {
-        /// The order.
+    OrderCompleted = "order.completed" version 1, owner "order", subject order_id, record_only {
         order_id: OrderId,
         /// What the order was worth.
         total: Money,
     }
 
     /// A mail was handed to the mail server.
-    NotificationSent {
-        /// The order.
+    NotificationSent = "notification.sent" version 1, owner "notification", subject order_id, record_only {
         order_id: OrderId,
-        /// The notification, also its mail's Message-ID.
         notification_id: Uuid,
-        /// What it was about.
         kind: NotificationKind,
     }
 
     /// The mail server refused a mail for good.
-    NotificationFailed {
-        /// The order.
+    NotificationFailed = "notification.failed" version 1, owner "notification", subject order_id, record_only {
         order_id: OrderId,
-        /// The notification.
         notification_id: Uuid,
-        /// What it was about.
         kind: NotificationKind,
         /// What the mail server said.
         reason: String,
+    }
+}
+
+impl Event {
+    /// The order that the event is about; none for `product.listed`.
+    #[must_use]
+    pub fn order_id(&self) -> Option<OrderId> {
+        self.subject().correlation_id().map(OrderId)
     }
 }
