@@ -21,5 +21,5 @@ pub use messages::{EventSet, Row, ServiceName, Subject, Upcaster, Versions};
 pub use table::*;
 pub use value::{
     CancelReason, Currency, Customer, CustomerId, Email, InvalidValue, Money, NotificationKind, OrderId,
-    OrderLine, PaymentMethod, Quantity, Service, Shortage, Sku, StockLine,
+    OrderLine, PaymentMethod, Quantity, Shortage, Sku, StockLine,
 };

@@ -235,34 +235,6 @@ macro_rules! words {
 }
 
 words! {
-    /// The services that announce and hear events.
-    Service, "a service" {
-        /// Takes orders and keeps their state.
-        Order = "order",
-        /// Holds, takes and gives back money.
-        Payment = "payment",
-        /// Keeps products and stock.
-        Inventory = "inventory",
-        /// Sends mails.
-        Notification = "notification",
-        /// Counts.
-        Analytics = "analytics",
-    }
-}
-
-impl From<Service> for crate::ServiceName {
-    fn from(service: Service) -> Self {
-        Self::new(service.as_str())
-    }
-}
-
-impl PartialEq<Service> for crate::ServiceName {
-    fn eq(&self, service: &Service) -> bool {
-        self.as_str() == service.as_str()
-    }
-}
-
-words! {
     /// Why an order was cancelled.
     CancelReason, "a reason to cancel" {
         /// Not every line could be reserved.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use contracts::{EventType, Service};
+use contracts::{EventType, ServiceName};
 use lapin::{
     Channel, Connection, ConnectionProperties, ErrorKind, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueDeclareOptions},
@@ -98,7 +98,7 @@ pub struct Broker(Arc<Inner>);
 struct Inner {
     uri: AMQPUri,
     config: BrokerConfig,
-    service: Service,
+    service: ServiceName,
     subscriptions: &'static [EventType],
     own: Topology,
     bindings: Bindings,
@@ -111,7 +111,7 @@ impl Broker {
     /// When `AMQP_URL` is no AMQP URL, or `RABBITMQ_MANAGEMENT_URL` no URL.
     pub fn new(
         config: &BrokerConfig,
-        service: Service,
+        service: ServiceName,
         subscriptions: &'static [EventType],
     ) -> anyhow::Result<Self> {
         let own = if subscriptions.is_empty() {
@@ -128,7 +128,7 @@ impl Broker {
         &self.0.config
     }
 
-    pub(crate) fn service(&self) -> Service {
+    pub(crate) fn service(&self) -> ServiceName {
         self.0.service
     }
 

@@ -22,7 +22,7 @@ mod table;
 use std::{str::FromStr, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use contracts::Service;
+use contracts::ServiceName;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
@@ -45,7 +45,7 @@ const NOTED_AT_ONCE: usize = 100;
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
     /// The service.
-    pub service: Service,
+    pub service: ServiceName,
     /// The service's database.
     pub database_url: &'a str,
     /// The broker, with a user that may read its dead letters and put them back; none for a service that reads the
@@ -56,7 +56,7 @@ pub struct Source<'a> {
 /// All dead letters of one service, held until the session is closed. Dropped, or in a process that ends, it puts them
 /// back as well.
 pub struct DeadLetterSession {
-    service: Service,
+    service: ServiceName,
     database: PgConnection,
     queue: Option<HeldQueue>,
     letters: Vec<DeadLetter>,
@@ -88,7 +88,7 @@ impl DeadLetterSession {
 
     /// The service whose letters these are.
     #[must_use]
-    pub fn service(&self) -> Service {
+    pub fn service(&self) -> ServiceName {
         self.service
     }
 
@@ -211,7 +211,7 @@ async fn connect(source: &Source<'_>) -> Result<PgConnection> {
     Ok(database)
 }
 
-async fn lock(database: &mut PgConnection, service: Service) -> Result<()> {
+async fn lock(database: &mut PgConnection, service: ServiceName) -> Result<()> {
     const LOCK_NOT_AVAILABLE: &str = "55P03";
     match sqlx::query!("select pg_advisory_lock($1)", DESK_LOCK).execute(database).await {
         Ok(_) => Ok(()),

@@ -4,7 +4,7 @@
 //! [`topology`] declares them over AMQP.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use contracts::{EventType, Service};
+use contracts::{EventType, ServiceName};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -21,7 +21,7 @@ pub const AUDITOR_USER: &str = "auditor";
 pub const OPERATOR_USER: &str = "operator";
 
 /// A service and what it hears from its queue; nothing for one that reads the log.
-pub type Subscriptions<'a> = (Service, &'a [EventType]);
+pub type Subscriptions<'a> = (ServiceName, &'a [EventType]);
 
 /// The definitions of one vhost: users (each with its own name as its password: a person who deploys this gives
 /// them others), permissions and exchanges.
@@ -121,7 +121,10 @@ mod tests {
     #[test]
     fn a_service_may_write_what_it_owns_and_read_what_it_subscriptions() {
         let subscriptions = [EventType::OrderPlaced, EventType::OrderCancelled];
-        let made = definitions("shop", &[(Service::Inventory, &subscriptions), (Service::Analytics, &[])]);
+        let made = definitions(
+            "shop",
+            &[(ServiceName::new("inventory"), &subscriptions), (ServiceName::new("analytics"), &[])],
+        );
         let rights = &made["topic_permissions"][0];
         assert_eq!(rights["read"], r"^(order\.placed|order\.cancelled)$");
         assert_eq!(
@@ -138,9 +141,9 @@ mod tests {
     fn an_operator_may_read_dead_letters_and_put_them_back() {
         let subscriptions = [EventType::OrderPlaced];
         let hearers: [Subscriptions<'_>; 3] = [
-            (Service::Payment, &subscriptions),
-            (Service::Inventory, &subscriptions),
-            (Service::Analytics, &[]),
+            (ServiceName::new("payment"), &subscriptions),
+            (ServiceName::new("inventory"), &subscriptions),
+            (ServiceName::new("analytics"), &[]),
         ];
         let made = definitions("shop", &hearers);
         let permissions = made["permissions"].as_array().expect("permissions");

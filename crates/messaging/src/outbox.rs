@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contracts::{Envelope, Event, Service, TraceContext};
+use contracts::{Envelope, Event, ServiceName, TraceContext};
 use runtime::clock;
 use sqlx::{PgConnection, Postgres, Transaction};
 use tokio::sync::Notify;
@@ -61,7 +61,7 @@ impl Effects {
 /// The outbox of one service, shared by everything in the process that commits.
 #[derive(Debug, Clone)]
 pub struct Outbox {
-    service: Service,
+    service: ServiceName,
     pub(crate) announced: Arc<Notify>,
     pub(crate) job_added: Arc<Notify>,
 }
@@ -69,13 +69,13 @@ pub struct Outbox {
 impl Outbox {
     /// The outbox of the service that runs in this process.
     #[must_use]
-    pub fn new(service: Service) -> Self {
+    pub fn new(service: ServiceName) -> Self {
         Self { service, announced: Arc::default(), job_added: Arc::default() }
     }
 
     /// The service whose events it holds.
     #[must_use]
-    pub fn service(&self) -> Service {
+    pub fn service(&self) -> ServiceName {
         self.service
     }
 
@@ -102,7 +102,11 @@ impl Outbox {
     }
 }
 
-async fn write(conn: &mut PgConnection, service: Service, outgoing: &[OutgoingEvent]) -> sqlx::Result<()> {
+async fn write(
+    conn: &mut PgConnection,
+    service: ServiceName,
+    outgoing: &[OutgoingEvent],
+) -> sqlx::Result<()> {
     if outgoing.is_empty() {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contracts::{EventType, Service};
+use contracts::{EventType, ServiceName};
 use runtime::{
     config::DatabaseConfig,
     database::{self, Wait},
@@ -49,7 +49,7 @@ impl ServiceHost {
     /// # Errors
     /// When a URL of the configuration is none.
     pub fn new(
-        service: Service,
+        service: ServiceName,
         subscriptions: &'static [EventType],
         database: &DatabaseConfig,
         broker: &BrokerConfig,

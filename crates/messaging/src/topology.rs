@@ -7,7 +7,7 @@
 
 use std::{fmt, time::Duration};
 
-use contracts::{EventType, Service};
+use contracts::{EventType, ServiceName};
 use lapin::{
     Channel, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
@@ -90,32 +90,32 @@ pub struct Topology {
 
 /// The queue that a service hears its events from.
 #[must_use]
-pub fn events_queue(service: Service) -> String {
+pub fn events_queue(service: ServiceName) -> String {
     format!("{service}.events")
 }
 
 /// The direct exchange that a service's own queues are bound to by their names.
 #[must_use]
-pub fn own_exchange(service: Service) -> String {
+pub fn own_exchange(service: ServiceName) -> String {
     format!("{service}.own")
 }
 
 /// The queue where a message waits for its next attempt.
 #[must_use]
-pub fn retry_queue(service: Service, delay: Duration) -> String {
+pub fn retry_queue(service: ServiceName, delay: Duration) -> String {
     format!("{service}.retry.{}", delay_name(delay))
 }
 
 /// The queue of what a service could not handle.
 #[must_use]
-pub fn dead_letter_queue(service: Service) -> String {
+pub fn dead_letter_queue(service: ServiceName) -> String {
     format!("{service}.dead-letters")
 }
 
 impl Topology {
     /// Everything, for all services that have a queue: what `sagactl topology apply` declares.
     #[must_use]
-    pub fn whole(services: &[(Service, &[EventType])], delays: &RetryDelays) -> Self {
+    pub fn whole(services: &[(ServiceName, &[EventType])], delays: &RetryDelays) -> Self {
         let mut whole = Self::event_stream();
         let log_binding = std::mem::take(&mut whole.bindings);
         for (service, subscriptions) in services {
@@ -152,7 +152,7 @@ impl Topology {
 
     /// What one service needs for itself: its queues, and the bindings for what it subscriptions.
     #[must_use]
-    pub fn of_service(service: Service, subscriptions: &[EventType], delays: &RetryDelays) -> Self {
+    pub fn of_service(service: ServiceName, subscriptions: &[EventType], delays: &RetryDelays) -> Self {
         let own = own_exchange(service);
         let mut queues = vec![events(service), dead_letters(service)];
         queues.extend(delays.as_slice().iter().map(|delay| retry(service, *delay)));
@@ -219,23 +219,23 @@ impl Queue {
     }
 }
 
-fn events(service: Service) -> Queue {
+fn events(service: ServiceName) -> Queue {
     quorum(events_queue(service), DELIVERY_LIMIT, Some((service, dead_letter_queue(service))))
 }
 
-fn dead_letters(service: Service) -> Queue {
+fn dead_letters(service: ServiceName) -> Queue {
     quorum(dead_letter_queue(service), DEAD_LETTER_DELIVERY_LIMIT, None)
 }
 
 /// One delay a queue: a TTL of each message's own would wait behind the queue's head.
-fn retry(service: Service, delay: Duration) -> Queue {
+fn retry(service: ServiceName, delay: Duration) -> Queue {
     let mut queue =
         quorum(retry_queue(service, delay), DELIVERY_LIMIT, Some((service, events_queue(service))));
     queue.arguments.push(number("x-message-ttl", i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)));
     queue
 }
 
-fn quorum(name: String, delivery_limit: i64, dead_letters_to: Option<(Service, String)>) -> Queue {
+fn quorum(name: String, delivery_limit: i64, dead_letters_to: Option<(ServiceName, String)>) -> Queue {
     let mut arguments = vec![text("x-queue-type", "quorum"), number("x-delivery-limit", delivery_limit)];
     if let Some((service, queue)) = dead_letters_to {
         arguments.push(text("x-dead-letter-exchange", own_exchange(service)));

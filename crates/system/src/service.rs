@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use contracts::EventType;
+use contracts::{EventType, ServiceName};
 use serde::{Serialize, Serializer};
 
 /// A program of the system, or one outside of it that the system needs.
@@ -149,18 +149,6 @@ macro_rules! define {
                 )+}
             }
         }
-
-        impl From<Service> for contracts::Service {
-            fn from(service: Service) -> Self {
-                match service { $(Service::$service => Self::$service,)+ }
-            }
-        }
-
-        impl From<contracts::Service> for Service {
-            fn from(service: contracts::Service) -> Self {
-                match service { $(contracts::Service::$service => Self::$service,)+ }
-            }
-        }
     };
 }
 
@@ -235,7 +223,13 @@ impl Serialize for Service {
     }
 }
 
-impl PartialEq<Service> for contracts::Service {
+impl From<Service> for ServiceName {
+    fn from(service: Service) -> Self {
+        Self::new(service.as_str())
+    }
+}
+
+impl PartialEq<Service> for ServiceName {
     fn eq(&self, other: &Service) -> bool {
         self.as_str() == other.as_str()
     }

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use chrono::{DateTime, TimeZone, Utc};
-use contracts::Service;
+use contracts::ServiceName;
 use lapin::{
     message::BasicGetMessage,
     types::{AMQPValue, FieldTable},
@@ -62,7 +62,7 @@ pub struct DeadLetter {
     /// Its name.
     pub id: DeadLetterId,
     /// The service that could not handle it.
-    pub service: Service,
+    pub service: ServiceName,
     /// When it failed last; unknown for a message that somebody else put there.
     pub failed_at: Option<DateTime<Utc>>,
     /// The message's id, by which the inbox knows it.
@@ -88,7 +88,7 @@ pub struct DeadLetter {
 
 impl DeadLetter {
     /// One that is held on a channel.
-    pub(super) fn held(service: Service, message: &BasicGetMessage) -> Self {
+    pub(super) fn held(service: ServiceName, message: &BasicGetMessage) -> Self {
         let delivery = &message.delivery;
         let headers = delivery.properties.headers().clone().unwrap_or_default();
         let text = |name: &str| text_of(&headers, name);
@@ -122,7 +122,7 @@ impl DeadLetter {
 
     /// One of the table: what its row holds.
     pub(super) fn of_stream(
-        service: Service,
+        service: ServiceName,
         offset: i64,
         (failed_at, reason): (DateTime<Utc>, String),
         body: Vec<u8>,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use contracts::Service;
+use contracts::ServiceName;
 use lapin::{
     Channel, Connection,
     options::{
@@ -26,14 +26,14 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// A queue of dead letters with all of them in hand. When it is dropped the connection ends, and the broker puts
 /// back what was not removed.
 pub(super) struct HeldQueue {
-    service: Service,
+    service: ServiceName,
     connection: Connection,
     channel: Channel,
 }
 
 impl HeldQueue {
     /// Takes every letter in hand, without acknowledging it.
-    pub(super) async fn hold(service: Service, amqp_url: &str) -> Result<(Self, Vec<DeadLetter>)> {
+    pub(super) async fn hold(service: ServiceName, amqp_url: &str) -> Result<(Self, Vec<DeadLetter>)> {
         let connection = broker::connect(broker::parse_uri(amqp_url)?, "dead letters").await?;
         let channel = connection.create_channel().await.map_err(BrokerError::from)?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(BrokerError::from)?;

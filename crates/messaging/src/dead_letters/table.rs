@@ -1,13 +1,13 @@
 //! The dead letters of a service that reads the log: rows of its database.
 
-use contracts::Service;
+use contracts::ServiceName;
 use sqlx::PgConnection;
 
 use super::dead_letter::DeadLetter;
 use crate::topology;
 
 /// Every letter, in the order of the log.
-pub(super) async fn letters(conn: &mut PgConnection, service: Service) -> sqlx::Result<Vec<DeadLetter>> {
+pub(super) async fn letters(conn: &mut PgConnection, service: ServiceName) -> sqlx::Result<Vec<DeadLetter>> {
     let rows = sqlx::query!(
         "select stream_offset, reason, body, failed_at, replay_requested_at
          from messaging.stream_dead_letters where stream = $1 order by stream_offset",
