@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use amqp::RetryDelays;
+use amqp::permissions::AUDITOR_USER;
 use audit::{Audit, Auditor, Sources, report};
-use messaging::config::RetryDelays;
-use messaging::definitions::AUDITOR_USER;
 use system::Service;
 
 use crate::shop::Shop;

@@ -4,8 +4,8 @@ mod log;
 mod many;
 mod refusals;
 
+use amqp::permissions::OPERATOR_USER;
 use contracts::{Envelope, OrderId};
-use messaging::definitions::OPERATOR_USER;
 use serde_json::Value;
 use system::Service;
 use testkit::World;

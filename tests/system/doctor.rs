@@ -6,11 +6,11 @@ mod impostor;
 use std::time::Duration;
 
 use crate::shop::Shop;
+use amqp::RetryDelays;
+use amqp::permissions::{ADMIN_USER, AUDITOR_USER};
 use doctor::{Examination, Sources, Verdict, examine, report};
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use messaging::config::RetryDelays;
-use messaging::definitions::{ADMIN_USER, AUDITOR_USER};
 use messaging::relay::LEADER_LOCK;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::mem::replace;
 
 use crate::shop::Shop;
+use amqp::RetryDelays;
 use devstack::{Postgres, Shutdown};
-use messaging::config::RetryDelays;
 use serde_json::Value;
 use testkit::{Running, World, eventually, private};
 

@@ -1,8 +1,8 @@
 //! Two replicas of one service at the same aggregates at the same moment.
 
+use amqp::RetryDelays;
 use contracts::{Envelope, OrderId};
 use inventory::reactions::Reactions;
-use messaging::config::RetryDelays;
 use system::Service;
 use testkit::world::Servers;
 use testkit::{World, eventually};

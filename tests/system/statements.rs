@@ -1,9 +1,9 @@
 //! The number of statements does not grow with the batch.
 
 use crate::shop::Shop;
+use amqp::RetryDelays;
 use contracts::{Envelope, OrderId, StockReserved};
 use messaging::Handler;
-use messaging::config::RetryDelays;
 use sqlx::{Connection, PgConnection};
 use system::Service;
 use testkit::{World, eventually};

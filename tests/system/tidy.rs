@@ -15,8 +15,8 @@ use crate::tidy::source::{Source, code_of, packages, sources};
 
 /// Names that say nothing of what is in a crate, and so gather everything.
 const EMPTY_NAMES: [&str; 6] = ["common", "core", "helper", "helpers", "shared", "utils"];
-/// The client of the broker is known to messaging, and to the tests, which play broken clients.
-const MAY_USE_LAPIN: [&str; 2] = ["messaging", "system-tests"];
+/// The client library of the broker is known to amqp, and to the tools and tests that play broken clients.
+const MAY_USE_LAPIN: [&str; 4] = ["amqp", "bench", "chaos", "testkit"];
 
 #[test]
 fn every_file_keeps_the_rules() {
@@ -151,12 +151,13 @@ fn crates_broken(packages: &[Value]) -> Vec<String> {
         if EMPTY_NAMES.contains(&this.as_str()) {
             broken.push(format!("crate {this}: name it after what it is for"));
         }
-        for needed in package["dependencies"].as_array().expect("dependencies").iter().map(name) {
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let (needed, is_test_only) = (name(dependency), dependency["kind"] == "dev");
             if is_service(&package) && services.contains(&needed) {
                 broken.push(format!("{this} depends on the service {needed}: let it hear an event instead"));
             }
-            if needed == "lapin" && !MAY_USE_LAPIN.contains(&this.as_str()) {
-                broken.push(format!("{this} depends on lapin: use what messaging offers, or add it there"));
+            if needed == "lapin" && !is_test_only && !MAY_USE_LAPIN.contains(&this.as_str()) {
+                broken.push(format!("{this} depends on lapin: use what amqp offers, or add it there"));
             }
         }
     }

@@ -17,6 +17,11 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+/// The calls that probe a dependency while the breaker is half-open, and the successes after which it closes: one fewer,
+/// so that a job that always fails does not keep the breaker open.
+const PROBES: usize = 3;
+const SUCCESSES: usize = 2;
+
 /// What a dependency is called, and when its breaker opens and closes.
 #[derive(Debug, Clone)]
 pub struct BreakerSettings {
@@ -32,6 +37,40 @@ pub struct BreakerSettings {
     pub probes: usize,
     /// The answers after which it closes, at least 1.
     pub successes: usize,
+}
+
+/// When a service stops calling a dependency that fails.
+#[derive(Debug, Clone, clap::Args)]
+pub struct BreakerConfig {
+    /// The number of different jobs in a row that fail before no more are claimed, 1 to 1000
+    #[arg(long = "breaker-failures", env = "BREAKER_FAILURES", default_value_t = 5)]
+    #[arg(id = "breaker_failures", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub failures: u16,
+
+    /// How long no jobs are claimed before a few are tried; doubles while the dependency fails, e.g. 1s
+    #[arg(long = "breaker-pause", env = "BREAKER_PAUSE", default_value = "1s")]
+    #[arg(id = "breaker_pause", value_parser = runtime::config::duration)]
+    pub pause: Duration,
+
+    /// The longest such pause, e.g. 10s
+    #[arg(long = "breaker-pause-cap", env = "BREAKER_PAUSE_CAP", default_value = "10s")]
+    #[arg(id = "breaker_pause_cap", value_parser = runtime::config::duration)]
+    pub pause_cap: Duration,
+}
+
+impl BreakerConfig {
+    /// The breaker of a dependency, by its name in logs and metrics.
+    #[must_use]
+    pub fn settings(&self, dependency: &'static str) -> BreakerSettings {
+        BreakerSettings {
+            dependency,
+            failures: self.failures.into(),
+            pause: self.pause,
+            pause_cap: self.pause_cap,
+            probes: PROBES,
+            successes: SUCCESSES,
+        }
+    }
 }
 
 /// What a call says about the dependency.

@@ -6,14 +6,11 @@
 
 use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, time::Duration};
 
-use contracts::{Envelope, TraceContext};
-use futures::{FutureExt, StreamExt};
-use lapin::{
-    Channel,
-    message::Delivery as Message,
-    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
-    types::FieldTable,
-};
+use amqp::supervise::{Session, supervise};
+use amqp::{Broker, BrokerError, Publisher, RawMessage, Receiver, topology};
+use contracts::{Envelope, EventType, TraceContext};
+use futures::FutureExt;
+use runtime::error::with_sources;
 use runtime::health::{Health, HealthItem};
 use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
@@ -22,16 +19,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
-use crate::broker::{Broker, BrokerError, Session, supervise};
 use crate::failpoint::{self, Failpoint};
 use crate::failure::{Failure, HandlerError};
 use crate::metrics::METRICS;
 use crate::outbox::{CausationContext, Effects, Outbox};
-use crate::publisher::Publisher;
 use crate::throttle::{self, BatchThrottle};
-use crate::{inbox, retry, topology, trace};
+use crate::{inbox, retry, trace};
 
-const CONSUMER_TAG: &str = "events";
 const CONTENTION_REPEATS: u32 = 10;
 const BACKOFF_BASE: Duration = Duration::from_millis(20);
 const BACKOFF_CAP: Duration = Duration::from_secs(2);
@@ -94,8 +88,9 @@ pub trait Handler: Send + Sync + 'static {
 
 /// The consumer of a service's events queue.
 pub struct Consumer<H> {
-    /// The broker.
     pub broker: Broker,
+    /// The events that the service subscribes to; every other message is a dead letter.
+    pub subscriptions: &'static [EventType],
     /// The publisher that the failure branch uses.
     pub publisher: Publisher,
     /// The service's database.
@@ -115,22 +110,19 @@ impl<H: Handler> Consumer<H> {
     /// When the broker refuses the user, or has a queue with other arguments, at the first try.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let item = self.health.item("consuming");
-        supervise(&item, &shutdown, &self).await
+        Ok(supervise(&item, &shutdown, &self).await?)
     }
 
     /// Works a batch off and acknowledges it; false when it was left as it is, since the shutdown came
     /// first or the channel is gone.
     async fn work_off(
         &self,
-        channel: &Channel,
-        arrived: &[Message],
+        receiver: &Receiver,
+        arrived: &[RawMessage],
         shutdown: &CancellationToken,
     ) -> Result<bool, BrokerError> {
-        let Some(last) = arrived.last() else {
-            return Ok(true);
-        };
         let (sound, poison) = self.decode(arrived);
-        let Some(failed) = self.apply_all(channel, &sound, shutdown).await else {
+        let Some(failed) = self.apply_all(receiver, &sound, shutdown).await else {
             return Ok(false);
         };
         if !failed.is_empty() || !poison.is_empty() {
@@ -142,7 +134,7 @@ impl<H: Handler> Consumer<H> {
         }
         failpoint::hit(Failpoint::BeforeAck);
         // Everything up to the last: batches are worked off one after the other.
-        channel.basic_ack(last.delivery_tag, BasicAckOptions { multiple: true }).await?;
+        receiver.ack_through(arrived).await?;
         failpoint::hit(Failpoint::AfterAck);
         Ok(true)
     }
@@ -151,12 +143,12 @@ impl<H: Handler> Consumer<H> {
     /// nothing when the shutdown came first, or the channel is gone.
     async fn apply_all<'a>(
         &self,
-        channel: &Channel,
-        sound: &[(&'a Message, Delivery)],
+        receiver: &Receiver,
+        sound: &[(&'a RawMessage, Delivery)],
         shutdown: &CancellationToken,
     ) -> Option<Failed<'a>> {
         let deliveries: Vec<_> = sound.iter().map(|(_, delivery)| delivery.clone()).collect();
-        match (self.apply_patiently(channel, &deliveries, shutdown).await, sound) {
+        match (self.apply_patiently(receiver, &deliveries, shutdown).await, sound) {
             (Applied::Done, _) => return Some(Vec::new()),
             (Applied::Interrupted, _) => return None,
             (Applied::Failed(reason), [(message, _)]) => return Some(vec![(message, reason)]),
@@ -164,7 +156,7 @@ impl<H: Handler> Consumer<H> {
         }
         let mut failed = Vec::new();
         for (message, delivery) in sound {
-            match self.apply_patiently(channel, std::slice::from_ref(delivery), shutdown).await {
+            match self.apply_patiently(receiver, std::slice::from_ref(delivery), shutdown).await {
                 Applied::Done => {}
                 Applied::Interrupted => return None,
                 Applied::Failed(reason) => failed.push((*message, reason)),
@@ -186,18 +178,18 @@ impl<H: Handler> Consumer<H> {
     }
 
     /// Parts what is an event that is heard here from poison, which comes with its reason.
-    fn decode<'a>(&self, arrived: &'a [Message]) -> (Vec<(&'a Message, Delivery)>, Failed<'a>) {
+    fn decode<'a>(&self, arrived: &'a [RawMessage]) -> (Vec<(&'a RawMessage, Delivery)>, Failed<'a>) {
         let queue = topology::events_queue(self.broker.service());
         let (mut sound, mut poison) = (Vec::new(), Vec::new());
         for message in arrived {
-            match Envelope::from_json(&message.data) {
-                Ok(envelope) if self.broker.subscriptions().contains(&envelope.event.event_type()) => {
+            match Envelope::from_json(message.body()) {
+                Ok(envelope) if self.subscriptions.contains(&envelope.event.event_type()) => {
                     sound.push((message, Delivery::new(envelope, &queue)));
                 }
                 Ok(envelope) => {
                     poison.push((message, format!("{} is not heard here", envelope.event.event_type())));
                 }
-                Err(error) => poison.push((message, crate::failure::with_sources(&error))),
+                Err(error) => poison.push((message, with_sources(&error))),
             }
         }
         (sound, poison)
@@ -206,7 +198,7 @@ impl<H: Handler> Consumer<H> {
     /// Applies the batch, waiting out what time heals; fails only for what belongs to a message.
     async fn apply_patiently(
         &self,
-        channel: &Channel,
+        receiver: &Receiver,
         batch: &[Delivery],
         shutdown: &CancellationToken,
     ) -> Applied {
@@ -241,7 +233,7 @@ impl<H: Handler> Consumer<H> {
             tracing::debug!(%failure, attempt, "the batch is repeated");
             let wait = tokio::time::sleep(runtime::retry::backoff(attempt, BACKOFF_BASE, BACKOFF_CAP));
             // Without its channel the broker has taken the batch back, and to hold it would only hide that.
-            if shutdown.run_until_cancelled(wait).await.is_none() || !channel.status().connected() {
+            if shutdown.run_until_cancelled(wait).await.is_none() || !receiver.is_open() {
                 return Applied::Interrupted;
             }
         }
@@ -280,52 +272,31 @@ pub async fn apply<H: Handler>(
 
 impl<H: Handler> Session for Consumer<H> {
     async fn session(&self, item: &HealthItem, shutdown: &CancellationToken) -> Result<(), BrokerError> {
-        let connection = self.broker.connect("consumer").await?;
-        let channel = connection.create_channel().await?;
-        self.broker.declare_own(&channel).await?;
-        let batch = self.broker.config().batch;
-        channel.basic_qos(batch * 2, BasicQosOptions::default()).await?;
-        let queue = topology::events_queue(self.broker.service());
-        let consumer = channel
-            .basic_consume(
-                queue.as_str().into(),
-                CONSUMER_TAG.into(),
-                BasicConsumeOptions::default(),
-                FieldTable::default(),
-            )
-            .await?;
-        let mut batches = consumer.ready_chunks(batch.into());
+        let mut receiver = Receiver::of_events_queue(&self.broker).await?;
         let mut throttle = BatchThrottle::new(H::PACE);
         item.up();
         loop {
             let next = async {
                 throttle.ready().await;
-                batches.next().await
+                receiver.receive().await
             };
             let arrived = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
-                arrived = next => arrived,
+                arrived = next => arrived?,
             };
-            let Some(arrived) = arrived else {
-                return Err(BrokerError::Away(format!("the broker ended the consumer of {queue}")));
-            };
-            let arrived: Vec<_> = arrived.into_iter().collect::<Result<_, _>>()?;
-            throttle.begin_with(arrived.len(), batch.into());
-            if !self.work_off(&channel, &arrived, shutdown).await? {
+            throttle.begin_with(arrived.len(), self.broker.config().batch.into());
+            if !self.work_off(&receiver, &arrived, shutdown).await? {
                 break;
             }
             throttle.end();
         }
-        // Closing gives every message that is not acknowledged back to the queue.
-        channel.basic_cancel(CONSUMER_TAG.into(), BasicCancelOptions::default()).await?;
-        connection.close(200, "shutdown".into()).await?;
-        Ok(())
+        receiver.close().await
     }
 }
 
 /// Messages that are not in effect, each with its reason.
-type Failed<'a> = Vec<(&'a Message, String)>;
+type Failed<'a> = Vec<(&'a RawMessage, String)>;
 
 enum Applied {
     Done,

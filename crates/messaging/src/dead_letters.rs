@@ -21,16 +21,15 @@ mod table;
 
 use std::{str::FromStr, time::Duration};
 
+use amqp::{HeldQueue, topology};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use contracts::ServiceName;
+use runtime::error::with_sources;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
 pub use actions::{Action, Request, Taken};
 pub use dead_letter::{DeadLetter, DeadLetterId, hex};
-
-use crate::failure::with_sources;
-use queue::HeldQueue;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for another session of the same service to be closed.
@@ -74,11 +73,12 @@ impl DeadLetterSession {
         lock(&mut database, service).await?;
         let (queue, letters) = match source.amqp_url {
             Some(amqp_url) => {
-                let held = HeldQueue::hold(service, amqp_url).await;
-                let (queue, letters) = held.map_err(|error| {
+                let held = HeldQueue::hold(amqp_url, topology::dead_letter_queue(service.as_str())).await;
+                let (queue, messages) = held.map_err(|error| {
                     let question = "is the broker up, and its URL right?";
                     anyhow!("cannot look at the dead letters of {service}: {question} {error:#}")
                 })?;
+                let letters = messages.iter().map(|message| DeadLetter::held(service, message)).collect();
                 (Some(queue), letters)
             }
             None => (None, table::letters(&mut database, service).await?),
@@ -125,7 +125,7 @@ impl DeadLetterSession {
     /// When the broker is gone; then it puts the letters back by itself.
     pub async fn close(self) -> Result<()> {
         if let Some(queue) = self.queue {
-            queue.give_back(self.letters.len()).await?;
+            queue.release(self.letters.len()).await?;
         }
         // Only now may the next one look.
         Ok(self.database.close().await?)
@@ -154,9 +154,9 @@ async fn act_on_queue(
     for (count, letter) in letters.iter().enumerate() {
         let acted = async {
             if action == Action::Replay {
-                queue.put_back(letter).await?;
+                queue::put_back(queue, letter).await?;
             }
-            queue.remove(letter).await
+            queue.remove(letter.place).await
         };
         if let Err(error) = acted.await {
             // Where it is not known what the broker took, nothing is said to be done.

@@ -3,6 +3,7 @@
 use std::any::Any;
 
 use runtime::database::{self, DbErrorKind};
+use runtime::error::with_sources;
 
 /// Why a handler could not take a batch.
 #[derive(Debug, thiserror::Error)]
@@ -68,20 +69,6 @@ impl Failure {
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
         Self::Message(format!("panic: {}", text.unwrap_or_default()))
     }
-}
-
-/// An error and its sources in one line, without saying twice what a source says already.
-pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let cause = error.to_string();
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

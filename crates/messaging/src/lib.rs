@@ -9,49 +9,38 @@
 //! | [`failure`] | says which failures to wait out, to repeat, or to put aside |
 //! | [`dead_letters`] | what is put aside, in the hands of a person: to look at, to try again, to remove |
 //! | [`jobs`] | work that talks to the outside, from a durable queue, outside any transaction |
-//! | [`pace`] | how often batches begin, so that they are large under load |
+//! | [`throttle`] | how often batches begin, so that they are large under load |
 //! | [`breaker`] | leaves jobs alone while the outside is in trouble |
 //! | [`stream`] | reads the log of all events, its offset kept in the reader's transaction |
 //! | [`idempotency`] | the inbox of the HTTP side |
-//! | [`inspect`] | looks at queues from outside |
-//! | [`topology`], [`definitions`] | what the broker must hold, and who may do what there |
 //!
-//! A handler cannot publish: it returns [`Effects`], and they are written in its own transaction. Nothing outside
-//! this crate knows lapin.
+//! A handler cannot publish: it returns [`Effects`], and they are written in its own transaction. The broker
+//! itself is the business of the crate `amqp`.
 
-mod bindings;
 pub mod breaker;
-pub mod broker;
-pub mod config;
 pub mod consumer;
 pub mod dead_letters;
-pub mod definitions;
 pub mod failpoint;
 pub mod failure;
 pub mod idempotency;
 pub mod inbox;
-pub mod inspect;
 pub mod jobs;
 mod metrics;
 pub mod outbox;
 pub mod prune;
-pub mod publisher;
 pub mod relay;
 pub mod retry;
 pub mod service_host;
 pub mod stream;
 pub mod throttle;
-pub mod topology;
 mod trace;
 
-pub use breaker::CallResult;
-pub use broker::Broker;
-pub use config::{BreakerConfig, BrokerConfig};
+pub use amqp::{BrokerConfig, RetryDelays};
+pub use breaker::{BreakerConfig, CallResult};
 pub use consumer::{Consumer, Delivery, Handler};
 pub use failure::HandlerError;
 pub use jobs::{Job, JobOutcome, NewJob, Worker};
 pub use outbox::{CausationContext, Effects, Outbox, OutgoingEvent};
-pub use publisher::Publisher;
 pub use service_host::ServiceHost;
 
 /// The migrations of schema `messaging`, which lives in the database of every service.

@@ -6,23 +6,21 @@
 
 use std::time::Duration;
 
-use lapin::{Channel, types::FieldTable};
+use amqp::topology::EVENTS_EXCHANGE;
+use amqp::{BrokerError, ConfirmChannel, Headers, OutgoingMessage, Publisher};
 use runtime::{
     database::answer,
+    error::with_sources,
     health::{Health, HealthItem},
 };
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::broker::BrokerError;
 use crate::failpoint::{self, Failpoint};
-use crate::failure::with_sources;
 use crate::metrics::METRICS;
 use crate::outbox::Outbox;
-use crate::publisher::{Message, Publisher, publish_all};
 use crate::throttle::{self, BatchThrottle};
-use crate::topology::EVENTS_EXCHANGE;
 
 /// Events that are read and published at once, and confirms outstanding.
 const WINDOW: usize = 256;
@@ -144,22 +142,24 @@ impl Relay {
 }
 
 impl Row {
-    fn message(&self) -> Message<'_> {
-        Message {
+    fn message(&self) -> OutgoingMessage<'_> {
+        OutgoingMessage {
             id: self.event_id.to_string(),
             exchange: EVENTS_EXCHANGE,
             routing_key: &self.routing_key,
             content_type: contracts::envelope::CONTENT_TYPE,
-            headers: FieldTable::default(),
+            headers: Headers::default(),
             body: self.body.as_bytes(),
         }
     }
 }
 
 /// Publishes the rows, and gives back those that were confirmed.
-async fn publish(channel: &Channel, rows: &[Row]) -> Vec<i64> {
+async fn publish(channel: &ConfirmChannel, rows: &[Row]) -> Vec<i64> {
     let messages: Vec<_> = rows.iter().map(Row::message).collect();
-    let confirmed = publish_all(channel, &messages).await;
+    let pending = channel.publish(&messages).await;
+    failpoint::hit(Failpoint::AfterPublish);
+    let confirmed = pending.confirmed().await;
     failpoint::hit(Failpoint::AfterConfirm);
     let of_confirmed = rows.iter().filter(|row| confirmed.contains(&row.event_id.to_string()));
     of_confirmed.map(|row| row.id).collect()

@@ -3,16 +3,10 @@
 //! A message is published again with its body untouched, and only then acknowledged. The broker's own `x-death`
 //! headers are left behind: with them RabbitMQ 3.10 drops a message that comes round again.
 
-use lapin::{
-    message::Delivery,
-    types::{AMQPValue, FieldTable},
-};
+use amqp::{Broker, BrokerError, Headers, OutgoingMessage, Publisher, RawMessage, topology};
 use runtime::clock;
 
-use crate::broker::{Broker, BrokerError};
 use crate::metrics::METRICS;
-use crate::publisher::{Message, Publisher, publish_all};
-use crate::topology;
 
 /// How often the message was tried and failed.
 pub const ATTEMPTS: &str = "x-attempts";
@@ -30,7 +24,7 @@ const REASON_MAX_CHARS: usize = 1000;
 pub(crate) async fn schedule_retry(
     broker: &Broker,
     publisher: &Publisher,
-    message: &Delivery,
+    message: &RawMessage,
     reason: &str,
 ) -> Result<(), BrokerError> {
     let attempts = attempts(message) + 1;
@@ -48,7 +42,7 @@ pub(crate) async fn schedule_retry(
 pub(crate) async fn dead_letter(
     broker: &Broker,
     publisher: &Publisher,
-    message: &Delivery,
+    message: &RawMessage,
     reason: &str,
 ) -> Result<(), BrokerError> {
     let queue = topology::dead_letter_queue(broker.service());
@@ -61,7 +55,7 @@ pub(crate) async fn dead_letter(
 
 /// A message on its way out, and why.
 struct FailedMessage<'a> {
-    message: &'a Delivery,
+    message: &'a RawMessage,
     message_id: String,
     queue: String,
     attempts: usize,
@@ -70,51 +64,36 @@ struct FailedMessage<'a> {
 
 impl FailedMessage<'_> {
     async fn send(&self, broker: &Broker, publisher: &Publisher) -> Result<(), BrokerError> {
-        let content_type = self.message.properties.content_type().as_ref();
-        let published = Message {
+        let channel = publisher.channel().await?;
+        let published = OutgoingMessage {
             id: self.message_id.clone(),
             exchange: &topology::own_exchange(broker.service()),
             routing_key: &self.queue,
-            content_type: content_type
-                .map_or("application/octet-stream", |content_type| content_type.as_str()),
+            content_type: self.message.content_type().unwrap_or("application/octet-stream"),
             headers: self.headers(broker),
-            body: &self.message.data,
+            body: self.message.body(),
         };
-        let channel = publisher.channel().await?;
-        let confirmed = publish_all(&channel, &[published]).await;
-        // The answer to the close tells nothing that matters here.
-        let _ = channel.close(200, "done".into()).await;
-        if confirmed.contains(&self.message_id) {
-            METRICS.dead_lettered_or_retried(&self.queue);
-            return Ok(());
-        }
-        Err(BrokerError::Away(format!("{} did not take a message that failed", self.queue)))
+        channel.publish_one(published).await?;
+        channel.close().await;
+        METRICS.dead_lettered_or_retried(&self.queue);
+        Ok(())
     }
 
-    fn headers(&self, broker: &Broker) -> FieldTable {
+    fn headers(&self, broker: &Broker) -> Headers {
         let reason: String = self.reason.chars().take(REASON_MAX_CHARS).collect();
-        let mut headers = FieldTable::default();
-        let mut text = |name: &str, value: String| {
-            headers.insert(name.into(), AMQPValue::LongString(value.into()));
-        };
-        text(REASON, reason);
-        text(ORIGIN, topology::events_queue(broker.service()));
-        text(FAILED_AT, clock::now().to_rfc3339());
-        let attempts = i64::try_from(self.attempts).unwrap_or(i64::MAX);
-        headers.insert(ATTEMPTS.into(), AMQPValue::LongLongInt(attempts));
-        headers
+        Headers::default()
+            .with_text(REASON, &reason)
+            .with_text(ORIGIN, &topology::events_queue(broker.service()))
+            .with_text(FAILED_AT, &clock::now().to_rfc3339())
+            .with_number(ATTEMPTS, i64::try_from(self.attempts).unwrap_or(i64::MAX))
     }
 }
 
-fn attempts(message: &Delivery) -> usize {
-    let headers = message.properties.headers().as_ref();
-    match headers.and_then(|headers| headers.inner().get(ATTEMPTS)) {
-        Some(AMQPValue::LongLongInt(attempts)) => usize::try_from(*attempts).unwrap_or_default(),
-        _ => 0,
-    }
+fn attempts(message: &RawMessage) -> usize {
+    message.headers().number(ATTEMPTS).and_then(|attempts| usize::try_from(attempts).ok()).unwrap_or_default()
 }
 
 /// The message's id; one that came without gets one, so that its confirm can be told from others.
-fn id(message: &Delivery) -> String {
-    message.properties.message_id().as_ref().map_or_else(|| clock::new_id().to_string(), ToString::to_string)
+fn id(message: &RawMessage) -> String {
+    message.id().unwrap_or_else(|| clock::new_id().to_string())
 }

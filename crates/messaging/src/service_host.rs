@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use amqp::{Broker, BrokerConfig, Publisher, bindings};
 use contracts::{EventType, ServiceName};
 use runtime::{
     config::DatabaseConfig,
@@ -12,12 +13,8 @@ use runtime::{
 use sqlx::{PgPool, migrate::Migrator};
 use tokio_util::sync::CancellationToken;
 
-use crate::bindings;
-use crate::broker::Broker;
-use crate::config::BrokerConfig;
 use crate::consumer::{Consumer, Handler};
 use crate::outbox::Outbox;
-use crate::publisher::Publisher;
 use crate::stream::{StreamHandler, StreamReader};
 use crate::{prune, relay};
 
@@ -38,6 +35,7 @@ pub struct ServiceHost {
     pub health: Health,
     /// Cancelled when the service is to stop.
     pub shutdown: CancellationToken,
+    subscriptions: &'static [EventType],
     broker: Broker,
     publisher: Publisher,
 }
@@ -61,13 +59,15 @@ impl ServiceHost {
             // Missing from the start, so that the service is not ready before they are all there.
             let _ = health.item(part);
         }
-        let broker = Broker::new(broker, service, subscriptions)?;
+        let routing_keys: Vec<&str> = subscriptions.iter().map(|event| event.name()).collect();
+        let broker = Broker::new(broker, service.as_str(), &routing_keys)?;
         Ok(Self {
             pool: database::pool(database, service.as_str())?,
             outbox: Outbox::new(service),
             publisher: Publisher::new(&broker, &health),
             health,
             shutdown,
+            subscriptions,
             broker,
         })
     }
@@ -97,12 +97,13 @@ impl ServiceHost {
     pub fn start<H: Handler>(&self, tasks: &mut Tasks, handler: H) {
         self.start_watchers(tasks);
         let host = self.clone();
-        tasks.spawn("publisher", host.publisher.run(host.shutdown));
+        tasks.spawn("publisher", async { Ok(host.publisher.run(host.shutdown).await?) });
         let host = self.clone();
         tasks.spawn("relay", relay::run(host.pool, host.publisher, host.outbox, host.health, host.shutdown));
         let host = self.clone();
         let consumer = Consumer {
             broker: host.broker,
+            subscriptions: host.subscriptions,
             publisher: host.publisher,
             pool: host.pool,
             outbox: host.outbox,
@@ -121,8 +122,12 @@ impl ServiceHost {
     }
 
     fn start_watchers(&self, tasks: &mut Tasks) {
-        let host = self.clone();
-        tasks.spawn("bindings", bindings::watch(host.broker, host.health, host.shutdown));
+        let (client, needed) = (self.broker.bindings().clone(), self.broker.needed_topology());
+        let watch = bindings::watch(client, needed, self.health.item("bindings"), self.shutdown.clone());
+        tasks.spawn("bindings", async {
+            watch.await;
+            Ok(())
+        });
         tasks.spawn("pruning", prune::run(self.pool.clone(), self.shutdown.clone()));
         let item = self.health.item("database");
         tasks.spawn("database", database::watch(self.pool.clone(), item, self.shutdown.clone()));

@@ -8,29 +8,24 @@ mod replay;
 
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
+use amqp::supervise::{Session, supervise};
+use amqp::{Broker, BrokerError, RawMessage, Receiver, StreamStart, topology};
 use contracts::Envelope;
-use futures::{FutureExt, StreamExt};
-use lapin::{
-    Channel,
-    message::Delivery as Message,
-    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
-    types::{AMQPValue, FieldTable},
-};
+use futures::FutureExt;
+use runtime::error::with_sources;
 use runtime::health::{Health, HealthItem};
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::broker::{Broker, BrokerError, Session, supervise};
 use crate::consumer::Delivery;
 use crate::failpoint::{self, Failpoint};
-use crate::failure::{Failure, HandlerError, with_sources};
+use crate::failure::{Failure, HandlerError};
+use crate::inbox;
 use crate::metrics::METRICS;
 use crate::throttle::{self, BatchThrottle};
-use crate::{inbox, topology};
 
-const CONSUMER_TAG: &str = "log";
 const POLL: Duration = Duration::from_millis(500);
 const CONTENTION_REPEATS: u32 = 10;
 const BACKOFF_BASE: Duration = Duration::from_millis(20);
@@ -63,7 +58,7 @@ pub struct StreamReader<H> {
 /// A message of the stream at its offset: an event, or why it is none.
 struct Entry<'a> {
     offset: i64,
-    message: &'a Message,
+    message: &'a RawMessage,
     event: Result<Delivery, String>,
 }
 
@@ -74,25 +69,15 @@ impl<H: StreamHandler> StreamReader<H> {
     /// When the broker refuses the user at the first try.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let item = self.health.item("consuming");
-        supervise(&item, &shutdown, &self).await
+        Ok(supervise(&item, &shutdown, &self).await?)
     }
 
     async fn read(&self, item: &HealthItem) -> Result<(), BrokerError> {
         // Before waiting for a turn: a replica that the broker refuses is not ready to take over.
-        let connection = self.broker.connect("reader").await?;
         let (_lock, offset) = self.become_reader(item).await.map_err(|error| away(&error))?;
-        let channel = connection.create_channel().await?;
+        let start = if offset == 0 { StreamStart::First } else { StreamStart::Offset(offset) };
+        let mut receiver = Receiver::of_event_stream(&self.broker, start).await?;
         let batch = self.broker.config().batch;
-        channel.basic_qos(batch * 2, BasicQosOptions::default()).await?;
-        let consumer = channel
-            .basic_consume(
-                topology::EVENT_STREAM.into(),
-                CONSUMER_TAG.into(),
-                BasicConsumeOptions::default(),
-                starting_at(offset),
-            )
-            .await?;
-        let mut batches = consumer.ready_chunks(batch.into());
         let mut throttle = BatchThrottle::new(throttle::BACKGROUND_INTERVAL);
         item.up();
         let mut looks = interval(replay::LOOK_INTERVAL);
@@ -100,21 +85,18 @@ impl<H: StreamHandler> StreamReader<H> {
         loop {
             let next = async {
                 throttle.ready().await;
-                batches.next().await
+                receiver.receive().await
             };
             let arrived = tokio::select! {
-                arrived = next => arrived,
+                arrived = next => arrived?,
                 _ = looks.tick() => {
                     self.replay_requested().await;
                     continue;
                 }
             };
-            let Some(arrived) = arrived else { break };
-            let arrived: Vec<_> = arrived.into_iter().collect::<Result<_, _>>()?;
             throttle.begin_with(arrived.len(), batch.into());
-            self.work_off(&channel, &arrived).await?;
+            self.work_off(&receiver, &arrived).await?;
         }
-        Err(BrokerError::Away("the broker ended the reader of the log".to_owned()))
     }
 
     /// Waits until no other replica reads. The lock lives as long as the connection that is given back.
@@ -133,32 +115,30 @@ impl<H: StreamHandler> StreamReader<H> {
         Ok((conn, offset))
     }
 
-    async fn work_off(&self, channel: &Channel, arrived: &[Message]) -> Result<(), BrokerError> {
-        let Some(last) = arrived.last() else { return Ok(()) };
+    async fn work_off(&self, receiver: &Receiver, arrived: &[RawMessage]) -> Result<(), BrokerError> {
         let entries: Vec<_> = arrived.iter().filter_map(Entry::of).collect();
         let alone = entries.len() == 1;
-        if let Err(reason) = self.apply_patiently(channel, &entries).await? {
+        if let Err(reason) = self.apply_patiently(receiver, &entries).await? {
             for entry in entries {
                 let failed = if alone {
                     Err(reason.clone())
                 } else {
-                    self.apply_patiently(channel, std::slice::from_ref(&entry)).await?
+                    self.apply_patiently(receiver, std::slice::from_ref(&entry)).await?
                 };
                 if let Err(reason) = failed {
                     let dead = Entry { event: Err(reason), ..entry };
                     // An entry that is dead needs no handler, so only time can stand in its way.
-                    self.apply_patiently(channel, &[dead]).await?.map_err(BrokerError::Away)?;
+                    self.apply_patiently(receiver, &[dead]).await?.map_err(BrokerError::Unavailable)?;
                 }
             }
         }
-        channel.basic_ack(last.delivery_tag, BasicAckOptions { multiple: true }).await?;
-        Ok(())
+        receiver.ack_through(arrived).await
     }
 
     /// Applies the entries, waiting out what time heals; comes to the reason of what belongs to an entry.
     async fn apply_patiently(
         &self,
-        channel: &Channel,
+        receiver: &Receiver,
         entries: &[Entry<'_>],
     ) -> Result<Result<(), String>, BrokerError> {
         let item = self.health.item("database");
@@ -181,8 +161,8 @@ impl<H: StreamHandler> StreamReader<H> {
             tokio::time::sleep(runtime::retry::backoff(attempt, BACKOFF_BASE, BACKOFF_CAP)).await;
             attempt += 1;
             // To hold them now would only hide that the broker is away; they come again.
-            if !channel.status().connected() {
-                return Err(BrokerError::Away("the channel is gone".to_owned()));
+            if !receiver.is_open() {
+                return Err(BrokerError::Unavailable("the channel is gone".to_owned()));
             }
         }
     }
@@ -235,31 +215,18 @@ impl<H: StreamHandler> Session for StreamReader<H> {
 }
 
 impl<'a> Entry<'a> {
-    fn of(message: &'a Message) -> Option<Self> {
-        let headers = message.properties.headers().as_ref()?;
-        let Some(AMQPValue::LongLongInt(offset)) = headers.inner().get("x-stream-offset") else {
-            return None;
-        };
-        let event = match Envelope::from_json(&message.data) {
+    fn of(message: &'a RawMessage) -> Option<Self> {
+        let offset = message.stream_offset()?;
+        let event = match Envelope::from_json(message.body()) {
             Ok(envelope) => Ok(Delivery::new(envelope, topology::EVENT_STREAM)),
             Err(error) => Err(with_sources(&error)),
         };
-        Some(Self { offset: *offset, message, event })
+        Some(Self { offset, message, event })
     }
 }
 
 fn away(error: &sqlx::Error) -> BrokerError {
-    BrokerError::Away(format!("database: {}", with_sources(error)))
-}
-
-fn starting_at(offset: i64) -> FieldTable {
-    let mut arguments = FieldTable::default();
-    let start = match offset {
-        0 => AMQPValue::LongString("first".into()),
-        offset => AMQPValue::LongLongInt(offset),
-    };
-    arguments.insert("x-stream-offset".into(), start);
-    arguments
+    BrokerError::Unavailable(format!("database: {}", with_sources(error)))
 }
 
 /// The offset to go on from: 0 when the log was never read.
@@ -304,7 +271,7 @@ async fn keep_dead_letters(conn: &mut PgConnection, entries: &[&Entry<'_>]) -> s
             );
             offsets.push(entry.offset);
             reasons.push(reason.clone());
-            bodies.push(entry.message.data.clone());
+            bodies.push(entry.message.body().to_vec());
         }
     }
     if offsets.is_empty() {

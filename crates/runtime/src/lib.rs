@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod config;
 pub mod database;
+pub mod error;
 pub mod health;
 pub mod retry;
 pub mod shutdown;

@@ -6,35 +6,50 @@ mod table;
 
 pub use service::{Dependency, Outside, Program, Reads, Service, UnknownService, programs};
 
+use amqp::permissions::{self, ServicePermissions};
+use amqp::{BrokerError, RetryDelays, Topology};
 use contracts::EventType;
-use messaging::config::RetryDelays;
-use messaging::definitions::Subscriptions;
-use messaging::topology::Topology;
+use serde_json::Value;
 
 /// The virtual host of the system on the broker.
 pub const VHOST: &str = "shop";
 
-/// Every service on the broker with what its queue is bound to: nothing, for one that reads the event stream.
-#[must_use]
-pub fn subscriptions() -> Vec<Subscriptions<'static>> {
-    let on_broker = Service::ALL.iter().filter(|service| service.needs().contains(&Dependency::Broker));
-    on_broker.map(|service| ((*service).into(), service.subscriptions())).collect()
-}
-
 /// The topology of the whole system.
 #[must_use]
 pub fn topology(delays: &RetryDelays) -> Topology {
-    let queued: Vec<_> =
-        Service::with_queue().map(|service| (service.into(), service.subscriptions())).collect();
-    Topology::whole(&queued, delays)
+    let parts: Vec<_> =
+        Service::with_queue().map(|service| (service.as_str(), routing_keys(service))).collect();
+    let parts: Vec<_> = parts.iter().map(|(service, keys)| (*service, keys.as_slice())).collect();
+    Topology::whole(&parts, delays)
+}
+
+/// The definitions of one vhost of the broker: users, permissions and exchanges.
+#[must_use]
+pub fn definitions(vhost: &str) -> Value {
+    let on_broker = Service::ALL.iter().filter(|service| service.needs().contains(&Dependency::Broker));
+    let services: Vec<_> = on_broker
+        .map(|service| {
+            let published = EventType::ALL.iter().filter(|event| event.owner().as_str() == service.as_str());
+            ServicePermissions {
+                name: service.as_str(),
+                publishes: published.map(|event| event.name()).collect(),
+                consumes: routing_keys(*service),
+            }
+        })
+        .collect();
+    permissions::definitions(vhost, &services)
+}
+
+fn routing_keys(service: Service) -> Vec<&'static str> {
+    service.subscriptions().iter().map(|event| event.name()).collect()
 }
 
 /// Declares the topology of the whole system, with the usual delays.
 ///
 /// # Errors
-/// [`BrokerError`](messaging::broker::BrokerError), or a URL that is not valid.
-pub async fn apply_topology(amqp_url: &str) -> anyhow::Result<()> {
-    messaging::broker::apply_topology(amqp_url, &topology(&RetryDelays::default())).await
+/// [`BrokerError`].
+pub async fn apply_topology(amqp_url: &str) -> Result<(), BrokerError> {
+    amqp::apply_topology(amqp_url, &topology(&RetryDelays::default())).await
 }
 
 /// The services that consume an event from their queues.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use amqp::permissions::OPERATOR_USER;
 use messaging::dead_letters::{Action, DeadLetterId, DeadLetterSession, Request, Source};
-use messaging::definitions::OPERATOR_USER;
 use serde_json::Value;
 use system::Service;
 use testkit::eventually;

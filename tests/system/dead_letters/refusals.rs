@@ -78,9 +78,9 @@ async fn a_server_that_is_away_or_not_ready_is_named_in_one_line() {
     let empty = stage.world.database_url("payment").await;
     let list = ["dead-letters", "list", "--service", "inventory"];
     let said = process::run("sagactl", &list, &broker_away).await;
-    said.failed_saying(&["cannot look at the dead letters of inventory", "the broker is away"]);
+    said.failed_saying(&["cannot look at the dead letters of inventory", "the broker is unavailable"]);
     let said = process::run("sagactl", &list, &wrong_password).await;
-    said.failed_saying(&["the broker refused", "check the user, password and vhost"]);
+    said.failed_saying(&["the broker refused access", "check the user, password and vhost"]);
     let said = process::run("sagactl", &list, &database_away).await;
     said.failed_saying(&["cannot open the database of inventory", "its URL right"]);
     stage.variables.insert("PAYMENT_DATABASE_URL".to_owned(), empty);

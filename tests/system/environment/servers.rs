@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
+use amqp::RetryDelays;
 use devstack::{
     Postgres, RabbitMq, RabbitMqPorts, Service, Services, Shutdown, Storage, free_ports, local_address,
     temporary_folder,
@@ -12,7 +13,6 @@ use devstack::{
 use futures::future::join_all;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use messaging::config::RetryDelays;
 use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
 use testkit::{World, eventually, private};
@@ -128,9 +128,7 @@ async fn a_service_waits_for_its_servers_and_ends_with_0_also_when_they_are_gone
     let broker_folder = folder.path().join("rabbitmq");
     let mut rabbitmq = RabbitMq::start(&broker_folder, ports).await.expect("RabbitMQ starts");
     let topology = system::topology(&RetryDelays::default());
-    messaging::broker::apply_topology(&rabbitmq.user_url("topology", "shop"), &topology)
-        .await
-        .expect("applied");
+    amqp::apply_topology(&rabbitmq.user_url("topology", "shop"), &topology).await.expect("applied");
     services.wait_until_ready(READY_LIMIT).await.expect("ready");
 
     postgres.stop(Shutdown::Immediate).await.expect("it stops");

@@ -1,5 +1,6 @@
 //! What a user can try on the broker, and what the broker answers.
 
+use amqp::topology::{Binding, EVENT_STREAM, Exchange, Queue};
 use lapin::options::{
     BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions,
     ConfirmSelectOptions, ExchangeBindOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
@@ -8,7 +9,6 @@ use lapin::options::{
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Error, ErrorKind, ExchangeKind};
-use messaging::topology::{Binding, EVENT_STREAM, Exchange, Queue};
 use testkit::World;
 
 /// One thing to try.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use contracts::EventType;
-use futures::future::join_all;
-use messaging::config::RetryDelays;
-use messaging::definitions::{AUDITOR_USER, OPERATOR_USER};
-use messaging::topology::{
+use amqp::RetryDelays;
+use amqp::permissions::{AUDITOR_USER, OPERATOR_USER};
+use amqp::topology::{
     Argument, Binding, EVENT_STREAM, EVENTS_EXCHANGE, Exchange, Queue, Topology, own_exchange,
 };
+use contracts::EventType;
+use futures::future::join_all;
 use serde_json::json;
 use system::{Reads, Service};
 use testkit::World;
@@ -187,7 +187,7 @@ fn everything() -> Vec<Vec<Attempt>> {
 
 /// The exchanges that have an owner or carry the events.
 fn exchanges() -> impl Iterator<Item = String> {
-    Service::with_queue().map(|service| own_exchange(service.into())).chain([EVENTS_EXCHANGE.to_owned()])
+    Service::with_queue().map(|service| own_exchange(service.as_str())).chain([EVENTS_EXCHANGE.to_owned()])
 }
 
 /// Every key of the catalogue, and all at once.

@@ -1,7 +1,7 @@
 //! Every role of Postgres, on every database.
 
+use amqp::permissions::AUDITOR_USER;
 use devstack::Postgres;
-use messaging::definitions::AUDITOR_USER;
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use system::Service;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use amqp::topology::EVENTS_EXCHANGE;
 use contracts::Envelope;
 use lapin::message::BasicGetMessage;
 use lapin::options::{
@@ -10,7 +11,6 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel};
-use messaging::topology::EVENTS_EXCHANGE;
 
 use crate::wait::eventually;
 use crate::world::World;
@@ -64,7 +64,7 @@ impl World {
         let channel = self.channel().await;
         let mut waiting = BTreeMap::new();
         // The log keeps what was read, and no service reads the listener.
-        for name in names.filter(|name| name.contains('.') && *name != messaging::topology::EVENT_STREAM) {
+        for name in names.filter(|name| name.contains('.') && *name != amqp::topology::EVENT_STREAM) {
             let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
             let queue = channel.queue_declare(name.into(), passive, FieldTable::default()).await.expect(name);
             waiting.insert(name.to_owned(), queue.message_count());

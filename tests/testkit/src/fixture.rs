@@ -1,11 +1,9 @@
 //! What these tests stand on: a [`ServiceFixture`] is a service's place in a world, and a [`Replica`] runs there.
 
 use crate::{DEADLINE, World, eventually};
+use amqp::{Broker, Publisher, RetryDelays};
 use contracts::OrderId;
-use messaging::config::RetryDelays;
-use messaging::{
-    Broker, BrokerConfig, Consumer, Effects, Handler, Outbox, OutgoingEvent, Publisher, ServiceHost,
-};
+use messaging::{BrokerConfig, Consumer, Effects, Handler, Outbox, OutgoingEvent, ServiceHost};
 use runtime::config::DatabaseConfig;
 use runtime::tasks::Tasks;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
@@ -86,11 +84,13 @@ impl ServiceFixture {
     /// Starts a consumer, and nothing else that would use the database.
     pub async fn consume<H: Handler>(&self, handler: H) -> Replica {
         let host = self.node();
-        let broker =
-            Broker::new(&self.broker, self.service.into(), self.service.subscriptions()).expect("a broker");
+        let subscriptions = self.service.subscriptions();
+        let routing_keys: Vec<&str> = subscriptions.iter().map(|event| event.name()).collect();
+        let broker = Broker::new(&self.broker, self.service.as_str(), &routing_keys).expect("a broker");
         let consumer = Consumer {
             publisher: Publisher::new(&broker, &host.health),
             broker,
+            subscriptions,
             pool: host.pool.clone(),
             outbox: host.outbox.clone(),
             health: host.health.clone(),
@@ -158,18 +158,18 @@ impl ServiceFixture {
 
     /// The queue that it hears from.
     pub fn events_queue(&self) -> String {
-        messaging::topology::events_queue(self.service.into())
+        amqp::topology::events_queue(self.service.as_str())
     }
 
     /// The queue of its dead letters.
     pub fn dead_letters(&self) -> String {
-        messaging::topology::dead_letter_queue(self.service.into())
+        amqp::topology::dead_letter_queue(self.service.as_str())
     }
 
     /// Its retry retry delays.
     pub fn retry_queues(&self) -> Vec<String> {
         let delays = self.broker.retry_delays.as_slice();
-        delays.iter().map(|delay| messaging::topology::retry_queue(self.service.into(), *delay)).collect()
+        delays.iter().map(|delay| amqp::topology::retry_queue(self.service.as_str(), *delay)).collect()
     }
 }
 

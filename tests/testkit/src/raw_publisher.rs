@@ -1,6 +1,7 @@
 //! The broker seen past every outbox and consumer.
 
 use crate::{DEADLINE, World, eventually};
+use amqp::topology::EVENT_STREAM;
 use contracts::Envelope;
 use contracts::envelope::CONTENT_TYPE;
 use futures::StreamExt;
@@ -11,7 +12,6 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel};
-use messaging::topology::EVENT_STREAM;
 use tokio::time::timeout;
 
 /// A way into the broker past every outbox, for messages as a relay, or an enemy, would send them.

@@ -3,9 +3,9 @@
 use std::env;
 use std::time::Duration;
 
+use amqp::RetryDelays;
+use amqp::permissions::TOPOLOGY_USER;
 use lapin::{Channel, Connection, ConnectionProperties};
-use messaging::config::RetryDelays;
-use messaging::definitions::{TOPOLOGY_USER, definitions};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tokio::sync::Mutex;
@@ -74,7 +74,7 @@ impl World {
         let url = world.amqp_url(TOPOLOGY_USER);
         let topology = system::topology(delays);
         // Again when a busy machine takes longer than a service would wait: to apply it twice changes nothing.
-        eventually("the topology", async || messaging::broker::apply_topology(&url, &topology).await).await;
+        eventually("the topology", async || amqp::apply_topology(&url, &topology).await).await;
         world
     }
 
@@ -86,7 +86,7 @@ impl World {
         telemetry::start();
         let name = format!("t{}", runtime::clock::new_id().simple());
         let world = Self { name, servers };
-        let mut made = definitions(&world.name, &system::subscriptions());
+        let mut made = system::definitions(&world.name);
         // Users are the server's, not the vhost's: to make them again would throw out whoever logs in meanwhile.
         let _one_at_a_time = MAKING_USERS.lock().await;
         if world.management("GET", &format!("/api/users/{TOPOLOGY_USER}"), None).await.0 == 200 {

@@ -17,10 +17,10 @@ pub mod rules;
 
 use std::time::Duration;
 
+use amqp::RetryDelays;
+use amqp::topology::EVENT_STREAM;
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
-use messaging::config::RetryDelays;
-use messaging::topology::EVENT_STREAM;
 use rules::{Check, RULES, Rule};
 use snapshot::{Pools, Snapshot, Tables};
 use system::Service;
@@ -184,7 +184,7 @@ impl Auditor {
     async fn look(&self) -> Result<Audit> {
         let at = runtime::clock::now();
         // Queues first: what leaves one afterwards is seen in a database.
-        let queues = messaging::inspect::waiting(&self.sources.amqp_url, &self.queues())
+        let queues = amqp::inspect::waiting(&self.sources.amqp_url, &self.queues())
             .await
             .context("the broker's queues cannot be read")?;
         let mut tables = self.pools.tables().await?;

@@ -240,7 +240,7 @@ async fn dead_letters(
     for (queue, depth) in queues.iter().filter(|(queue, _)| queue.ends_with(".dead-letters")) {
         let ids = match depth {
             0 => BTreeSet::new(),
-            _ => messaging::inspect::message_ids(&sources.amqp_url, queue).await?,
+            _ => amqp::inspect::message_ids(&sources.amqp_url, queue).await?,
         };
         letters.insert(queue.clone(), ids);
     }

@@ -1,6 +1,6 @@
 //! What the parts can do at the most, alone: the yardstick of the benchmark.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use contracts::{Envelope, Event, OrderId, Sku, samples::samples};
@@ -8,8 +8,7 @@ use futures::{StreamExt, stream::ReadyChunks};
 use lapin::{
     Channel, Consumer,
     options::{
-        BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions,
-        QueueDeleteOptions,
+        BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, QueueDeleteOptions,
     },
     types::{AMQPValue, FieldTable},
 };
@@ -17,13 +16,13 @@ use runtime::clock;
 use sqlx::PgPool;
 use tokio::{task::JoinSet, time::Instant};
 
-use messaging::broker::{BrokerError, connect, parse_uri};
-use messaging::config::BATCH;
+use amqp::config::BATCH;
+use amqp::connection::connect;
+use amqp::topology;
+use amqp::{ConfirmChannel, Headers, OutgoingMessage};
 use messaging::consumer::{Delivery, Handler, apply};
 use messaging::failure::Failure;
 use messaging::outbox::Outbox;
-use messaging::publisher::{Message, publish_all};
-use messaging::topology;
 
 const QUEUE: &str = "calibration";
 /// Confirms outstanding at once, as many as the relay has.
@@ -57,7 +56,7 @@ pub async fn commit<H: Handler>(
     handler: &H,
     batch: Vec<Envelope>,
 ) -> anyhow::Result<()> {
-    let queue = topology::events_queue(outbox.service());
+    let queue = topology::events_queue(outbox.service().as_str());
     let batch: Vec<_> = batch.into_iter().map(|envelope| Delivery::new(envelope, &queue)).collect();
     apply(pool, outbox, handler, &batch)
         .await
@@ -79,7 +78,7 @@ pub struct QueueCapacity {
 /// # Errors
 /// The broker's; the user must have every right.
 pub async fn queue(amqp_url: &str, body: &[u8], duration: Duration) -> anyhow::Result<QueueCapacity> {
-    let consuming = open(amqp_url).await?;
+    let consuming = connect(amqp_url, QUEUE).await?.create_channel().await?;
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
@@ -121,11 +120,8 @@ pub async fn queue(amqp_url: &str, body: &[u8], duration: Duration) -> anyhow::R
     Ok(QueueCapacity { per_second, hop: hops[HOPS / 2] })
 }
 
-async fn open(amqp_url: &str) -> anyhow::Result<Channel> {
-    let connection = connect(parse_uri(amqp_url)?, QUEUE).await?;
-    let channel = connection.create_channel().await.map_err(BrokerError::from)?;
-    channel.confirm_select(ConfirmSelectOptions::default()).await?;
-    Ok(channel)
+async fn open(amqp_url: &str) -> anyhow::Result<ConfirmChannel> {
+    Ok(ConfirmChannel::open(Arc::new(connect(amqp_url, QUEUE).await?)).await?)
 }
 
 /// Takes what has arrived and acknowledges it.
@@ -137,16 +133,16 @@ async fn consume(channel: &Channel, arriving: &mut ReadyChunks<Consumer>) -> any
     Ok(arrived.len())
 }
 
-async fn publish(channel: &Channel, body: &[u8], count: usize) -> usize {
+async fn publish(channel: &ConfirmChannel, body: &[u8], count: usize) -> usize {
     let messages: Vec<_> = (0..count)
-        .map(|_| Message {
+        .map(|_| OutgoingMessage {
             id: clock::new_id().to_string(),
             exchange: "",
             routing_key: QUEUE,
             content_type: contracts::envelope::CONTENT_TYPE,
-            headers: FieldTable::default(),
+            headers: Headers::default(),
             body,
         })
         .collect();
-    publish_all(channel, &messages).await.len()
+    channel.publish(&messages).await.confirmed().await.len()
 }

@@ -136,7 +136,8 @@ async fn start(
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
     };
-    let system = System::start(&options, async |url| system::apply_topology(url).await, |_, _| {}).await?;
+    let system =
+        System::start(&options, async |url| Ok(system::apply_topology(url).await?), |_, _| {}).await?;
     Ok((system, options))
 }
 

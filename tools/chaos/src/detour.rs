@@ -11,8 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions, QueueBindOptions,
-    QueueDeclareOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, Consumer};
@@ -24,9 +23,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use messaging::broker::{BrokerError, connect, parse_uri};
-use messaging::publisher::{Message, publish_all};
-use messaging::topology::{EVENTS_EXCHANGE, events_queue, own_exchange};
+use amqp::connection::connect;
+use amqp::topology::{EVENTS_EXCHANGE, events_queue, own_exchange};
+use amqp::{BrokerError, ConfirmChannel, Headers, OutgoingMessage};
 
 const PURPOSE: &str = "detour";
 const AGAIN: Duration = Duration::from_millis(100);
@@ -119,8 +118,7 @@ impl Detour {
     /// When the broker cannot be asked.
     pub async fn is_empty(&self) -> anyhow::Result<bool> {
         let waiting =
-            messaging::inspect::waiting(&self.route.amqp_url, std::slice::from_ref(&self.route.queue))
-                .await?;
+            amqp::inspect::waiting(&self.route.amqp_url, std::slice::from_ref(&self.route.queue)).await?;
         Ok(waiting.values().all(|count| *count == 0) && self.held() == 0)
     }
 
@@ -139,7 +137,7 @@ impl Detour {
 
 impl Route {
     async fn connect(&self) -> anyhow::Result<Connection> {
-        Ok(connect(parse_uri(&self.amqp_url)?, PURPOSE).await?)
+        Ok(connect(&self.amqp_url, PURPOSE).await?)
     }
 
     /// The queue outlives the broker's death, as those of the services do.
@@ -157,7 +155,7 @@ impl Route {
     async fn redirect(&self, over: bool) -> anyhow::Result<()> {
         let connection = self.connect().await?;
         let channel = connection.create_channel().await?;
-        let straight = events_queue(self.service.into());
+        let straight = events_queue(self.service.as_str());
         let (to, from) = if over { (&self.queue, &straight) } else { (&straight, &self.queue) };
         for event in self.service.subscriptions() {
             let (exchange, key) = (EVENTS_EXCHANGE.into(), event.name().into());
@@ -196,9 +194,9 @@ impl Mover {
     }
 
     async fn session(&mut self) -> anyhow::Result<()> {
-        let connection = self.route.connect().await?;
+        let connection = Arc::new(self.route.connect().await?);
+        let publisher = ConfirmChannel::open(connection.clone()).await?;
         let channel = connection.create_channel().await?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
         let (queue, tag) = (self.route.queue.as_str().into(), PURPOSE.into());
         let mut consumer: Consumer =
@@ -215,7 +213,7 @@ impl Mover {
             }
             let due = self.due(&mut held);
             self.find_company(&due);
-            self.hand_on(&channel, due).await?;
+            self.hand_on(&channel, &publisher, due).await?;
             self.held.send_replace(held.len());
         }
     }
@@ -237,13 +235,18 @@ impl Mover {
     }
 
     /// Publishes the messages to their service, with what the mischief adds, and acknowledges them.
-    async fn hand_on(&mut self, channel: &Channel, due: Vec<Delivery>) -> anyhow::Result<()> {
+    async fn hand_on(
+        &mut self,
+        channel: &Channel,
+        publisher: &ConfirmChannel,
+        due: Vec<Delivery>,
+    ) -> anyhow::Result<()> {
         if due.is_empty() && self.company.is_empty() {
             return Ok(());
         }
         let (exchange, key) =
-            (own_exchange(self.route.service.into()), events_queue(self.route.service.into()));
-        let message = |id: String, body, headers| Message {
+            (own_exchange(self.route.service.as_str()), events_queue(self.route.service.as_str()));
+        let message = |id: String, body, headers| OutgoingMessage {
             id,
             exchange: &exchange,
             routing_key: &key,
@@ -251,19 +254,18 @@ impl Mover {
             headers,
             body,
         };
-        let mut messages: Vec<Message<'_>> = Vec::with_capacity(due.len() + self.company.len());
+        let mut messages: Vec<OutgoingMessage<'_>> = Vec::with_capacity(due.len() + self.company.len());
         for delivery in &due {
-            let headers = delivery.properties.headers().clone().unwrap_or_default();
-            messages.push(message(id_of(delivery), &delivery.data, headers));
+            messages.push(message(id_of(delivery), &delivery.data, Headers::default()));
         }
         let company = self.company.iter();
-        messages.extend(company.map(|(id, body)| message(id.clone(), body, FieldTable::default())));
+        messages.extend(company.map(|(id, body)| message(id.clone(), body, Headers::default())));
         let times = if *self.mischief.borrow() == Some(Mischief::Doubled) { 2 } else { 1 };
         for _ in 0..times {
-            let confirmed = publish_all(channel, &messages).await;
+            let confirmed = publisher.publish(&messages).await.confirmed().await;
             anyhow::ensure!(
                 messages.iter().all(|message| confirmed.contains(&message.id)),
-                BrokerError::Away("the broker did not confirm".to_owned())
+                BrokerError::Unavailable("the broker did not confirm".to_owned())
             );
         }
         self.company.clear();

@@ -18,10 +18,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use amqp::topology::dead_letter_queue;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use devstack::Signals;
 use loadgen::{Accepted, Catalogue, Customers, LoadResult};
-use messaging::topology::dead_letter_queue;
 use reqwest::Client;
 use sqlx::{Connection, PgConnection};
 use system::Service;
@@ -208,7 +208,7 @@ async fn strange_letters(stage: &Stage) -> Result<Vec<String>> {
     let mut strange = Vec::new();
     let amqp_url = stage.sources().amqp_url;
     for (service, detour) in &stage.detours {
-        let found = messaging::inspect::message_ids(&amqp_url, &dead_letter_queue((*service).into())).await?;
+        let found = amqp::inspect::message_ids(&amqp_url, &dead_letter_queue(service.as_str())).await?;
         strange.extend(found.symmetric_difference(&detour.planted()).map(|id| format!("{service}: {id}")));
     }
     Ok(strange)

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::detour::Detour;
+use amqp::RetryDelays;
+use amqp::permissions::{AUDITOR_USER, TOPOLOGY_USER};
 use anyhow::{Context, Result};
 use devstack::{Postgres, RabbitMq, RabbitMqPorts, Services, Shutdown, SmtpSink, Storage};
-use messaging::config::RetryDelays;
-use messaging::definitions::{AUDITOR_USER, TOPOLOGY_USER};
 use messaging::failpoint::FILE_VARIABLE;
 use system::Service;
 

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use amqp::permissions::TOPOLOGY_USER;
 use chaos::detour::{Detour, Mischief};
 use contracts::Envelope;
-use messaging::definitions::TOPOLOGY_USER;
 use system::Service;
 use testkit::{World, eventually};
 

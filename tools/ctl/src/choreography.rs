@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
+use amqp::RetryDelays;
+use amqp::topology::Argument;
 use contracts::EventType;
-use messaging::config::RetryDelays;
-use messaging::topology::Argument;
 use system::Service;
 use system::{subscribers_of, topology};
 

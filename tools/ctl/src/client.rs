@@ -1,6 +1,6 @@
 //! Where the services and the servers are.
 
-use messaging::config::RetryDelays;
+use amqp::RetryDelays;
 use system::Service;
 
 /// Where the services are.

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use crate::choreography;
 use anyhow::Context;
-use messaging::definitions::definitions;
 use serde_json::Value;
 
 /// Every generated file: its path below the project's root, and its text.
@@ -19,10 +18,7 @@ pub fn files() -> anyhow::Result<Vec<(PathBuf, String)>> {
         (PathBuf::from("services/payment/transitions.md"), payment::transitions::transitions()),
         (PathBuf::from("services/inventory/transitions.md"), inventory::transitions::transitions()),
         (PathBuf::from("services/notification/transitions.md"), notification::transitions::transitions()),
-        (
-            PathBuf::from("deploy/rabbitmq/definitions.json"),
-            pretty(&definitions(system::VHOST, &system::subscriptions()))?,
-        ),
+        (PathBuf::from("deploy/rabbitmq/definitions.json"), pretty(&system::definitions(system::VHOST))?),
     ];
     for sample in contracts::samples::samples() {
         let name = sample.event.event_type().versioned_name();

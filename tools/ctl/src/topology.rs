@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
+use amqp::RetryDelays;
+use amqp::apply_topology;
 use anyhow::Result;
-use messaging::broker::apply_topology;
-use messaging::config::RetryDelays;
 
 use crate::say;
 

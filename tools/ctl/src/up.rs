@@ -63,7 +63,7 @@ async fn hold(dir: &Path, fresh: bool) -> Result<ExitCode> {
         empty(dir)?;
     }
     let begun = Instant::now();
-    let starting = System::start(&options, async |url| system::apply_topology(url).await, say_step);
+    let starting = System::start(&options, async |url| Ok(system::apply_topology(url).await?), say_step);
     let mut system = tokio::select! {
         started = starting => started?,
         _ = signals.next() => return Ok(ExitCode::FAILURE),

@@ -5,9 +5,8 @@ mod judge;
 mod tests;
 mod topology;
 
+use amqp::topology::{EVENT_STREAM, dead_letter_queue, events_queue};
 use chrono::TimeDelta;
-use messaging::definitions::definitions;
-use messaging::topology::{EVENT_STREAM, dead_letter_queue, events_queue};
 use serde_json::Value;
 use system::{Reads, Service};
 
@@ -193,7 +192,7 @@ const RIGHTS: [(&str, &[&str], &[&str]); 3] = [
 
 fn users_have_their_rights(seen: &Seen) -> Verdict {
     broker(seen, |broker| {
-        let expected = definitions(&seen.vhost, &system::subscriptions());
+        let expected = system::definitions(&seen.vhost);
         let mut faults = Vec::new();
         for (list, keys, fields) in RIGHTS {
             let (what, there) =
@@ -264,7 +263,7 @@ fn queues_have_consumers(seen: &Seen) -> Verdict {
 /// Where a service hears from, and whether somebody takes from it; nothing when that could not be asked.
 fn consumed(seen: &Seen, service: Service) -> (String, Option<bool>) {
     if service.has_queue() {
-        let queue = events_queue(service.into());
+        let queue = events_queue(service.as_str());
         let depth = seen.depths.as_ref().ok().and_then(|depths| depths.get(&queue));
         let consumed = depth.map(|depth| depth.consumers > 0);
         (queue, consumed)
@@ -293,7 +292,7 @@ fn no_dead_letters_wait(seen: &Seen) -> Verdict {
     for service in Service::ALL.iter().filter(|service| service.reads() != Reads::Nothing) {
         let count = if service.has_queue() {
             let depths = seen.depths.as_ref().ok();
-            let depth = depths.and_then(|depths| depths.get(&dead_letter_queue((*service).into())));
+            let depth = depths.and_then(|depths| depths.get(&dead_letter_queue(service.as_str())));
             depth.map(|depth| i64::from(depth.messages))
         } else {
             let database = seen.databases.get(service).and_then(|database| database.as_ref().ok());

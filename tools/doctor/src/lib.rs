@@ -16,11 +16,11 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
+use amqp::RetryDelays;
+use amqp::inspect::{self, Depth};
+use amqp::topology::Topology;
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
-use messaging::config::RetryDelays;
-use messaging::inspect::{self, Depth};
-use messaging::topology::Topology;
 use system::Service;
 use tokio::time::Instant;
 
@@ -121,7 +121,7 @@ pub async fn examine(sources: &Sources, patience: Duration) -> Result<Examinatio
 }
 
 async fn look(sources: &Sources) -> Result<Seen> {
-    let vhost = inspect::vhost(&sources.amqp_url)?;
+    let vhost = amqp::connection::vhost(&sources.amqp_url)?;
     let topology = system::topology(&sources.retry_delays);
     let management = sources.management_url.parse().context("the URL of the management API is none")?;
     let client = reqwest::Client::builder().timeout(ANSWER_LIMIT).build()?;

@@ -2,20 +2,15 @@
 
 use std::{fmt, str::FromStr};
 
-use chrono::{DateTime, TimeZone, Utc};
+use amqp::RawMessage;
+use chrono::{DateTime, Utc};
 use contracts::ServiceName;
-use lapin::{
-    message::BasicGetMessage,
-    types::{AMQPValue, FieldTable},
-};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::retry::{ATTEMPTS, FAILED_AT, REASON};
 
-/// What a broker adds that puts a message among the dead letters itself: the latest death comes first.
-const DEATHS: &str = "x-death";
 /// How many hexadecimal digits an id has: of 10,000 letters no two are likely to share one.
 const ID_DIGITS: usize = 12;
 
@@ -87,36 +82,42 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// One that is held on a channel.
-    pub(super) fn held(service: ServiceName, message: &BasicGetMessage) -> Self {
-        let delivery = &message.delivery;
-        let headers = delivery.properties.headers().clone().unwrap_or_default();
-        let text = |name: &str| text_of(&headers, name);
-        let message_id = delivery.properties.message_id().as_ref().map(ToString::to_string);
-        let message_id = message_id.unwrap_or_default();
-        let failed_at = text(FAILED_AT).and_then(|time| DateTime::parse_from_rfc3339(&time).ok());
-        let death = Death::latest(&headers);
+    /// One of a held queue.
+    pub(super) fn held(service: ServiceName, message: &RawMessage) -> Self {
+        let headers = message.headers();
+        let message_id = message.id().unwrap_or_default();
+        let failed_at = headers.text(FAILED_AT).unwrap_or_default();
         let id = DeadLetterId::of(&[
             service.as_str().as_bytes(),
             message_id.as_bytes(),
-            text(FAILED_AT).unwrap_or_default().as_bytes(),
-            &delivery.data,
+            failed_at.as_bytes(),
+            message.body(),
         ]);
-        let attributes = Attributes::of(&delivery.data);
+        let (failed_at, reason) = match headers.latest_death() {
+            Some(death) => (
+                death.time.and_then(|seconds| DateTime::from_timestamp(seconds, 0)),
+                format!("the broker gave it up in {}: {}", death.queue, death.reason),
+            ),
+            None => (
+                DateTime::parse_from_rfc3339(&failed_at).ok().map(|time| time.to_utc()),
+                headers.text(REASON).unwrap_or_default(),
+            ),
+        };
+        let attributes = Attributes::of(message.body());
         Self {
             id,
             service,
-            failed_at: death.as_ref().map_or(failed_at.map(|time| time.to_utc()), |death| death.time),
+            failed_at,
             message_id,
             event_type: attributes.event_type,
             subject: attributes.subject,
-            attempts: number_of(&headers, ATTEMPTS).unwrap_or_default(),
-            reason: death.map_or(text(REASON), |death| Some(death.reason)).unwrap_or_default(),
+            attempts: headers.number(ATTEMPTS).unwrap_or_default(),
+            reason,
             replay_requested_at: None,
-            body: delivery.data.clone(),
-            headers: json_of(&headers),
-            content_type: delivery.properties.content_type().as_ref().map(ToString::to_string),
-            place: delivery.delivery_tag,
+            body: message.body().to_vec(),
+            headers: headers.to_json(),
+            content_type: message.content_type().map(str::to_owned),
+            place: message.delivery_tag(),
         }
     }
 
@@ -147,22 +148,6 @@ impl DeadLetter {
     }
 }
 
-/// A death that the broker noted: the message was given back too often, so that the queue gave it up.
-struct Death {
-    reason: String,
-    time: Option<DateTime<Utc>>,
-}
-
-impl Death {
-    fn latest(headers: &FieldTable) -> Option<Self> {
-        let Some(AMQPValue::FieldArray(deaths)) = headers.inner().get(DEATHS) else { return None };
-        let Some(AMQPValue::FieldTable(latest)) = deaths.as_slice().first() else { return None };
-        let (reason, queue) = (text_of(latest, "reason")?, text_of(latest, "queue").unwrap_or_default());
-        let time = number_of(latest, "time").and_then(|seconds| Utc.timestamp_opt(seconds, 0).single());
-        Some(Self { reason: format!("the broker gave it up in {queue}: {reason}"), time })
-    }
-}
-
 /// What a body says of itself, when it is JSON, be it an event that this build knows or not.
 #[derive(Default)]
 struct Attributes {
@@ -179,45 +164,6 @@ impl Attributes {
     }
 }
 
-fn text_of(table: &FieldTable, name: &str) -> Option<String> {
-    match table.inner().get(name)? {
-        AMQPValue::LongString(text) => Some(text.to_string()),
-        AMQPValue::ShortString(text) => Some(text.to_string()),
-        _ => None,
-    }
-}
-
-fn number_of(table: &FieldTable, name: &str) -> Option<i64> {
-    json_of_value(table.inner().get(name)?).as_i64()
-}
-
-fn json_of(table: &FieldTable) -> Value {
-    table.inner().iter().map(|(name, value)| (name.to_string(), json_of_value(value))).collect()
-}
-
-fn json_of_value(value: &AMQPValue) -> Value {
-    match value {
-        AMQPValue::Boolean(value) => (*value).into(),
-        AMQPValue::ShortShortInt(value) => (*value).into(),
-        AMQPValue::ShortShortUInt(value) => (*value).into(),
-        AMQPValue::ShortInt(value) => (*value).into(),
-        AMQPValue::ShortUInt(value) => (*value).into(),
-        AMQPValue::LongInt(value) => (*value).into(),
-        AMQPValue::LongUInt(value) => (*value).into(),
-        AMQPValue::LongLongInt(value) => (*value).into(),
-        AMQPValue::Timestamp(seconds) => (*seconds).into(),
-        AMQPValue::Float(value) => (*value).into(),
-        AMQPValue::Double(value) => (*value).into(),
-        AMQPValue::ShortString(text) => text.as_str().into(),
-        AMQPValue::LongString(text) => text.to_string().into(),
-        AMQPValue::FieldArray(values) => values.as_slice().iter().map(json_of_value).collect(),
-        AMQPValue::FieldTable(table) => json_of(table),
-        AMQPValue::ByteArray(bytes) => hex(bytes.as_slice()).into(),
-        AMQPValue::DecimalValue(decimal) => format!("{decimal:?}").into(),
-        AMQPValue::Void => Value::Null,
-    }
-}
-
 /// Bytes as hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
@@ -226,8 +172,6 @@ pub fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lapin::types::{FieldArray, LongString};
-
     use super::*;
 
     #[test]
@@ -243,23 +187,5 @@ mod tests {
     #[test]
     fn an_id_tells_where_one_part_ends_and_the_next_begins() {
         assert_ne!(DeadLetterId::of(&[b"ab", b"c"]), DeadLetterId::of(&[b"a", b"bc"]));
-    }
-
-    #[test]
-    fn a_death_that_the_broker_noted_says_reason_queue_and_time() {
-        let text = |text: &str| AMQPValue::LongString(LongString::from(text));
-        let mut death = FieldTable::default();
-        death.insert("reason".into(), text("delivery_limit"));
-        death.insert("queue".into(), text("payment.events"));
-        death.insert("time".into(), AMQPValue::Timestamp(1_700_000_000));
-        let mut headers = FieldTable::default();
-        headers.insert(
-            DEATHS.into(),
-            AMQPValue::FieldArray(FieldArray::from(vec![AMQPValue::FieldTable(death)])),
-        );
-        let latest = Death::latest(&headers).expect("a death");
-        assert_eq!(latest.reason, "the broker gave it up in payment.events: delivery_limit");
-        assert_eq!(latest.time, Utc.timestamp_opt(1_700_000_000, 0).single());
-        assert_eq!(json_of(&headers)["x-death"][0]["time"], 1_700_000_000);
     }
 }

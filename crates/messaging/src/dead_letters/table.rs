@@ -1,10 +1,10 @@
 //! The dead letters of a service that reads the log: rows of its database.
 
+use amqp::topology;
 use contracts::ServiceName;
 use sqlx::PgConnection;
 
 use super::dead_letter::DeadLetter;
-use crate::topology;
 
 /// Every letter, in the order of the log.
 pub(super) async fn letters(conn: &mut PgConnection, service: ServiceName) -> sqlx::Result<Vec<DeadLetter>> {

@@ -6,13 +6,15 @@
 
 use std::time::Duration;
 
+use amqp::topology;
 use contracts::Envelope;
+use runtime::error::with_sources;
 use sqlx::PgConnection;
 
 use super::{StreamHandler, StreamReader, lock_offset};
 use crate::consumer::Delivery;
-use crate::failure::{Failure, with_sources};
-use crate::{inbox, topology};
+use crate::failure::Failure;
+use crate::inbox;
 
 /// Between two looks for requests.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);

@@ -146,7 +146,7 @@ async fn attempts_are_counted_in_the_message() {
         raw_publisher
             .put_back(
                 &aside,
-                &messaging::topology::own_exchange(fixture.service.into()),
+                &amqp::topology::own_exchange(fixture.service.as_str()),
                 &fixture.events_queue(),
             )
             .await;

@@ -1,5 +1,8 @@
 //! What the broker holds, who may do what there, and how a service tells that something is missing.
 
+use amqp::permissions::TOPOLOGY_USER;
+use amqp::topology::{EVENT_STREAM, Topology};
+use amqp::{BrokerError, apply_topology};
 use futures::future::BoxFuture;
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueBindOptions, QueueDeclareOptions,
@@ -7,9 +10,6 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
-use messaging::broker::{BrokerError, apply_topology};
-use messaging::definitions::TOPOLOGY_USER;
-use messaging::topology::{EVENT_STREAM, Topology};
 use system::Service;
 use testkit::World;
 use testkit::world::Servers;
@@ -19,7 +19,7 @@ use testkit::fixture::{ServiceFixture, short_delays};
 use testkit::raw_publisher::RawPublisher;
 use testkit::recorder::Recorder;
 
-async fn apply(world: &World) -> anyhow::Result<()> {
+async fn apply(world: &World) -> Result<(), BrokerError> {
     apply_topology(&world.amqp_url(TOPOLOGY_USER), &system::topology(&short_delays())).await
 }
 
@@ -61,7 +61,7 @@ async fn check_mismatch(queue: &str, argument: &str, ours: &str, theirs: AMQPVal
 
     let error = apply(&world).await.expect_err("a mismatch");
     let text = error.to_string();
-    assert!(matches!(error.downcast_ref(), Some(BrokerError::Mismatch(_))), "{text}");
+    assert!(matches!(error, BrokerError::Mismatch(_)), "{text}");
     for part in [queue, argument, ours, shown] {
         assert!(text.contains(part), "{part} is not in: {text}");
     }

@@ -62,7 +62,7 @@ fn seen(postgres: i32, rabbitmq: &str, node: Value) -> Seen {
     let database = Database { facts, backlog: None, offset: Offset::of(now, now, now) };
     Seen {
         vhost: "shop".to_owned(),
-        topology: messaging::topology::Topology::default(),
+        topology: amqp::topology::Topology::default(),
         services: vec![],
         databases: BTreeMap::from([(Service::Order, Ok(database))]),
         broker: Ok(Broker {

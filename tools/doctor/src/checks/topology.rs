@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use messaging::topology::{Argument, Queue};
+use amqp::topology::{Argument, Queue};
 use serde_json::{Map, Value};
 
 use super::super::broker::Broker;

@@ -1,4 +1,4 @@
-//! How a service reaches the broker, how much it takes at once, and when it leaves the outside alone.
+//! How a service reaches the broker, how many messages it takes at once, and when it retries one.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -6,14 +6,7 @@ use lapin::uri::AMQPUri;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::breaker::BreakerSettings;
-
-/// The calls that are made to see whether a dependency is well again, and how many of them must be answered: one less,
-/// so that a job which has trouble of its own does not stand in the way.
-const PROBES: usize = 3;
-const SUCCESSES: usize = 2;
-
-/// Messages in one transaction at the most, unless it is said otherwise.
+/// The default of [`BrokerConfig::batch`].
 pub const BATCH: u16 = 250;
 
 /// The broker's part of a service's configuration.
@@ -24,56 +17,21 @@ pub struct BrokerConfig {
     pub amqp_url: SecretString,
 
     /// URL of the broker's management API with user and password, such as http://order:secret@localhost:15672;
-    /// it is asked whether the bindings are there, before events are published and for readiness.
+    /// it is asked for the bindings, before events are published and for readiness.
     #[arg(long, env = "RABBITMQ_MANAGEMENT_URL", hide_env_values = true, value_parser = management_url)]
     pub management_url: SecretString,
 
-    /// How many messages are handled in one transaction at the most; twice as many are prefetched.
+    /// The most messages that are handled in one transaction; twice as many are prefetched.
     #[arg(long, env = "CONSUMER_BATCH", default_value_t = BATCH, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub batch: u16,
 
-    /// How long a message that fails waits before each further attempt; after the last it is a dead letter.
-    /// Part of the topology: the same for `sagactl topology apply` and the service.
+    /// How long a message that failed waits before each further attempt; after the last it is a dead letter.
+    /// Part of the topology: use the same for `sagactl topology apply` and the service.
     #[arg(long, env = "RETRY_DELAYS", default_value = "1s,10s,60s")]
     pub retry_delays: RetryDelays,
 }
 
-/// When a service that calls the outside leaves it alone.
-#[derive(Debug, Clone, clap::Args)]
-pub struct BreakerConfig {
-    /// The number of different jobs in a row that find the other side in trouble before no more are claimed,
-    /// 1 to 1000
-    #[arg(long = "breaker-failures", env = "BREAKER_FAILURES", default_value_t = 5)]
-    #[arg(id = "breaker_failures", value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub failures: u16,
-
-    /// The time that none are claimed before a few are tried; it doubles while the trouble lasts, e.g. 1s
-    #[arg(long = "breaker-pause", env = "BREAKER_PAUSE", default_value = "1s")]
-    #[arg(id = "breaker_pause", value_parser = runtime::config::duration)]
-    pub pause: Duration,
-
-    /// The longest such time, e.g. 10s
-    #[arg(long = "breaker-pause-cap", env = "BREAKER_PAUSE_CAP", default_value = "10s")]
-    #[arg(id = "breaker_pause_cap", value_parser = runtime::config::duration)]
-    pub pause_cap: Duration,
-}
-
-impl BreakerConfig {
-    /// The breaker of a dependency, by its name in logs and metrics.
-    #[must_use]
-    pub fn settings(&self, dependency: &'static str) -> BreakerSettings {
-        BreakerSettings {
-            dependency,
-            failures: self.failures.into(),
-            pause: self.pause,
-            pause_cap: self.pause_cap,
-            probes: PROBES,
-            successes: SUCCESSES,
-        }
-    }
-}
-
-/// The delays of the retry retry delays, at least one, each of whole milliseconds.
+/// The retry delays: at least one, each of whole milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryDelays(Vec<Duration>);
 
@@ -111,6 +69,15 @@ impl fmt::Display for RetryDelays {
     }
 }
 
+/// A delay as it appears in the name of its queue: `10s`, or `250ms` when it is not of whole seconds.
+#[must_use]
+pub fn delay_name(delay: Duration) -> String {
+    match delay.subsec_millis() {
+        0 => format!("{}s", delay.as_secs()),
+        _ => format!("{}ms", delay.as_millis()),
+    }
+}
+
 /// The parsers' own errors may repeat a part of the URL; the password must not reach a log.
 fn amqp_url(text: &str) -> Result<SecretString, String> {
     if !text.starts_with("amqp://") && !text.starts_with("amqps://") {
@@ -128,21 +95,12 @@ fn management_url(text: &str) -> Result<SecretString, String> {
     Ok(SecretString::from(text))
 }
 
-/// How a delay stands in the name of its queue: `10s`, or `250ms` when it is not of whole seconds.
-#[must_use]
-pub fn delay_name(delay: Duration) -> String {
-    match delay.subsec_millis() {
-        0 => format!("{}s", delay.as_secs()),
-        _ => format!("{}ms", delay.as_millis()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn delays_are_read_and_shown_alike() {
+    fn delays_are_parsed_as_they_are_shown() {
         for text in ["1s,10s,60s", "250ms", "20ms,1s"] {
             assert_eq!(text.parse::<RetryDelays>().expect(text).to_string(), text);
         }
@@ -151,8 +109,9 @@ mod tests {
             assert!(text.parse::<RetryDelays>().is_err(), "{text:?}");
         }
     }
+
     #[test]
-    fn a_url_of_another_kind_is_refused_without_showing_its_secret() {
+    fn an_invalid_url_is_refused_without_showing_its_password() {
         assert!(amqp_url("amqp://order:hush@localhost/shop").is_ok());
         assert!(management_url("http://order:hush@localhost:15672").is_ok());
         for (url, parse) in [

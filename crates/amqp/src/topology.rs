@@ -1,22 +1,26 @@
-//! What the broker must hold: exchanges, queues and bindings, in one list made from the catalogue and from what
-//! each service subscriptions.
+//! What the broker must have: exchanges, queues and bindings, made from the services and their subscriptions.
 //!
-//! A queue must exist before the first event that it should get is published, also when its service has never
-//! run: `mandatory` cannot tell, since the log takes every key. So the whole list is applied before any service
-//! starts, and each service declares its own part again whenever it connects.
+//! A queue must exist before the first event that it should get is published, even if its service has never run.
+//! `mandatory` does not detect a missing queue, since the event stream takes every routing key. So the whole topology is
+//! applied before any service starts, and each service declares its own part again whenever it connects.
 
 use std::{fmt, time::Duration};
 
-use contracts::{EventType, ServiceName};
 use lapin::{
-    Channel, ExchangeKind,
+    Channel, Connection, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
 use serde::Deserialize;
+use tokio::time::Instant;
 
-use crate::broker::BrokerError;
 use crate::config::{RetryDelays, delay_name};
+use crate::connection::{close, connect};
+use crate::error::BrokerError;
+
+/// How long the queues may take to become available after the broker has started.
+const QUEUES_UP_LIMIT: Duration = Duration::from_secs(30);
+const DECLARE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The topic exchange that every event is published to, by its name without the version.
 pub const EVENTS_EXCHANGE: &str = "domain.events";
@@ -24,26 +28,23 @@ pub const EVENTS_EXCHANGE: &str = "domain.events";
 pub const EVENT_STREAM: &str = "domain-events.log";
 /// How long the stream keeps events.
 const EVENT_STREAM_MAX_AGE: &str = "30D";
-/// The stream forgets by whole segments: small ones, so that age is what counts.
+/// The stream deletes whole segments. Small ones keep the deletion close to the maximum age.
 const EVENT_STREAM_SEGMENT_BYTES: i64 = 50_000_000;
-/// The backstop against a message that kills its reader over and over.
+/// The backstop against a message that kills its consumer over and over.
 const DELIVERY_LIMIT: i64 = 50;
-/// Looking at a dead letter and putting it back counts as a delivery, so there is no limit that matters.
+/// Each look at a dead letter counts as a delivery, so the limit must never be reached.
 const DEAD_LETTER_DELIVERY_LIMIT: i64 = 2_000_000_000;
 
-/// A queue's argument.
+/// An argument of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Argument {
-    /// Text.
     Text(String),
-    /// A number.
     Number(i64),
 }
 
 /// A durable exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchange {
-    /// Its name.
     pub name: String,
     /// `topic` or `direct`.
     pub kind: &'static str,
@@ -52,22 +53,17 @@ pub struct Exchange {
 /// A durable queue or stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
-    /// Its name.
     pub name: String,
-    /// Its arguments.
     pub arguments: Vec<(&'static str, Argument)>,
 }
 
-/// A binding of a queue to an exchange; reads as the broker's management API lists it.
+/// A binding of a queue to an exchange. Deserializes from the list of the broker's management API.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct Binding {
-    /// The exchange.
     #[serde(rename = "source")]
     pub exchange: String,
-    /// The queue.
     #[serde(rename = "destination")]
     pub queue: String,
-    /// The routing key.
     pub routing_key: String,
 }
 
@@ -80,56 +76,54 @@ impl fmt::Display for Binding {
 /// Exchanges, queues and bindings that belong together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Topology {
-    /// The exchanges.
     pub exchanges: Vec<Exchange>,
-    /// The queues.
     pub queues: Vec<Queue>,
-    /// The bindings.
     pub bindings: Vec<Binding>,
 }
 
-/// The queue that a service hears its events from.
+/// The queue that a service consumes its events from.
 #[must_use]
-pub fn events_queue(service: ServiceName) -> String {
+pub fn events_queue(service: &str) -> String {
     format!("{service}.events")
 }
 
 /// The direct exchange that a service's own queues are bound to by their names.
 #[must_use]
-pub fn own_exchange(service: ServiceName) -> String {
+pub fn own_exchange(service: &str) -> String {
     format!("{service}.own")
 }
 
-/// The queue where a message waits for its next attempt.
+/// The queue where a message waits for its next attempt, after it failed.
 #[must_use]
-pub fn retry_queue(service: ServiceName, delay: Duration) -> String {
+pub fn retry_queue(service: &str, delay: Duration) -> String {
     format!("{service}.retry.{}", delay_name(delay))
 }
 
-/// The queue of what a service could not handle.
+/// The queue of a service's dead letters.
 #[must_use]
-pub fn dead_letter_queue(service: ServiceName) -> String {
+pub fn dead_letter_queue(service: &str) -> String {
     format!("{service}.dead-letters")
 }
 
 impl Topology {
-    /// Everything, for all services that have a queue: what `sagactl topology apply` declares.
+    /// The event stream and the parts of all services that have a queue, each with the routing keys that it subscribes
+    /// to: what `sagactl topology apply` declares.
     #[must_use]
-    pub fn whole(services: &[(ServiceName, &[EventType])], delays: &RetryDelays) -> Self {
+    pub fn whole(services: &[(&str, &[&str])], delays: &RetryDelays) -> Self {
         let mut whole = Self::event_stream();
-        let log_binding = std::mem::take(&mut whole.bindings);
-        for (service, subscriptions) in services {
-            let part = Self::of_service(*service, subscriptions, delays);
+        let stream_binding = std::mem::take(&mut whole.bindings);
+        for (service, routing_keys) in services {
+            let part = Self::of_service(service, routing_keys, delays);
             whole.exchanges.extend(part.exchanges);
             whole.queues.extend(part.queues);
             whole.bindings.extend(part.bindings);
         }
-        // The last: who finds it finds all the others, too, and may publish.
-        whole.bindings.extend(log_binding);
+        // Declared last: a publisher that finds it knows that all the others exist.
+        whole.bindings.extend(stream_binding);
         whole
     }
 
-    /// The exchange of all events, and the log behind it.
+    /// The exchange of all events, and the event stream bound to it.
     #[must_use]
     pub fn event_stream() -> Self {
         Self {
@@ -150,9 +144,9 @@ impl Topology {
         }
     }
 
-    /// What one service needs for itself: its queues, and the bindings for what it subscriptions.
+    /// What one service needs for itself: its queues, and the bindings for the routing keys that it subscribes to.
     #[must_use]
-    pub fn of_service(service: ServiceName, subscriptions: &[EventType], delays: &RetryDelays) -> Self {
+    pub fn of_service(service: &str, routing_keys: &[&str], delays: &RetryDelays) -> Self {
         let own = own_exchange(service);
         let mut queues = vec![events(service), dead_letters(service)];
         queues.extend(delays.as_slice().iter().map(|delay| retry(service, *delay)));
@@ -164,15 +158,15 @@ impl Topology {
                 routing_key: queue.name.clone(),
             })
             .collect();
-        bindings.extend(subscriptions.iter().map(|event| Binding {
+        bindings.extend(routing_keys.iter().map(|key| Binding {
             exchange: EVENTS_EXCHANGE.to_owned(),
             queue: events_queue(service),
-            routing_key: event.name().to_owned(),
+            routing_key: (*key).to_owned(),
         }));
         Self { exchanges: vec![Exchange { name: own, kind: "direct" }], queues, bindings }
     }
 
-    /// Declares all of it. What is there already, and alike, stays as it is.
+    /// Declares all of it. What exists already with the same arguments stays as it is.
     ///
     /// # Errors
     /// [`BrokerError::Mismatch`] when the broker has a queue or an exchange of that name with other arguments.
@@ -203,8 +197,34 @@ impl Topology {
     }
 }
 
+/// Declares a topology over a connection of its own. Waits up to 30 s for queues that become available a moment after
+/// the broker itself.
+///
+/// # Errors
+/// [`BrokerError`].
+pub async fn apply_topology(amqp_url: &str, topology: &Topology) -> Result<(), BrokerError> {
+    let connection = connect(amqp_url, "topology").await?;
+    let deadline = Instant::now() + QUEUES_UP_LIMIT;
+    while let Err(error) = declare_once(&connection, topology).await {
+        if !matches!(error, BrokerError::Unavailable(_)) || Instant::now() > deadline {
+            return Err(error);
+        }
+        tokio::time::sleep(DECLARE_INTERVAL).await;
+    }
+    close(&connection).await
+}
+
+/// Uses a channel of its own, because an error closes the channel.
+async fn declare_once(connection: &Connection, topology: &Topology) -> Result<(), BrokerError> {
+    let channel = connection.create_channel().await?;
+    topology.declare(&channel).await?;
+    // Closing a connection fails while one of its channels is still closing.
+    channel.close(200, "done".into()).await?;
+    Ok(())
+}
+
 impl Queue {
-    /// Its arguments as the broker's client takes them.
+    /// Its arguments as the client library takes them.
     #[must_use]
     pub fn table(&self) -> FieldTable {
         let mut table = FieldTable::default();
@@ -219,29 +239,29 @@ impl Queue {
     }
 }
 
-fn events(service: ServiceName) -> Queue {
+fn events(service: &str) -> Queue {
     quorum(events_queue(service), DELIVERY_LIMIT, Some((service, dead_letter_queue(service))))
 }
 
-fn dead_letters(service: ServiceName) -> Queue {
+fn dead_letters(service: &str) -> Queue {
     quorum(dead_letter_queue(service), DEAD_LETTER_DELIVERY_LIMIT, None)
 }
 
-/// One delay a queue: a TTL of each message's own would wait behind the queue's head.
-fn retry(service: ServiceName, delay: Duration) -> Queue {
+/// One queue for each delay: with a TTL of its own, a message would wait until those before it have expired.
+fn retry(service: &str, delay: Duration) -> Queue {
     let mut queue =
         quorum(retry_queue(service, delay), DELIVERY_LIMIT, Some((service, events_queue(service))));
     queue.arguments.push(number("x-message-ttl", i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)));
     queue
 }
 
-fn quorum(name: String, delivery_limit: i64, dead_letters_to: Option<(ServiceName, String)>) -> Queue {
+fn quorum(name: String, delivery_limit: i64, dead_letters_to: Option<(&str, String)>) -> Queue {
     let mut arguments = vec![text("x-queue-type", "quorum"), number("x-delivery-limit", delivery_limit)];
     if let Some((service, queue)) = dead_letters_to {
         arguments.push(text("x-dead-letter-exchange", own_exchange(service)));
         arguments.push(text("x-dead-letter-routing-key", queue));
         arguments.push(text("x-dead-letter-strategy", "at-least-once"));
-        // What at-least-once rests on; without a length limit nothing is ever rejected.
+        // At-least-once needs it; without a length limit nothing is ever rejected.
         arguments.push(text("x-overflow", "reject-publish"));
     }
     Queue { name, arguments }

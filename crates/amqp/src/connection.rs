@@ -1,0 +1,54 @@
+//! Connections to RabbitMQ. The client library's own recovery stays off: [`supervise`](crate::supervise) makes new ones.
+
+use std::time::Duration;
+
+use lapin::{Connection, ConnectionProperties, uri::AMQPUri};
+use tokio::time::timeout;
+
+use crate::error::BrokerError;
+
+const HEARTBEAT_SECONDS: u16 = 10;
+/// Larger bodies travel in several frames. lapin reserves 64 frames for each connection, which is 8 MiB of memory
+/// with the broker's own limit of 128 KiB.
+const FRAME_MAX_BYTES: u32 = 16 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Opens a connection that the broker lists under `name`.
+///
+/// # Errors
+/// [`BrokerError::InvalidUrl`], and [`BrokerError::Unavailable`] when the broker does not answer within 10 s.
+pub async fn connect(amqp_url: &str, name: &str) -> Result<Connection, BrokerError> {
+    connect_to(parse(amqp_url)?, name).await
+}
+
+pub(crate) async fn connect_to(uri: AMQPUri, name: &str) -> Result<Connection, BrokerError> {
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    match timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await {
+        Ok(connected) => Ok(connected?),
+        Err(_) => Err(BrokerError::Unavailable(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
+    }
+}
+
+/// Closes a connection after its work is done.
+pub(crate) async fn close(connection: &Connection) -> Result<(), BrokerError> {
+    Ok(connection.close(200, "done".into()).await?)
+}
+
+/// The vhost that an AMQP URL names.
+///
+/// # Errors
+/// [`BrokerError::InvalidUrl`].
+pub fn vhost(amqp_url: &str) -> Result<String, BrokerError> {
+    Ok(parse(amqp_url)?.vhost)
+}
+
+pub(crate) fn parse(amqp_url: &str) -> Result<AMQPUri, BrokerError> {
+    // The parser's own error may repeat a part of the URL; the password must not reach a log.
+    let mut uri: AMQPUri = amqp_url.parse().map_err(|_| {
+        let example = "amqp://order:order@localhost:5672/shop";
+        BrokerError::InvalidUrl(format!("the AMQP URL is not valid: use one such as {example}"))
+    })?;
+    uri.query.heartbeat = Some(HEARTBEAT_SECONDS);
+    uri.query.frame_max = Some(FRAME_MAX_BYTES);
+    Ok(uri)
+}

@@ -1,0 +1,75 @@
+//! Messages as they are published and as they are received.
+
+use lapin::{BasicProperties, message::Delivery};
+
+use crate::headers::Headers;
+
+/// A message to publish. It is persistent, `mandatory`, and identified by its id.
+#[derive(Debug)]
+pub struct OutgoingMessage<'a> {
+    /// The id by which confirms and consumers tell messages apart.
+    pub id: String,
+    pub exchange: &'a str,
+    pub routing_key: &'a str,
+    pub content_type: &'a str,
+    pub headers: Headers,
+    pub body: &'a [u8],
+}
+
+impl OutgoingMessage<'_> {
+    pub(crate) fn properties(&self) -> BasicProperties {
+        const PERSISTENT: u8 = 2;
+        BasicProperties::default()
+            .with_message_id(self.id.as_str().into())
+            .with_content_type(self.content_type.into())
+            .with_delivery_mode(PERSISTENT)
+            .with_headers(self.headers.0.clone())
+    }
+}
+
+/// A message as the broker delivered it: its body is not decoded.
+#[derive(Debug)]
+pub struct RawMessage(pub(crate) Delivery);
+
+impl RawMessage {
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.0.data
+    }
+
+    /// The id that its publisher gave it.
+    #[must_use]
+    pub fn id(&self) -> Option<String> {
+        self.0.properties.message_id().as_ref().map(ToString::to_string)
+    }
+
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        self.0.properties.content_type().as_ref().map(|text| text.as_str())
+    }
+
+    #[must_use]
+    pub fn routing_key(&self) -> &str {
+        self.0.routing_key.as_str()
+    }
+
+    #[must_use]
+    pub fn headers(&self) -> Headers {
+        Headers(self.0.properties.headers().clone().unwrap_or_default())
+    }
+
+    /// The number by which its channel knows it.
+    #[must_use]
+    pub fn delivery_tag(&self) -> u64 {
+        self.0.delivery_tag
+    }
+
+    /// Its offset, when it comes from a stream.
+    #[must_use]
+    pub fn stream_offset(&self) -> Option<i64> {
+        self.headers().number(STREAM_OFFSET)
+    }
+}
+
+/// The header and the consumer's argument of that name.
+pub(crate) const STREAM_OFFSET: &str = "x-stream-offset";

@@ -1,0 +1,170 @@
+//! Who may do what on the broker, and what it must have when it starts: `deploy/rabbitmq/definitions.json`.
+//!
+//! Queues and bindings are not in it: a stream with its binding in the definitions kept RabbitMQ 4.0 from starting.
+//! [`topology`](crate::topology) declares them over AMQP.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::config::RetryDelays;
+use crate::topology::{EVENT_STREAM, EVENTS_EXCHANGE, Topology};
+
+/// The user that applies the topology.
+pub const TOPOLOGY_USER: &str = "topology";
+/// The user of people and of the tests.
+pub const ADMIN_USER: &str = "admin";
+/// The user of the auditor: it sees how many messages wait, and which are dead letters.
+pub const AUDITOR_USER: &str = "auditor";
+/// The user of people who work on dead letters: it reads and replays them, and can do nothing else.
+pub const OPERATOR_USER: &str = "operator";
+
+/// What a service may do on the broker.
+#[derive(Debug, Clone)]
+pub struct ServicePermissions<'a> {
+    /// The name of the service, and of its user.
+    pub name: &'a str,
+    /// The routing keys that it publishes.
+    pub publishes: Vec<&'a str>,
+    /// The routing keys that it subscribes to; none for a service that reads the event stream.
+    pub consumes: Vec<&'a str>,
+}
+
+/// The definitions of one vhost: users (each with its own name as its password: an operator replaces them),
+/// permissions and exchanges.
+#[must_use]
+pub fn definitions(vhost: &str, services: &[ServicePermissions<'_>]) -> Value {
+    let consumers: Vec<&str> =
+        services.iter().filter(|service| !service.consumes.is_empty()).map(|service| service.name).collect();
+    let dead_letters = of_each(&consumers, "dead-letters");
+    let mut users = vec![
+        user(ADMIN_USER, &["administrator"]),
+        user(TOPOLOGY_USER, &[]),
+        user(AUDITOR_USER, &[]),
+        user(OPERATOR_USER, &[]),
+    ];
+    let mut permissions = vec![
+        permission(ADMIN_USER, vhost, ".*", ".*", ".*"),
+        permission(TOPOLOGY_USER, vhost, ".*", ".*", ".*"),
+        permission(AUDITOR_USER, vhost, "^$", "^$", &dead_letters),
+        permission(OPERATOR_USER, vhost, "^$", &of_each(&consumers, "own"), &dead_letters),
+    ];
+    let mut topic_permissions = Vec::new();
+    for ServicePermissions { name, publishes, consumes } in services {
+        // `management` lets the service list its own bindings, and nothing that AMQP would not show it.
+        users.push(user(name, &["management"]));
+        if consumes.is_empty() {
+            let stream = format!("^{}$", EVENT_STREAM.replace('.', "\\."));
+            permissions.push(permission(name, vhost, "^$", "^$", &stream));
+            continue;
+        }
+        let own = format!(r"^{name}\.");
+        let own_and_events = format!(r"^(domain\.events|{name}\..*)$");
+        permissions.push(permission(name, vhost, &own, &own_and_events, &own_and_events));
+        topic_permissions.push(json!({
+            "user": name, "vhost": vhost, "exchange": EVENTS_EXCHANGE,
+            "write": one_of(publishes), "read": one_of(consumes),
+        }));
+    }
+    json!({
+        "vhosts": [{ "name": vhost }],
+        "users": users,
+        "permissions": permissions,
+        "topic_permissions": topic_permissions,
+        "exchanges": exchanges(vhost, &consumers),
+    })
+}
+
+fn exchanges(vhost: &str, consumers: &[&str]) -> Vec<Value> {
+    let parts: Vec<(&str, &[&str])> = consumers.iter().map(|service| (*service, &[][..])).collect();
+    let exchanges = Topology::whole(&parts, &RetryDelays::default()).exchanges.into_iter();
+    exchanges
+        .map(|exchange| {
+            json!({
+                "name": exchange.name, "vhost": vhost, "type": exchange.kind,
+                "durable": true, "auto_delete": false, "internal": false, "arguments": {},
+            })
+        })
+        .collect()
+}
+
+fn user(name: &str, tags: &[&str]) -> Value {
+    json!({
+        "name": name,
+        "password_hash": password_hash(name),
+        "hashing_algorithm": "rabbit_password_hashing_sha256",
+        "tags": tags,
+        "limits": {},
+    })
+}
+
+fn permission(user: &str, vhost: &str, configure: &str, write: &str, read: &str) -> Value {
+    json!({ "user": user, "vhost": vhost, "configure": configure, "write": write, "read": read })
+}
+
+/// Matches the queue or exchange of that name of each of the services.
+fn of_each(services: &[&str], name: &str) -> String {
+    format!(r"^({})\.{name}$", services.join("|"))
+}
+
+fn one_of(routing_keys: &[&str]) -> String {
+    format!("^({})$", routing_keys.join("|").replace('.', "\\."))
+}
+
+/// RabbitMQ's salted hash: base64 of four bytes of salt and of SHA-256 over salt and password. The salt is derived
+/// from the name, so that generating the file again changes nothing.
+fn password_hash(name: &str) -> String {
+    let salt = &Sha256::digest(name.as_bytes())[..4];
+    let hash = Sha256::new().chain_update(salt).chain_update(name.as_bytes()).finalize();
+    BASE64_STANDARD.encode([salt, &hash[..]].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service<'a>(name: &'a str, publishes: &[&'a str], consumes: &[&'a str]) -> ServicePermissions<'a> {
+        ServicePermissions { name, publishes: publishes.to_vec(), consumes: consumes.to_vec() }
+    }
+
+    #[test]
+    fn a_service_writes_what_it_publishes_and_reads_its_subscriptions() {
+        let made = definitions(
+            "shop",
+            &[
+                service(
+                    "inventory",
+                    &["stock.reserved", "stock.rejected"],
+                    &["order.placed", "order.cancelled"],
+                ),
+                service("analytics", &[], &[]),
+            ],
+        );
+        let rights = &made["topic_permissions"][0];
+        assert_eq!(rights["read"], r"^(order\.placed|order\.cancelled)$");
+        assert_eq!(rights["write"], r"^(stock\.reserved|stock\.rejected)$");
+        let analytics = made["permissions"].as_array().and_then(|all| all.last()).expect("a permission");
+        assert_eq!(analytics["configure"], "^$");
+        assert_eq!(analytics["write"], "^$");
+        assert_eq!(analytics["read"], r"^domain-events\.log$");
+    }
+
+    #[test]
+    fn an_operator_reads_dead_letters_and_replays_them() {
+        let subscriptions = ["order.placed"];
+        let made = definitions(
+            "shop",
+            &[
+                service("payment", &[], &subscriptions),
+                service("inventory", &[], &subscriptions),
+                service("analytics", &[], &[]),
+            ],
+        );
+        let permissions = made["permissions"].as_array().expect("permissions");
+        let operator =
+            permissions.iter().find(|rights| rights["user"] == OPERATOR_USER).expect("a permission");
+        assert_eq!(operator["configure"], "^$");
+        assert_eq!(operator["write"], r"^(payment|inventory)\.own$");
+        assert_eq!(operator["read"], r"^(payment|inventory)\.dead-letters$");
+    }
+}

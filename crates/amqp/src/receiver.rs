@@ -1,0 +1,116 @@
+//! Receiving messages in batches: whatever has arrived, up to a maximum.
+
+use futures::{StreamExt, stream::ReadyChunks};
+use lapin::{
+    Channel, Connection, Consumer,
+    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    types::{AMQPValue, FieldTable},
+};
+
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::message::{RawMessage, STREAM_OFFSET};
+use crate::topology::EVENT_STREAM;
+use crate::topology::events_queue;
+
+const CONSUMER_TAG: &str = "receiver";
+
+/// Where a reader of the event stream starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamStart {
+    /// At the oldest event that the stream still has.
+    First,
+    /// At this offset.
+    Offset(i64),
+}
+
+/// Receives the messages of one queue over a connection of its own.
+#[derive(Debug)]
+pub struct Receiver {
+    connection: Connection,
+    channel: Channel,
+    batches: ReadyChunks<Consumer>,
+    queue: String,
+}
+
+impl Receiver {
+    /// Receives from the service's events queue. Declares the service's own topology first.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub async fn of_events_queue(broker: &Broker) -> Result<Self, BrokerError> {
+        let connection = broker.connect("consumer").await?;
+        let channel = connection.create_channel().await?;
+        broker.declare_own(&channel).await?;
+        let queue = events_queue(broker.service());
+        Self::consume(connection, channel, queue, broker.config().batch, FieldTable::default()).await
+    }
+
+    /// Reads the event stream.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub async fn of_event_stream(broker: &Broker, start: StreamStart) -> Result<Self, BrokerError> {
+        let connection = broker.connect("stream reader").await?;
+        let channel = connection.create_channel().await?;
+        let mut arguments = FieldTable::default();
+        let start = match start {
+            StreamStart::First => AMQPValue::LongString("first".into()),
+            StreamStart::Offset(offset) => AMQPValue::LongLongInt(offset),
+        };
+        arguments.insert(STREAM_OFFSET.into(), start);
+        Self::consume(connection, channel, EVENT_STREAM.to_owned(), broker.config().batch, arguments).await
+    }
+
+    async fn consume(
+        connection: Connection,
+        channel: Channel,
+        queue: String,
+        batch: u16,
+        arguments: FieldTable,
+    ) -> Result<Self, BrokerError> {
+        // While one batch is handled, the next one arrives.
+        channel.basic_qos(batch * 2, BasicQosOptions::default()).await?;
+        let options = BasicConsumeOptions::default();
+        let consumer =
+            channel.basic_consume(queue.as_str().into(), CONSUMER_TAG.into(), options, arguments).await?;
+        Ok(Self { connection, channel, batches: consumer.ready_chunks(batch.into()), queue })
+    }
+
+    /// Waits for messages, and takes all that have arrived, up to a batch. No message is lost when the future is
+    /// dropped.
+    ///
+    /// # Errors
+    /// [`BrokerError`], also when the broker cancelled the consumer.
+    pub async fn receive(&mut self) -> Result<Vec<RawMessage>, BrokerError> {
+        let Some(arrived) = self.batches.next().await else {
+            return Err(BrokerError::Unavailable(format!("it cancelled the consumer of {}", self.queue)));
+        };
+        arrived.into_iter().map(|message| Ok(RawMessage(message?))).collect()
+    }
+
+    /// Acknowledges every message that was received, up to the last of these.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub async fn ack_through(&self, messages: &[RawMessage]) -> Result<(), BrokerError> {
+        let Some(last) = messages.last() else { return Ok(()) };
+        let multiple = BasicAckOptions { multiple: true };
+        Ok(self.channel.basic_ack(last.delivery_tag(), multiple).await?)
+    }
+
+    /// Whether the channel is open. When it is not, the broker has requeued every message without an acknowledgement.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.channel.status().connected()
+    }
+
+    /// Stops receiving; the broker requeues every message without an acknowledgement.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub async fn close(self) -> Result<(), BrokerError> {
+        self.channel.basic_cancel(CONSUMER_TAG.into(), BasicCancelOptions::default()).await?;
+        Ok(self.connection.close(200, "shutdown".into()).await?)
+    }
+}
