@@ -6,6 +6,7 @@ mod ports;
 mod postgres;
 mod process;
 mod programs;
+mod proxy;
 mod rabbitmq;
 mod services;
 mod signals;
@@ -19,6 +20,7 @@ pub use ports::{
 };
 pub use postgres::{Postgres, Shutdown, Storage};
 pub use process::Process;
+pub use proxy::{NetworkFault, Proxy};
 pub use rabbitmq::{RabbitMq, RabbitMqPorts};
 pub use services::{Service, Services};
 pub use signals::Signals;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use amqp::permissions::OPERATOR_USER;
+use devstack::{NetworkFault, Proxy};
 use messaging::dead_letters::{Action, DeadLetterId, DeadLetterSession, Request, Source};
 use serde_json::Value;
 use system::Service;
@@ -10,7 +11,6 @@ use testkit::eventually;
 
 use super::{Stage, placed_for};
 use testkit::facts::new_order;
-use testkit::proxy::Proxy;
 use testkit::raw_publisher::RawPublisher;
 
 /// Puts letters into the queue with these numbers as the messages' ids.
@@ -107,16 +107,16 @@ async fn a_crash_between_putting_back_and_removing_leaves_a_duplicate_that_is_ha
     let url = stage.world.amqp_url(OPERATOR_USER);
     let (_, address) = url.rsplit_once('@').expect("a URL with a user");
     let (host, vhost) = address.rsplit_once('/').expect("a URL with a vhost");
-    let proxy = Proxy::to(host.to_owned()).await;
+    let proxy = Proxy::before(host).await.expect("a proxy");
     let database_url = stage.world.database_url("inventory").await;
-    let amqp_url = format!("amqp://{OPERATOR_USER}:{OPERATOR_USER}@{}/{vhost}", proxy.address);
+    let amqp_url = format!("amqp://{OPERATOR_USER}:{OPERATOR_USER}@{}/{vhost}", proxy.address());
     let source =
         Source { service: Service::Inventory.into(), database_url: &database_url, amqp_url: Some(&amqp_url) };
     let mut session = DeadLetterSession::open(&source).await.expect("a session");
     let (ids, request, queue) = (ids(&session), request(), stage.fixture.events_queue());
 
     // The broker takes the message, and its confirm is lost: so far the command comes.
-    proxy.lose_answers();
+    proxy.inject(NetworkFault::OneWay);
     tokio::select! {
         acted = session.act(Action::Replay, &ids, &request) => panic!("without a confirm: {acted:?}"),
         () = stage.raw_publisher.holds(&queue, 1) => {}

@@ -3,6 +3,7 @@
 use crate::{DEADLINE, World, eventually};
 use amqp::{Broker, Publisher, RetryDelays};
 use contracts::OrderId;
+use devstack::Proxy;
 use messaging::{BrokerConfig, Consumer, Effects, Handler, Outbox, OutgoingEvent, ServiceHost};
 use runtime::config::DatabaseConfig;
 use runtime::tasks::Tasks;
@@ -11,8 +12,6 @@ use system::Service;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-
-use crate::proxy::Proxy;
 
 /// Rungs that a test can wait for.
 pub fn short_delays() -> RetryDelays {
@@ -48,13 +47,13 @@ impl ServiceFixture {
         Self { service, pool, url, database, broker }
     }
 
-    /// The same place, with a network before its database that can fall silent.
+    /// The same, with a fault proxy before its database.
     pub async fn behind_proxy(&self) -> (Self, Proxy) {
         let url = self.url.clone();
         let (rest, database) = url.rsplit_once('/').expect("a URL with a database");
         let (user, host) = rest.rsplit_once('@').expect("a URL with a user");
-        let proxy = Proxy::to(host.to_owned()).await;
-        let url = format!("{user}@{}/{database}", proxy.address);
+        let proxy = Proxy::before(host).await.expect("a proxy");
+        let url = format!("{user}@{}/{database}", proxy.address());
         let database = DatabaseConfig { url: url.clone().into(), ..self.database.clone() };
         let (pool, broker) = (self.pool.clone(), self.broker.clone());
         (Self { service: self.service, pool, url, database, broker }, proxy)

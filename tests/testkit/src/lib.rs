@@ -10,7 +10,6 @@ pub mod broker;
 pub mod facts;
 pub mod fixture;
 pub mod private;
-pub mod proxy;
 pub mod raw_publisher;
 pub mod recorder;
 pub mod running;

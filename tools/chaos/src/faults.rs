@@ -4,13 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::detour::Mischief;
+use devstack::NetworkFault;
 use messaging::failpoint::Failpoint;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use system::Service;
-
-use super::proxy::Trouble;
 
 /// The other end of a link of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,9 +60,9 @@ pub enum Fault {
     SessionsTerminated,
     /// What is committed is committed, and the service does not hear of it.
     CommitUnanswered(Service),
-    /// Trouble on a link.
-    Network(Service, Dependency, Trouble),
-    /// Trouble with the messages on their way to a service.
+    /// A fault of the network on a link.
+    Network(Service, Dependency, NetworkFault),
+    /// A fault of the messages on their way to a service.
     Messages(Service, Mischief),
     /// There is a second replica of every service.
     Replicas,
@@ -87,7 +86,7 @@ impl Fault {
             all.extend([Kill(service), Pause(service), CommitUnanswered(service)]);
             all.extend(failpoints(service).map(|point| Crash(service, point)));
             for dependency in links(service).iter().copied() {
-                all.extend(TROUBLES.map(|trouble| Network(service, dependency, trouble)));
+                all.extend(NETWORK_FAULTS.map(|fault| Network(service, dependency, fault)));
             }
             if service != Service::Analytics {
                 all.extend(MISCHIEF.map(|mischief| Messages(service, mischief)));
@@ -114,11 +113,12 @@ impl Fault {
             DatabaseRestart => "database-restart",
             SessionsTerminated => "sessions-terminated",
             CommitUnanswered(_) => "commit-unanswered",
-            Network(_, _, Trouble::Cut) => "cut",
-            Network(_, _, Trouble::Blackhole) => "blackhole",
-            Network(_, _, Trouble::OneWay) => "one-way",
-            Network(_, _, Trouble::Latency(_)) => "latency",
-            Network(_, _, Trouble::Slow | Trouble::CommitUnanswered) => "slow",
+            Network(_, _, NetworkFault::Cut) => "cut",
+            Network(_, _, NetworkFault::Blackhole) => "blackhole",
+            Network(_, _, NetworkFault::StaleConnections) => "stale-connections",
+            Network(_, _, NetworkFault::OneWay) => "one-way",
+            Network(_, _, NetworkFault::Latency(_)) => "latency",
+            Network(_, _, NetworkFault::Slow | NetworkFault::CommitUnanswered) => "slow",
             Messages(_, Mischief::Doubled) => "doubled",
             Messages(_, Mischief::Shuffled) => "shuffled",
             Messages(_, Mischief::Delayed) => "delayed",
@@ -150,21 +150,22 @@ impl Fault {
     /// The same fault, with lengths by chance where it has some.
     fn varied(self, random: &mut StdRng) -> Self {
         match self {
-            Network(service, dependency, Trouble::Latency(_)) => {
+            Network(service, dependency, NetworkFault::Latency(_)) => {
                 let late = Duration::from_millis(random.random_range(50..=500));
-                Network(service, dependency, Trouble::Latency(late))
+                Network(service, dependency, NetworkFault::Latency(late))
             }
             fault => fault,
         }
     }
 }
 
-const TROUBLES: [Trouble; 5] = [
-    Trouble::Cut,
-    Trouble::Blackhole,
-    Trouble::OneWay,
-    Trouble::Latency(Duration::from_millis(200)),
-    Trouble::Slow,
+const NETWORK_FAULTS: [NetworkFault; 6] = [
+    NetworkFault::Cut,
+    NetworkFault::Blackhole,
+    NetworkFault::StaleConnections,
+    NetworkFault::OneWay,
+    NetworkFault::Latency(Duration::from_millis(200)),
+    NetworkFault::Slow,
 ];
 const MISCHIEF: [Mischief; 5] =
     [Mischief::Doubled, Mischief::Shuffled, Mischief::Delayed, Mischief::Poisoned, Mischief::WrongVersion];
@@ -200,7 +201,7 @@ impl fmt::Display for Fault {
                 write!(f, "{kind} {service}")
             }
             Crash(service, point) => write!(f, "{kind} {service} {}", point.name()),
-            Network(service, dependency, Trouble::Latency(late)) => {
+            Network(service, dependency, NetworkFault::Latency(late)) => {
                 write!(f, "{kind} {service}-{dependency} {} ms", late.as_millis())
             }
             Network(service, dependency, _) => write!(f, "{kind} {service}-{dependency}"),

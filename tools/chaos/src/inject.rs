@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use devstack::Shutdown;
+use devstack::{NetworkFault, Shutdown};
 use reqwest::Client;
 use rustix::process::Signal;
 use serde_json::json;
@@ -13,7 +13,6 @@ use system::Service;
 use tokio::sync::watch;
 
 use super::faults::{Dependency, Fault, Misconduct};
-use super::proxy::Trouble;
 use super::stage::Stage;
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
@@ -76,11 +75,9 @@ impl Injector {
             Fault::DatabaseRestart => stage.postgres.restart(Shutdown::Immediate).await?,
             Fault::SessionsTerminated => terminate_sessions(&stage.postgres.superuser_url()).await?,
             Fault::CommitUnanswered(service) => {
-                stage.proxies[&(service, Dependency::Database)].set(Some(Trouble::CommitUnanswered));
+                stage.proxies[&(service, Dependency::Database)].inject(NetworkFault::CommitUnanswered);
             }
-            Fault::Network(service, dependency, trouble) => {
-                stage.proxies[&(service, dependency)].set(Some(trouble))
-            }
+            Fault::Network(service, dependency, fault) => stage.proxies[&(service, dependency)].inject(fault),
             Fault::Messages(service, mischief) => stage.detours[&service].take(mischief).await,
             Fault::Replicas => {
                 for service in Service::ALL.iter().copied() {
@@ -107,8 +104,8 @@ impl Injector {
                 stage.rabbitmq.control(&["set_vm_memory_high_watermark", MEMORY]).await?;
             }
             Fault::DiskAlarm => stage.rabbitmq.control(&["set_disk_free_limit", DISK]).await?,
-            Fault::CommitUnanswered(service) => stage.proxies[&(service, Dependency::Database)].set(None),
-            Fault::Network(service, dependency, _) => stage.proxies[&(service, dependency)].set(None),
+            Fault::CommitUnanswered(service) => stage.proxies[&(service, Dependency::Database)].restore(),
+            Fault::Network(service, dependency, _) => stage.proxies[&(service, dependency)].restore(),
             Fault::Messages(service, _) => stage.detours[&service].leave().await,
             Fault::Replicas => {
                 for service in Service::ALL.iter().copied() {

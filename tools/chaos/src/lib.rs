@@ -8,7 +8,6 @@
 pub mod detour;
 pub mod faults;
 mod inject;
-pub mod proxy;
 mod recovery;
 mod report;
 pub mod service;

@@ -11,12 +11,11 @@ use crate::detour::Detour;
 use amqp::RetryDelays;
 use amqp::permissions::{AUDITOR_USER, TOPOLOGY_USER};
 use anyhow::{Context, Result};
-use devstack::{Postgres, RabbitMq, RabbitMqPorts, Services, Shutdown, SmtpSink, Storage};
+use devstack::{Postgres, Proxy, RabbitMq, RabbitMqPorts, Services, Shutdown, SmtpSink, Storage};
 use messaging::failpoint::FILE_VARIABLE;
 use system::Service;
 
 use super::faults::{Dependency, links};
-use super::proxy::Proxy;
 use super::service::{PROVIDER, VARIABLE};
 use audit::Sources;
 use system::VHOST;

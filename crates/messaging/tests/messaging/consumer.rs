@@ -1,6 +1,7 @@
 //! One batch, one transaction: duplicates, neighbours, shutdown.
 
 use contracts::Envelope;
+use devstack::NetworkFault;
 use system::Service;
 use testkit::World;
 
@@ -120,10 +121,10 @@ async fn a_shutdown_does_not_wait_for_a_database_that_fell_silent() {
         if recorder.batches().is_empty() { Err("none") } else { Ok(()) }
     })
     .await;
-    proxy.fall_silent();
+    proxy.inject(NetworkFault::Blackhole);
     replica.stop().await;
     // The database hears that its peer is gone, and frees what it held.
-    proxy.heal();
+    proxy.restore();
     lock.rollback().await.expect("unlocked");
     let replica = fixture.open(recorder).await;
     fixture.takes_effect(order, &[1]).await;

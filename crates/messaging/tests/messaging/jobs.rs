@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use devstack::NetworkFault;
 use system::Service;
 use testkit::world::Servers;
 use testkit::{World, eventually};
@@ -196,7 +197,7 @@ async fn jobs_go_on_after_connections_to_the_database_fell_silent() {
     order_job(&fixture).await;
     all_done(&fixture, 1).await;
     // The worker asks several times a second, on a connection that answers no more, and whose end nobody tells.
-    proxy.forget_connections();
+    proxy.inject(NetworkFault::StaleConnections);
     order_job(&fixture).await;
     all_done(&fixture, 2).await;
     replica.stop().await;

@@ -1,6 +1,7 @@
 //! The relay: order, succession, and nothing lost when connections are cut.
 
 use contracts::OrderId;
+use devstack::NetworkFault;
 use futures::future::join_all;
 use messaging::{Effects, Outbox};
 use sqlx::PgPool;
@@ -203,9 +204,9 @@ async fn a_relay_notices_that_its_database_fell_silent() {
     let (fixture, proxy) = stage.inventory.behind_proxy().await;
     let replica = fixture.open(Recorder::default()).await;
     stage.announces().await;
-    proxy.fall_silent();
+    proxy.inject(NetworkFault::Blackhole);
     replica.lacks("relay", "no answer within 5 s").await;
-    proxy.heal();
+    proxy.restore();
     stage.announces().await;
     replica.ready().await;
     replica.stop().await;
