@@ -51,7 +51,7 @@ pub(super) fn root() -> &'static Path {
 /// Every Rust file of the project.
 pub(super) fn sources() -> Vec<Source> {
     let mut files = Vec::new();
-    for folder in ["crates", "services", "tests"] {
+    for folder in ["crates", "services", "tests", "tools"] {
         collect(&root().join(folder), &mut files);
     }
     files
