@@ -14,9 +14,11 @@ mod smtp;
 mod system;
 mod wait;
 
+pub use crate::system::{HttpPorts, Replicas, System, SystemOptions, SystemPorts};
 pub use folder::{default_folder, temporary_folder};
 pub use ports::{
-    free as free_ports, holder as port_holder, local as local_address, require_free as require_free_port,
+    free as free_ports, free_for as free_ports_for, holder as port_holder, local as local_address,
+    require_free as require_free_port,
 };
 pub use postgres::{Postgres, Shutdown, Storage};
 pub use process::Process;
@@ -25,4 +27,3 @@ pub use rabbitmq::{RabbitMq, RabbitMqPorts};
 pub use services::{Service, Services};
 pub use signals::Signals;
 pub use smtp::SmtpSink;
-pub use system::{Replicas, System, SystemOptions, SystemPorts};

@@ -1,5 +1,6 @@
 //! TCP ports on this machine: finding free ones, and saying who holds a taken one.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process;
@@ -39,6 +40,14 @@ pub fn free<const N: usize>() -> Result<[u16; N]> {
         }
     }
     Ok(found)
+}
+
+/// A port that nobody listens on for each name.
+///
+/// # Errors
+/// As for [`free`].
+pub fn free_for<'a>(names: impl Iterator<Item = &'a str>) -> Result<BTreeMap<&'a str, u16>> {
+    names.map(|name| free::<1>().map(|[port]| (name, port))).collect()
 }
 
 /// Fails when somebody listens on `port`, naming who.

@@ -1,29 +1,25 @@
 //! The whole system: the servers, the topology, and every service, started in the order they need.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ::system::{Dependency, Outside, VHOST, programs};
 use anyhow::{Context, Result, ensure};
 
 use crate::{Postgres, RabbitMq, RabbitMqPorts, Service, Services, Shutdown, SmtpSink, Storage, ports};
 
-/// The virtual host of the system.
-const VHOST: &str = "shop";
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
-/// The services that own a database, in the order of their standard ports.
-const SERVICES: [&str; 5] = ["order", "payment", "inventory", "notification", "analytics"];
-/// The outside world, simulated.
-const PROVIDER: &str = "payment-provider";
+/// HTTP ports by the name of the program.
+pub type HttpPorts = BTreeMap<&'static str, u16>;
 
 /// Every port of the system.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct SystemPorts {
-    /// HTTP of order, payment, inventory, notification and analytics.
-    pub services: [u16; 5],
-    /// HTTP of the simulated card processor.
-    pub provider: u16,
+    /// HTTP of the services and of what is outside.
+    pub http: HttpPorts,
     /// Postgres.
     pub postgres: u16,
     /// RabbitMQ.
@@ -35,22 +31,24 @@ pub struct SystemPorts {
 impl SystemPorts {
     /// The documented ports; those of the servers are not the usual ones, so that nothing meets a
     /// Postgres or a RabbitMQ that runs on the machine already.
-    pub const STANDARD: Self = Self {
-        services: [8081, 8082, 8083, 8084, 8085],
-        provider: 8090,
-        postgres: 8432,
-        rabbitmq: RabbitMqPorts { amqp: 8672, management: 8673, distribution: 8674, epmd: 8675 },
-        smtp: 8025,
-    };
+    #[must_use]
+    pub fn standard() -> Self {
+        Self {
+            http: programs().map(|program| (program.name, program.port)).collect(),
+            postgres: 8432,
+            rabbitmq: RabbitMqPorts { amqp: 8672, management: 8673, distribution: 8674, epmd: 8675 },
+            smtp: 8025,
+        }
+    }
 
     /// Ports that nobody listens on.
     ///
     /// # Errors
     /// When there are too few.
     pub fn free() -> Result<Self> {
-        let [order, payment, inventory, notification, analytics, provider, postgres, smtp] = ports::free()?;
-        let services = [order, payment, inventory, notification, analytics];
-        Ok(Self { services, provider, postgres, rabbitmq: RabbitMqPorts::free()?, smtp })
+        let [postgres, smtp] = ports::free()?;
+        let http = ports::free_for(programs().map(|program| program.name))?;
+        Ok(Self { http, postgres, rabbitmq: RabbitMqPorts::free()?, smtp })
     }
 
     /// Fails on the first port that somebody listens on, naming who.
@@ -58,11 +56,10 @@ impl SystemPorts {
     /// # Errors
     /// As for [`crate::require_free_port`].
     pub fn require_free(&self) -> Result<()> {
-        for (name, port) in SERVICES.into_iter().zip(self.services) {
-            ports::require_free(port, name)?;
+        for (name, port) in &self.http {
+            ports::require_free(*port, name)?;
         }
         let RabbitMqPorts { amqp, management, distribution, epmd } = self.rabbitmq;
-        ports::require_free(self.provider, PROVIDER)?;
         ports::require_free(self.postgres, "Postgres")?;
         ports::require_free(amqp, "RabbitMQ")?;
         ports::require_free(management, "RabbitMQ management")?;
@@ -88,17 +85,16 @@ pub struct SystemOptions {
 }
 
 /// One more of every service.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Replicas {
-    ports: [u16; 5],
+    ports: HttpPorts,
 }
 
 impl Replicas {
-    /// Base URL of a service; none for what owns no database, and has no replica.
+    /// Base URL of a service; none for what is outside, and has no replica.
     #[must_use]
     pub fn url(&self, service: &str) -> Option<String> {
-        let position = SERVICES.iter().position(|name| *name == service)?;
-        Some(format!("http://{}", ports::local(self.ports[position])))
+        Some(format!("http://{}", ports::local(*self.ports.get(service)?)))
     }
 }
 
@@ -144,7 +140,7 @@ impl System {
             Storage::Kept | Storage::Throwaway => SmtpSink::start(&folder(dir, "mail")?, ports.smtp).await?,
         };
         let services = Services::new(&folder(dir, "services")?)?;
-        let mut system = Self { services, smtp, rabbitmq, postgres, ports: *ports };
+        let mut system = Self { services, smtp, rabbitmq, postgres, ports: ports.clone() };
         for service in system.all_services(options) {
             system.services.start(service)?;
         }
@@ -156,20 +152,21 @@ impl System {
     /// Base URL of a service, such as `http://127.0.0.1:8081` for `order`.
     #[must_use]
     pub fn url(&self, service: &str) -> String {
-        let position = SERVICES.iter().position(|name| *name == service);
-        let port = position.map_or(self.ports.provider, |index| self.ports.services[index]);
-        format!("http://{}", ports::local(port))
+        // Port 0, where nobody answers, for a name that is in no row.
+        format!("http://{}", ports::local(self.ports.http.get(service).copied().unwrap_or_default()))
     }
 
-    /// Starts one more of every service that owns a database, each on a port that is free, and waits until they are ready.
+    /// Starts one more of every service, each on a port that is free, and waits until they are ready.
     /// `options` are those that the system was started with, `number` tells this replica from the others.
     ///
     /// # Errors
     /// When one does not come up.
     pub async fn start_replicas(&mut self, options: &SystemOptions, number: usize) -> Result<Replicas> {
-        let ports = ports::free()?;
-        for (name, port) in SERVICES.into_iter().zip(ports) {
-            let mut replica = self.service(options, name, port, self.environment(name));
+        let services = ::system::Service::ALL;
+        let ports = ports::free_for(services.iter().map(|service| service.as_str()))?;
+        for service in services.iter().copied() {
+            let name = service.as_str();
+            let mut replica = self.service(options, name, ports[name], self.environment(service));
             replica.name = format!("{name}-{number}");
             self.services.start(replica)?;
         }
@@ -209,15 +206,16 @@ impl System {
     }
 
     fn all_services(&self, options: &SystemOptions) -> Vec<Service> {
-        let mut services: Vec<Service> = SERVICES
-            .into_iter()
-            .zip(self.ports.services)
-            .map(|(name, port)| self.service(options, name, port, self.environment(name)))
-            .collect();
-        let journal = options.dir.join("services/payment-provider.journal");
-        let environment = vec![variable("JOURNAL_PATH", journal.to_string_lossy())];
-        services.push(self.service(options, PROVIDER, self.ports.provider, environment));
-        services
+        let services = ::system::Service::ALL.iter().copied();
+        let inside = services.map(|service| (service.as_str(), self.environment(service)));
+        let outside = Outside::ALL.iter().map(|outside| {
+            let name = outside.program().name;
+            let journal = options.dir.join(format!("services/{name}.journal"));
+            (name, vec![variable("JOURNAL_PATH", journal.to_string_lossy())])
+        });
+        let all = inside.chain(outside);
+        all.map(|(name, environment)| self.service(options, name, self.ports.http[name], environment))
+            .collect()
     }
 
     fn service(
@@ -236,16 +234,21 @@ impl System {
         }
     }
 
-    fn environment(&self, service: &str) -> Vec<(String, String)> {
-        let mut variables = vec![
-            variable("DATABASE_URL", self.postgres.service_url(service)),
-            variable("AMQP_URL", self.rabbitmq.user_url(service, VHOST)),
-            variable("RABBITMQ_MANAGEMENT_URL", self.rabbitmq.management_url(service)),
-        ];
-        match service {
-            "payment" => variables.push(variable("PAYMENT_PROVIDER_URL", self.url(PROVIDER))),
-            "notification" => variables.push(variable("SMTP_URL", self.smtp.url())),
-            _ => {}
+    /// Where the service finds what it needs.
+    fn environment(&self, service: ::system::Service) -> Vec<(String, String)> {
+        let name = service.as_str();
+        let mut variables = Vec::new();
+        for need in service.needs() {
+            let url = match need {
+                Dependency::Database => self.postgres.service_url(name),
+                Dependency::Broker => {
+                    variables.push(variable("RABBITMQ_MANAGEMENT_URL", self.rabbitmq.management_url(name)));
+                    self.rabbitmq.user_url(name, VHOST)
+                }
+                Dependency::PaymentProvider => self.url(Outside::PaymentProvider.program().name),
+                Dependency::MailServer => self.smtp.url(),
+            };
+            variables.push(variable(need.variable(), url));
         }
         variables
     }
@@ -262,8 +265,8 @@ fn folder(dir: &Path, name: &str) -> Result<PathBuf> {
 }
 
 fn require_binaries(folder: &Path) -> Result<()> {
-    for name in SERVICES.into_iter().chain([PROVIDER]) {
-        let binary = folder.join(name);
+    for program in programs() {
+        let binary = folder.join(program.name);
         ensure!(binary.is_file(), "{} is missing: run `cargo build --bins`", binary.display());
     }
     Ok(())

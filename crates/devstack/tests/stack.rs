@@ -75,9 +75,9 @@ async fn no_role_opens_the_database_of_another() {
     let dir = temporary_folder().unwrap();
     let [port] = devstack::free_ports().unwrap();
     let postgres = Postgres::start(dir.path(), port, Storage::Throwaway).await.unwrap();
-    let services = ["order", "payment", "inventory", "notification", "analytics"];
-    for role in services {
-        for database in services.into_iter().chain(["postgres"]) {
+    let services = system::Service::with_database().map(system::Service::as_str);
+    for role in services.clone() {
+        for database in services.clone().chain(["postgres"]) {
             let url = format!("postgres://{role}:{role}@127.0.0.1:{port}/{database}");
             let answer = query(&url, "select current_user");
             if role == database {

@@ -44,8 +44,6 @@ pub struct Found {
     pub violations: Vec<Violation>,
 }
 
-const EVERY: &[Service] = &[Order, Payment, Inventory, Notification, Analytics];
-
 /// The rules.
 pub const RULES: &[Rule] = &[
     Rule {
@@ -166,7 +164,7 @@ pub const RULES: &[Rule] = &[
         name: "events leave the outbox",
         why: "an event that stays was announced and is heard by nobody",
         check: Check::Alone {
-            services: EVERY,
+            services: Service::ALL,
             counts: &[("waiting", "select count(*) from messaging.outbox")],
             faults: include_str!("rules/events_leave_the_outbox.sql"),
         },

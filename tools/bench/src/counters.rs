@@ -15,7 +15,7 @@ use system::Service;
 use tokio::time::{Instant, sleep};
 
 /// The simulated card processor.
-pub(super) const PROVIDER: &str = "payment-provider";
+pub(super) const PROVIDER: &str = system::Outside::PaymentProvider.program().name;
 /// Between two looks at the broker's counters, which it brings up to date every 5 s.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);

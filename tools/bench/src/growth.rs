@@ -29,15 +29,15 @@ const AWAY: [&str; 2] = ["inventory", "payment"];
 /// Orders wait in a backlog for as long as it takes.
 const PATIENCE: [(&str, &str); 2] = [("ORDER_DEADLINE", "1h"), ("MAX_PENDING", "1000000")];
 
-const PAST: &str = include_str!("history/past.sql");
+const PAST: &str = include_str!("past.sql");
+/// The SQL stands beside the code of the service.
+macro_rules! histories {
+    (services { $($service:ident { name: $name:literal, $($_rest:tt)* })+ } outside $_outside:tt) => {
+        &[$((Service::$service, include_str!(concat!("../../../services/", $name, "/history.sql"))),)+]
+    };
+}
 /// What every service has of past orders.
-const HISTORY: [(Service, &str); 5] = [
-    (Service::Order, include_str!("history/order.sql")),
-    (Service::Payment, include_str!("history/payment.sql")),
-    (Service::Inventory, include_str!("history/inventory.sql")),
-    (Service::Notification, include_str!("history/notification.sql")),
-    (Service::Analytics, include_str!("history/analytics.sql")),
-];
+const HISTORY: &[(Service, &str)] = system::services!(histories);
 
 /// What was held with so many past orders or replicas, and what the machine could have done at the most in the same
 /// minutes: it may be another machine by the next part.

@@ -9,20 +9,7 @@ use messaging::failpoint::Failpoint;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use system::Service;
-
-/// The other end of a link of a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Dependency {
-    /// The service's database.
-    Database,
-    /// The broker, both connections to it.
-    Broker,
-    /// The card processor.
-    Processor,
-    /// The mail server.
-    MailServer,
-}
+use system::{Dependency, Service};
 
 /// What the card processor does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,10 +72,10 @@ impl Fault {
         for service in Service::ALL.iter().copied() {
             all.extend([Kill(service), Pause(service), CommitUnanswered(service)]);
             all.extend(failpoints(service).map(|point| Crash(service, point)));
-            for dependency in links(service).iter().copied() {
+            for dependency in service.needs().iter().copied() {
                 all.extend(NETWORK_FAULTS.map(|fault| Network(service, dependency, fault)));
             }
-            if service != Service::Analytics {
+            if service.has_queue() {
                 all.extend(MISCHIEF.map(|mischief| Messages(service, mischief)));
             }
         }
@@ -170,26 +157,13 @@ const NETWORK_FAULTS: [NetworkFault; 6] = [
 const MISCHIEF: [Mischief; 5] =
     [Mischief::Doubled, Mischief::Shuffled, Mischief::Delayed, Mischief::Poisoned, Mischief::WrongVersion];
 
-/// What a service talks to.
-pub(super) const fn links(service: Service) -> &'static [Dependency] {
-    match service {
-        Service::Payment => &[Dependency::Database, Dependency::Broker, Dependency::Processor],
-        Service::Notification => &[Dependency::Database, Dependency::Broker, Dependency::MailServer],
-        Service::Order | Service::Inventory | Service::Analytics => {
-            &[Dependency::Database, Dependency::Broker]
-        }
-    }
-}
-
-/// The points that a service passes: analytics announces nothing and acknowledges nothing that counts, and only two
-/// services call anybody.
+/// The points that a service passes: a reader of the event stream publishes nothing and acknowledges nothing that
+/// counts, and only some services call the outside.
 fn failpoints(service: Service) -> impl Iterator<Item = Failpoint> {
     Failpoint::ALL.into_iter().filter(move |point| match point {
         Failpoint::AfterBegin | Failpoint::BeforeCommit | Failpoint::AfterCommit => true,
-        Failpoint::BeforeCall | Failpoint::AfterCall => {
-            matches!(service, Service::Payment | Service::Notification)
-        }
-        _ => service != Service::Analytics,
+        Failpoint::BeforeCall | Failpoint::AfterCall => service.calls_outside(),
+        _ => service.has_queue(),
     })
 }
 
@@ -207,17 +181,6 @@ impl fmt::Display for Fault {
             Network(service, dependency, _) => write!(f, "{kind} {service}-{dependency}"),
             _ => f.write_str(kind),
         }
-    }
-}
-
-impl fmt::Display for Dependency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Database => "database",
-            Self::Broker => "broker",
-            Self::Processor => "processor",
-            Self::MailServer => "mail-server",
-        })
     }
 }
 

@@ -9,10 +9,10 @@ use reqwest::Client;
 use rustix::process::Signal;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
-use system::Service;
+use system::{Dependency, Service};
 use tokio::sync::watch;
 
-use super::faults::{Dependency, Fault, Misconduct};
+use super::faults::{Fault, Misconduct};
 use super::stage::Stage;
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);

@@ -15,10 +15,9 @@ use devstack::{Postgres, Proxy, RabbitMq, RabbitMqPorts, Services, Shutdown, Smt
 use messaging::failpoint::FILE_VARIABLE;
 use system::Service;
 
-use super::faults::{Dependency, links};
 use super::service::{PROVIDER, VARIABLE};
 use audit::Sources;
-use system::VHOST;
+use system::{Dependency, VHOST};
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// A call without an answer is given up by the processor after this time, longer than its caller waits.
@@ -50,15 +49,9 @@ impl Stage {
     /// # Errors
     /// A message that says which part did not come up, and why.
     pub(super) async fn set(dir: &Path, seed: u64) -> Result<Self> {
-        let [order, payment, inventory, notification, analytics, provider, postgres, smtp] =
-            devstack::free_ports()?;
-        let ports = [order, payment, inventory, notification, analytics];
-        let mut addresses: BTreeMap<_, _> = Service::ALL
-            .iter()
-            .zip(ports)
-            .map(|(service, port)| (service.as_str(), devstack::local_address(port)))
-            .collect();
-        addresses.insert(PROVIDER, devstack::local_address(provider));
+        let [postgres, smtp] = devstack::free_ports()?;
+        let ports = devstack::free_ports_for(system::programs().map(|program| program.name))?;
+        let addresses = ports.into_iter().map(|(name, port)| (name, devstack::local_address(port))).collect();
         let postgres = Postgres::start(&folder(dir, "postgres")?, postgres, Storage::Kept).await?;
         let rabbitmq = RabbitMq::start(&folder(dir, "rabbitmq")?, RabbitMqPorts::free()?).await?;
         system::apply_topology(&rabbitmq.user_url(TOPOLOGY_USER, VHOST)).await?;
@@ -85,11 +78,11 @@ impl Stage {
 
     async fn lay_links(&mut self, mail_server: SocketAddr) -> Result<()> {
         for service in Service::ALL.iter().copied() {
-            for dependency in links(service).iter().copied() {
+            for dependency in service.needs().iter().copied() {
                 let target = match dependency {
                     Dependency::Database => devstack::local_address(self.postgres.port()),
                     Dependency::Broker => devstack::local_address(self.rabbitmq.ports().amqp),
-                    Dependency::Processor => self.addresses[PROVIDER],
+                    Dependency::PaymentProvider => self.addresses[PROVIDER],
                     Dependency::MailServer => mail_server,
                 };
                 self.proxies.insert((service, dependency), Proxy::before(target).await?);
@@ -148,7 +141,7 @@ impl Stage {
             (*service, format!("postgres://{AUDITOR_USER}:{AUDITOR_USER}@127.0.0.1:{port}/{service}"))
         };
         Sources {
-            databases: Service::ALL.iter().map(database).collect(),
+            databases: Service::with_database().map(|service| database(&service)).collect(),
             amqp_url: self.rabbitmq.user_url(AUDITOR_USER, VHOST),
             retry_delays: RetryDelays::default(),
             provider_url: self.provider_url(),
@@ -168,26 +161,21 @@ impl Stage {
     }
 
     fn environment(&self, service: Service) -> Vec<(String, String)> {
-        let link = |dependency| self.proxies[&(service, dependency)].address();
         let crash_file = self.crash_file(service);
         let mut variables = vec![
-            (
-                "DATABASE_URL",
-                format!("postgres://{service}:{service}@{}/{service}", link(Dependency::Database)),
-            ),
-            ("AMQP_URL", format!("amqp://{service}:{service}@{}/{VHOST}", link(Dependency::Broker))),
             ("RABBITMQ_MANAGEMENT_URL", self.rabbitmq.management_url(service.as_str())),
             (FILE_VARIABLE, crash_file.to_string_lossy().into_owned()),
         ];
-        match service {
-            Service::Payment => {
-                variables.push(("PAYMENT_PROVIDER_URL", format!("http://{}", link(Dependency::Processor))));
-            }
-            Service::Notification => {
-                variables.push(("SMTP_URL", format!("smtp://{}", link(Dependency::MailServer))));
-            }
-            _ => {}
-        }
+        variables.extend(service.needs().iter().map(|need| {
+            let address = self.proxies[&(service, *need)].address();
+            let url = match need {
+                Dependency::Database => format!("postgres://{service}:{service}@{address}/{service}"),
+                Dependency::Broker => format!("amqp://{service}:{service}@{address}/{VHOST}"),
+                Dependency::PaymentProvider => format!("http://{address}"),
+                Dependency::MailServer => format!("smtp://{address}"),
+            };
+            (need.variable(), url)
+        }));
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 

@@ -53,7 +53,7 @@ async fn hold(dir: &Path, fresh: bool) -> Result<ExitCode> {
     let claim = Claim::take(dir)?;
     let options = SystemOptions {
         dir: dir.to_owned(),
-        ports: SystemPorts::STANDARD,
+        ports: SystemPorts::standard(),
         binaries: own_folder()?,
         storage: Storage::Kept,
         environment: passed_on(),

@@ -83,7 +83,7 @@ async fn ask(url: &str) -> sqlx::Result<Database> {
     let asked = runtime::clock::now();
     let said: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut conn).await?;
     let offset = Offset::of(said, asked, runtime::clock::now());
-    let services: Vec<_> = Service::ALL.iter().map(|service| service.as_str()).collect();
+    let services: Vec<_> = Service::with_database().map(Service::as_str).collect();
     let facts: Facts = sqlx::query_as(FACTS).bind(services).bind(LEADER_LOCK).fetch_one(&mut conn).await?;
     let backlog = match facts.migrated {
         true => Some(sqlx::query_as(BACKLOG).fetch_one(&mut conn).await?),
