@@ -10,13 +10,13 @@ use contracts::{Envelope, Money, OrderId, OrderPlaced, Sku, TraceContext};
 use futures::executor::block_on;
 use libfuzzer_sys::fuzz_target;
 use order::domain::{MAX_LINES, Prices, Refusal, PlaceOrder, decide_place};
-use order::http::PlaceOrder;
+use order::http::PlaceOrderRequest;
 use http_api::{Problem, RawJson};
 use uuid::Uuid;
 
 fuzz_target!(|body: &[u8]| {
     let request = Request::builder().header(CONTENT_TYPE, "application/json").body(Body::from(body.to_vec()));
-    match block_on(RawJson::<PlaceOrder>::from_request(request.expect("a request"), &())) {
+    match block_on(RawJson::<PlaceOrderRequest>::from_request(request.expect("a request"), &())) {
         Ok(request) => place(request.value.into()),
         Err(problem) => check_problem(problem),
     }

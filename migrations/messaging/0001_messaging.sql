@@ -40,18 +40,6 @@ create table messaging.jobs (
 
 create index jobs_due on messaging.jobs (queue, run_at);
 
--- The first 2xx answer given under each Idempotency-Key.
-create table messaging.idempotency_keys (
-    key text primary key,
-    fingerprint bytea not null,
-    status smallint,
-    location text,
-    body bytea,
-    created_at timestamptz not null default now()
-);
-
-create index idempotency_keys_age on messaging.idempotency_keys (created_at);
-
 -- Where the reader of a stream goes on.
 create table messaging.stream_offsets (
     stream text primary key,

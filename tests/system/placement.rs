@@ -7,12 +7,13 @@ use contracts::{Customer, PaymentMethod, Quantity, StockLine};
 use futures::FutureExt;
 use futures::future::join_all;
 use http_api::Problem;
+use http_api::idempotency::{Key, StoredResponse};
 use messaging::Outbox;
-use messaging::idempotency::{Key, StoredResponse};
 use order::Limits;
 use order::admission::AdmissionControl;
 use order::domain::PlaceOrder;
-use order::placement::{PlacementBatcher, PlacementHandle};
+use order::http::order_accepted;
+use order::placement::{Placement, PlacementBatcher, PlacementHandle};
 use serde_json::Value;
 use sqlx::PgPool;
 use system::Service;
@@ -32,8 +33,9 @@ impl Bench {
         let world = World::bare(Servers::shared()).await;
         world.database_url("order").await;
         let pool = world.pool("order").await;
-        runtime::database::migrate(&pool, &messaging::MIGRATIONS).await.expect("migrated");
-        runtime::database::migrate(&pool, &order::store::MIGRATIONS).await.expect("migrated");
+        for migrations in [&messaging::MIGRATIONS, &http_api::MIGRATIONS, &order::store::MIGRATIONS] {
+            runtime::database::migrate(&pool, migrations).await.expect("migrated");
+        }
         let price = "insert into prices (sku, name, amount_minor, currency, aggregate_version) values ('BEANS', 'Beans', 900, 'EUR', 1)";
         sqlx::query(price).execute(&pool).await.expect("a price");
         Self { pool, _world: world }
@@ -46,20 +48,21 @@ impl Bench {
             Outbox::new(Service::Order.into()),
             admission,
             Duration::from_secs(60),
+            order_accepted,
         )
     }
 
     /// Hands all of them in before anybody looks, and gives the answers.
     async fn at_once(&self, orders: Vec<(Option<Key>, PlaceOrder)>) -> Vec<Answer> {
-        let (counter, placing) = self.placing();
+        let (handle, placing) = self.placing();
         let handed_in: Vec<_> = orders
             .into_iter()
             .map(|(key, command)| {
-                let counter = counter.clone();
-                async move { counter.place(key, command).await }
+                let handle = handle.clone();
+                async move { place(&handle, key, command).await }
             })
             .collect();
-        drop(counter);
+        drop(handle);
         // Whoever places is polled after all of them have handed theirs in, and ends when none can come.
         let (answers, placed) = futures::join!(join_all(handed_in), placing.run());
         placed.expect("the end");
@@ -70,6 +73,14 @@ impl Bench {
     async fn placed(&self) -> (i64, i64) {
         let counts = "select count(*), count(distinct xmin::text) from order_events where version = 1";
         sqlx::query_as(counts).fetch_one(&self.pool).await.expect("counts")
+    }
+}
+
+/// Places an order, and makes the response as the API does.
+async fn place(handle: &PlacementHandle, key: Option<Key>, command: PlaceOrder) -> Answer {
+    match handle.place(key, command).await? {
+        Placement::Placed(order) => order_accepted(&order),
+        Placement::Replayed(first) => Ok(first),
     }
 }
 
@@ -171,14 +182,14 @@ async fn when_the_database_ends_the_session_each_is_told_to_come_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_gives_up_before_gets_no_order_and_who_comes_too_late_is_told_so() {
     let bench = Bench::open().await;
-    let (counter, placing) = bench.placing();
+    let (handle, placing) = bench.placing();
     {
-        let mut given_up = std::pin::pin!(counter.place(None, command("ann", "BEANS")));
+        let mut given_up = std::pin::pin!(place(&handle, None, command("ann", "BEANS")));
         assert!(given_up.as_mut().now_or_never().is_none(), "handed in, and nobody is there yet");
     }
     let bob = async move {
-        let answer = counter.place(None, command("bob", "BEANS")).await;
-        drop(counter);
+        let answer = place(&handle, None, command("bob", "BEANS")).await;
+        drop(handle);
         answer
     };
     let (answer, placed) = futures::join!(bob, placing.run());
@@ -186,8 +197,8 @@ async fn who_gives_up_before_gets_no_order_and_who_comes_too_late_is_told_so() {
     assert_eq!(told(&answer), Ok("bob".to_owned()));
     assert_eq!(bench.placed().await, (1, 1));
 
-    let (counter, placing) = bench.placing();
+    let (handle, placing) = bench.placing();
     drop(placing);
-    let late = counter.place(None, command("ann", "BEANS")).await;
+    let late = place(&handle, None, command("ann", "BEANS")).await;
     assert_eq!(told(&late), Err(503));
 }

@@ -6,20 +6,24 @@
 //!
 //! | module | contents |
 //! |---|---|
+//! | [`idempotency`] | `Idempotency-Key`, with a table that stores the first response |
 //! | [`page`] | lists in pages, with opaque cursors |
 //! | [`admission`] | a limit on the requests that run at once |
 //! | [`server`] | the server: health, metrics, time and size limits, traces |
 
 pub mod admission;
+pub mod idempotency;
 pub mod page;
 pub mod server;
 
 mod extract;
-mod idempotency_key;
 mod problem;
 
 pub use admission::admit;
 pub use extract::{Json, Path, Query, RawJson};
-pub use idempotency_key::IdempotencyKey;
+pub use idempotency::IdempotencyKey;
 pub use problem::Problem;
 pub use server::serve;
+
+/// The migrations of schema `http_api`. A service runs them before its own if its API takes an [`IdempotencyKey`].
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/http-api");

@@ -44,7 +44,7 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     health: Health,
-    config: &HttpConfig,
+    config: HttpConfig,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let limits = Limits { request: config.request_timeout, cut_off: CancellationToken::new() };

@@ -52,8 +52,7 @@ impl Server {
         let routes = router(entered.clone(), release.clone());
         let (shared, token) = (health.clone(), shutdown.clone());
         #[expect(clippy::disallowed_methods, reason = "the test awaits it")]
-        let running =
-            tokio::spawn(async move { http_api::serve(listener, routes, shared, &config, token).await });
+        let running = tokio::spawn(http_api::serve(listener, routes, shared, config, token));
         Self { address, health, shutdown, entered, release, running }
     }
 

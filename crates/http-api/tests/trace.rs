@@ -30,7 +30,7 @@ async fn a_handler_runs_in_the_trace_of_its_caller() {
     let config: Config = runtime::config::from_env(|_| None).unwrap();
     let router = Router::new().route("/trace", get(current_trace_id));
     let shutdown = CancellationToken::new();
-    let server = http_api::serve(listener, router, Health::new(), &config.http, shutdown.clone());
+    let server = http_api::serve(listener, router, Health::new(), config.http, shutdown.clone());
     let client = async {
         let trace_id = "4bf92f3577b34da6a3ce929d0e0e4736";
         let caller = format!("00-{trace_id}-00f067aa0ba902b7-01");

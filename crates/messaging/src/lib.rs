@@ -12,7 +12,6 @@
 //! | [`throttle`] | how often batches begin, so that they are large under load |
 //! | [`breaker`] | leaves jobs alone while the outside is in trouble |
 //! | [`stream`] | reads the log of all events, its offset kept in the reader's transaction |
-//! | [`idempotency`] | the inbox of the HTTP side |
 //!
 //! A handler cannot publish: it returns [`Effects`], and they are written in its own transaction. The broker
 //! itself is the business of the crate `amqp`.
@@ -22,7 +21,6 @@ pub mod consumer;
 pub mod dead_letters;
 pub mod failpoint;
 pub mod failure;
-pub mod idempotency;
 pub mod inbox;
 pub mod jobs;
 mod metrics;

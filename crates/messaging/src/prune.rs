@@ -1,5 +1,4 @@
-//! Housekeeping: forgets the inbox and the idempotency keys whose time is over, and measures what waits in the
-//! database.
+//! Housekeeping: deletes inbox rows that are past their retention, and measures what waits in the database.
 
 use std::time::Duration;
 
@@ -14,8 +13,6 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 /// How long a message that comes again is known: longer than any backlog or dead letter waits, as a rule.
 const INBOX_RETENTION: chrono::Duration = chrono::Duration::days(7);
-/// How long an idempotency key is known.
-const KEY_RETENTION: chrono::Duration = chrono::Duration::hours(24);
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 /// Rows deleted in one statement: short locks, and no long transaction.
@@ -79,11 +76,7 @@ pub async fn prune(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<u64> {
             break;
         }
     }
-    let keys =
-        sqlx::query!("delete from messaging.idempotency_keys where created_at < $1", now - KEY_RETENTION)
-            .execute(pool)
-            .await?;
-    Ok(pruned + keys.rows_affected())
+    Ok(pruned)
 }
 
 /// The lowest `UUIDv7` of a moment: its first 48 bits are milliseconds since 1970 (RFC 9562, section 5.7).

@@ -72,11 +72,11 @@ impl ServiceHost {
         })
     }
 
-    /// Waits for the database and migrates it: schema `messaging` first, then the service's own tables.
+    /// Waits for the database and migrates it: schema `messaging` first, then what the service gives, in its order.
     ///
     /// # Errors
     /// What no time will heal: a wrong password, a database of a newer build.
-    pub async fn open(&self, migrations: &Migrator) -> anyhow::Result<Wait> {
+    pub async fn open(&self, migrations: &[&Migrator]) -> anyhow::Result<Wait> {
         let item = self.health.item("database");
         while database::wait_until_usable(&self.pool, &item, &self.shutdown).await? == Wait::Usable {
             match self.migrate(migrations).await {
@@ -88,9 +88,12 @@ impl ServiceHost {
         Ok(Wait::Cancelled)
     }
 
-    async fn migrate(&self, migrations: &Migrator) -> anyhow::Result<()> {
+    async fn migrate(&self, migrations: &[&Migrator]) -> anyhow::Result<()> {
         database::migrate(&self.pool, &crate::MIGRATIONS).await?;
-        database::migrate(&self.pool, migrations).await
+        for migrations in migrations {
+            database::migrate(&self.pool, migrations).await?;
+        }
+        Ok(())
     }
 
     /// Starts what every service with a queue has: publisher, relay, consumer, housekeeping and their watchers.

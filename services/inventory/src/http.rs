@@ -10,12 +10,10 @@ use axum::{
 use contracts::{Currency, Money, OrderId, Sku, StockLine};
 use http_api::{
     IdempotencyKey, Json, Path, Problem, Query, RawJson,
+    idempotency::{self, Begin, StoredResponse},
     page::{Cursor, Limit, Page},
 };
-use messaging::{
-    Outbox,
-    idempotency::{self, Begin, Key, StoredResponse},
-};
+use messaging::Outbox;
 use runtime::database;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgExecutor, PgPool};
@@ -85,27 +83,25 @@ async fn put_product(
 async fn restock(
     State(app): State<App>,
     Path(sku): Path<Sku>,
-    IdempotencyKey(key): IdempotencyKey,
+    key: IdempotencyKey,
     body: RawJson<Restock>,
-) -> Result<Response, Problem> {
-    let path = format!("/api/v1/products/{sku}/restock");
-    let key = key.map(|key| Key { key, fingerprint: idempotency::fingerprint("POST", &path, &body.bytes) });
+) -> Result<StoredResponse, Problem> {
+    let key = key.of_request("POST", &format!("/api/v1/products/{sku}/restock"), &body.bytes);
     let mut tx = database::begin(&app.pool).await?;
     if let Some(key) = &key {
         match idempotency::begin(&mut tx, key).await? {
             Begin::Fresh => {}
-            Begin::Replay(first) => return Ok(answer(first)),
+            Begin::Replay(first) => return Ok(first),
             Begin::Mismatch => return Err(Problem::idempotency_mismatch()),
         }
     }
     add_to_stock(&mut tx, &sku, body.value.quantity).await?;
-    let body = serde_json::to_vec(&product_view(&mut *tx, &sku).await?).map_err(Problem::internal)?;
-    let response = StoredResponse { status: StatusCode::OK.as_u16(), location: None, body };
+    let response = StoredResponse::json(StatusCode::OK, None, &product_view(&mut *tx, &sku).await?)?;
     if let Some(key) = &key {
         idempotency::complete(&mut tx, &key.key, &response).await?;
     }
     tx.commit().await?;
-    Ok(answer(response))
+    Ok(response)
 }
 
 async fn add_to_stock(conn: &mut PgConnection, sku: &Sku, quantity: i64) -> Result<(), Problem> {
@@ -115,11 +111,6 @@ async fn add_to_stock(conn: &mut PgConnection, sku: &Sku, quantity: i64) -> Resu
     stock.apply(&restock);
     store::save_stock(conn, &restock, &stock).await?;
     Ok(())
-}
-
-fn answer(response: StoredResponse) -> Response {
-    let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::OK);
-    (status, [(header::CONTENT_TYPE, "application/json")], response.body).into_response()
 }
 
 async fn get_reservation(

@@ -16,6 +16,7 @@ pub mod transitions;
 
 pub use config::Config;
 
+use http_api::idempotency;
 use messaging::ServiceHost;
 use runtime::{database::Wait, tasks::Tasks};
 use system::Service;
@@ -42,15 +43,13 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         http::router(host.pool.clone(), host.outbox.clone()),
         config.database.max_connections,
     );
-    let health = host.health.clone();
-    tasks.spawn(
-        "http",
-        async move { http_api::serve(listener, router, health, &config.http, shutdown).await },
-    );
-    if host.open(&store::MIGRATIONS).await? == Wait::Usable {
+    tasks
+        .spawn("http", http_api::serve(listener, router, host.health.clone(), config.http, shutdown.clone()));
+    if host.open(&[&http_api::MIGRATIONS, &store::MIGRATIONS]).await? == Wait::Usable {
         if config.demo_catalogue {
             catalogue::list_demo_once(&host.pool, &host.outbox).await?;
         }
+        tasks.spawn("idempotency keys", idempotency::run_pruning(host.pool.clone(), shutdown));
         host.start(&mut tasks, Reactions);
     }
     tasks.join().await

@@ -44,9 +44,9 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let mut tasks = Tasks::new(shutdown.clone());
 
     let router = http_api::admit(http::router(host.pool.clone()), config.database.max_connections);
-    let (health, stop) = (host.health.clone(), shutdown.clone());
-    tasks.spawn("http", async move { http_api::serve(listener, router, health, &config.http, stop).await });
-    if host.open(&store::MIGRATIONS).await? == Wait::Usable {
+    tasks
+        .spawn("http", http_api::serve(listener, router, host.health.clone(), config.http, shutdown.clone()));
+    if host.open(&[&store::MIGRATIONS]).await? == Wait::Usable {
         host.start(&mut tasks, Reactions);
         tasks.spawn("mails", mails.run(shutdown));
     }

@@ -1,8 +1,8 @@
-//! Who is let in: an order that would only time out is refused at the admission.
+//! Admission control: an order that could only time out is refused with 503 before it is placed.
 //!
-//! A look at what waits says how many orders there is room for, and each that is let in takes one place until the next
-//! look. So no more wait than the limits allow, but for those that were let in before a look and committed after it: as
-//! many as are placed at once.
+//! Twice a second the backlog is counted and the free capacity corrected; each admitted order takes one unit of it.
+//! The backlog can exceed its limit only by the orders that were admitted before a count and committed after it, which
+//! is at most one batch per placement worker.
 
 use std::{
     sync::{
@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{config::Limits, store};
 
 const INTERVAL: Duration = Duration::from_millis(500);
-/// When a client that is refused may come again.
+/// When a refused client may repeat its request.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// Open while there is room for more work.
+/// Admits new orders while two backlogs are below their limits: events to publish, and pending orders.
 #[derive(Debug)]
 pub struct AdmissionControl {
     outbox: Capacity,
@@ -30,16 +30,16 @@ pub struct AdmissionControl {
 }
 
 impl AdmissionControl {
-    /// A admission with nothing behind it yet.
+    /// Starts with all capacity free.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self { outbox: Capacity::new(limits.max_outbox), pending: Capacity::new(limits.max_pending) }
     }
 
-    /// Lets a new order in.
+    /// Takes capacity for one order.
     ///
     /// # Errors
-    /// 503 with `Retry-After` while too much waits already.
+    /// 503 with `Retry-After` while a backlog is at its limit.
     pub fn try_admit(&self) -> Result<(), Problem> {
         let full = |detail| Err(Problem::unavailable(RETRY_AFTER).detail(detail));
         if !self.outbox.try_acquire() {
@@ -51,7 +51,7 @@ impl AdmissionControl {
         Ok(())
     }
 
-    async fn look(&self, pool: &PgPool) -> sqlx::Result<()> {
+    async fn measure(&self, pool: &PgPool) -> sqlx::Result<()> {
         let mut conn = pool.acquire().await?;
         let before = self.outbox.free();
         let waiting = messaging::outbox::depth(&mut conn, self.outbox.size).await?;
@@ -63,7 +63,7 @@ impl AdmissionControl {
     }
 }
 
-/// Places for what may wait.
+/// The free capacity of one backlog.
 #[derive(Debug)]
 struct Capacity {
     size: i64,
@@ -84,24 +84,24 @@ impl Capacity {
         self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 
-    /// Frees the places that a look found free. Those that were taken since `before` it stay taken.
+    /// Sets the free capacity by a count of the backlog. What was acquired since `before`, when the count began, stays
+    /// acquired.
     fn correct(&self, before: i64, waiting: i64) {
         self.free.fetch_add(self.size - waiting - before, Ordering::Relaxed);
     }
 }
 
-/// Looks at what waits, twice a second until the shutdown.
+/// Counts the backlogs twice a second until the shutdown.
 ///
-/// # Errors
-/// None: while the database is away the admission lets in as many as there was room for. The signature is that of a task.
+/// While the database is unavailable the capacity of the last count is used up, and then new orders are refused.
 pub async fn watch(
     admission: Arc<AdmissionControl>,
     pool: PgPool,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     loop {
-        if let Err(error) = admission.look(&pool).await {
-            tracing::debug!(%error, "the admission does not know what waits");
+        if let Err(error) = admission.measure(&pool).await {
+            tracing::debug!(%error, "admission control cannot count the backlog");
         }
         if shutdown.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_none() {
             return Ok(());
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_door_lets_in_as_many_as_there_is_room_for_and_says_when_to_come_again() {
+    fn orders_are_admitted_up_to_the_limit_then_refused_with_retry_after() {
         for (max_outbox, max_pending, detail) in
             [(2, 9, "too many events wait to be published"), (9, 2, "too many orders are pending")]
         {
@@ -125,13 +125,13 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_taken_during_a_look_stays_taken() {
-        let room = Capacity::new(5);
-        let before = room.free();
-        assert!(room.try_acquire());
-        room.correct(before, 3);
-        assert_eq!(room.free(), 1, "of five places three were seen taken, and one was taken meanwhile");
-        room.correct(room.free(), 5);
-        assert!(!room.try_acquire());
+    fn capacity_acquired_during_a_count_stays_acquired() {
+        let capacity = Capacity::new(5);
+        let before = capacity.free();
+        assert!(capacity.try_acquire());
+        capacity.correct(before, 3);
+        assert_eq!(capacity.free(), 1, "of 5 units, 3 were counted in use and 1 was acquired meanwhile");
+        capacity.correct(capacity.free(), 5);
+        assert!(!capacity.try_acquire());
     }
 }

@@ -1,11 +1,11 @@
-//! Orders over HTTP: placing, looking, cancelling.
+//! The HTTP API of orders: place, list, get, cancel, timeline.
 
 mod view;
 
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -15,12 +15,10 @@ use contracts::{
 };
 use http_api::{
     IdempotencyKey, Json, Path, Problem, Query, RawJson,
+    idempotency::StoredResponse,
     page::{Cursor, Limit, Page},
 };
-use messaging::{
-    Effects, Outbox,
-    idempotency::{self, Key, StoredResponse},
-};
+use messaging::{Effects, Outbox};
 use runtime::{clock, database};
 use serde::Deserialize;
 use sqlx::PgPool;
@@ -30,40 +28,40 @@ use self::view::{OrderView, TimelineView};
 use crate::{
     domain::{Order, PlaceOrder, Refusal, decide_cancel, fold},
     event_log::{Cause, EventRecorder},
-    placement::PlacementHandle,
+    placement::{Placement, PlacementHandle},
     state::Status,
     store::{self, Listing},
 };
 
 const ORDERS: &str = "/api/v1/orders";
-/// What the handlers share.
+
+/// What the handlers of [`router`] share.
 #[derive(Debug, Clone)]
 pub struct App {
-    /// The service's database.
     pub pool: PgPool,
-    /// Where what is announced goes.
     pub outbox: Outbox,
     /// Which versions of events the log may hold.
     pub versions: Versions<Event>,
 }
 
-/// The route of `/api/v1` that places orders.
-pub fn placing_router(placement: PlacementHandle) -> Router {
-    Router::new().route(ORDERS, post(place)).with_state(placement)
+/// The route that places orders. Its requests wait for the placement batcher and hold no connection of the pool, so it
+/// has a concurrency limit of its own.
+pub fn placement_router(placement: PlacementHandle) -> Router {
+    Router::new().route(ORDERS, post(place_order)).with_state(placement)
 }
 
-/// The other routes of `/api/v1`.
+/// The routes that use the database.
 pub fn router(app: App) -> Router {
     Router::new()
-        .route(ORDERS, get(list))
-        .route("/api/v1/orders/{id}", get(look))
-        .route("/api/v1/orders/{id}/cancel", post(cancel))
-        .route("/api/v1/orders/{id}/timeline", get(timeline))
+        .route(ORDERS, get(list_orders))
+        .route("/api/v1/orders/{id}", get(get_order))
+        .route("/api/v1/orders/{id}/cancel", post(cancel_order))
+        .route("/api/v1/orders/{id}/timeline", get(get_timeline))
         .with_state(app)
 }
 
-/// The body of `POST /api/v1/orders`: who orders what, and how it is to be paid. Whether the order can be is for
-/// [`decide_place`](crate::domain::decide_place) to say. Public for the fuzz target, which makes one of any bytes.
+/// The body of `POST /api/v1/orders`. [`decide_place`](crate::domain::decide_place) checks the rules between its
+/// members. Public for the fuzz target, which parses any bytes as one.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlaceOrderRequest {
@@ -86,44 +84,42 @@ struct PlaceLine {
     quantity: Quantity,
 }
 
-async fn place(
+async fn place_order(
     State(placement): State<PlacementHandle>,
-    IdempotencyKey(key): IdempotencyKey,
+    key: IdempotencyKey,
     request: RawJson<PlaceOrderRequest>,
-) -> Result<Response, Problem> {
-    let fingerprint =
-        |key| Key { key, fingerprint: idempotency::fingerprint("POST", ORDERS, &request.bytes) };
-    let key = key.map(fingerprint);
-    Ok(answer(placement.place(key, request.value.into()).await?))
+) -> Result<StoredResponse, Problem> {
+    let key = key.of_request("POST", ORDERS, &request.bytes);
+    match placement.place(key, request.value.into()).await? {
+        Placement::Placed(order) => order_accepted(&order),
+        Placement::Replayed(first) => Ok(first),
+    }
 }
 
-/// What is answered to whoever placed this order.
-pub(crate) fn accepted(order: &Order) -> Result<StoredResponse, Problem> {
-    Ok(StoredResponse {
-        status: StatusCode::ACCEPTED.as_u16(),
-        location: Some(format!("{ORDERS}/{}", order.id)),
-        body: serde_json::to_vec(&OrderView::from(order)).map_err(Problem::internal)?,
-    })
+/// The response to the client that placed this order.
+pub fn order_accepted(order: &Order) -> Result<StoredResponse, Problem> {
+    let location = format!("{ORDERS}/{}", order.id);
+    StoredResponse::json(StatusCode::ACCEPTED, Some(location), &OrderView::from(order))
 }
 
-async fn cancel(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Response, Problem> {
+async fn cancel_order(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Response, Problem> {
     let mut tx = database::begin(&app.pool).await?;
     let mut locked = store::load_for_update(&mut tx, &[OrderId(id)]).await?;
-    let mut order = locked.remove(&OrderId(id)).ok_or_else(|| unknown(id))?;
-    let facts = decide_cancel(&order)?;
-    let mut record = EventRecorder::default();
-    if !facts.is_empty() {
-        record.add(&mut order, facts, &Cause::told(clock::now()));
+    let mut order = locked.remove(&OrderId(id)).ok_or_else(|| no_such_order(id))?;
+    let events = decide_cancel(&order)?;
+    let mut recorder = EventRecorder::default();
+    if !events.is_empty() {
+        recorder.add(&mut order, events, &Cause::told(clock::now()));
         store::save(&mut tx, &[&order]).await?;
-        store::append(&mut tx, &record.entries).await?;
+        store::append(&mut tx, &recorder.entries).await?;
     }
-    app.outbox.commit(tx, Effects::publish(record.outgoing)).await?;
+    app.outbox.commit(tx, Effects::publish(recorder.outgoing)).await?;
     Ok((StatusCode::ACCEPTED, Json(OrderView::from(&order))).into_response())
 }
 
-async fn look(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<OrderView>, Problem> {
+async fn get_order(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<OrderView>, Problem> {
     let mut conn = app.pool.acquire().await?;
-    let order = store::load(&mut conn, OrderId(id)).await?.ok_or_else(|| unknown(id))?;
+    let order = store::load(&mut conn, OrderId(id)).await?.ok_or_else(|| no_such_order(id))?;
     Ok(Json(OrderView::from(&order)))
 }
 
@@ -137,7 +133,7 @@ struct ListOrders {
     cursor: Option<Cursor<(DateTime<Utc>, Uuid)>>,
 }
 
-async fn list(
+async fn list_orders(
     State(app): State<App>,
     Query(query): Query<ListOrders>,
 ) -> Result<Json<Page<OrderView>>, Problem> {
@@ -158,26 +154,19 @@ async fn list(
     Ok(Json(page.map(|order| OrderView::from(&order))))
 }
 
-/// Folds the log again, so that what is told comes from the facts alone.
-async fn timeline(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<TimelineView>, Problem> {
+/// Folds the event log again, so that the timeline shows what the events alone say.
+async fn get_timeline(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<TimelineView>, Problem> {
     let mut conn = app.pool.acquire().await?;
-    let row = store::load(&mut conn, OrderId(id)).await?.ok_or_else(|| unknown(id))?;
+    let row = store::load(&mut conn, OrderId(id)).await?.ok_or_else(|| no_such_order(id))?;
     let log = store::log(&mut conn, &app.versions, row.id).await?;
-    let facts = log.iter().map(|entry| &entry.fact);
-    let order = fold(row.placed_at, row.deadline_at, facts).ok_or_else(|| {
-        Problem::internal(format_args!("the log of order {id} does not begin with order.placed"))
+    let events = log.iter().map(|entry| &entry.fact);
+    let order = fold(row.placed_at, row.deadline_at, events).ok_or_else(|| {
+        Problem::internal(format_args!("the event log of order {id} does not begin with order.placed"))
     })?;
     Ok(Json(TimelineView::new(&order, log)))
 }
 
-/// The answer as it is kept: a replay is the same, byte for byte.
-fn answer(response: StoredResponse) -> Response {
-    let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::ACCEPTED);
-    let location = response.location.map(|location| [(header::LOCATION, location)]);
-    (status, location, [(header::CONTENT_TYPE, "application/json")], response.body).into_response()
-}
-
-fn unknown(id: Uuid) -> Problem {
+fn no_such_order(id: Uuid) -> Problem {
     Problem::not_found(format_args!("there is no order {id}"))
 }
 

@@ -23,6 +23,7 @@ pub use config::{Config, Limits};
 use std::sync::Arc;
 
 use contracts::Versions;
+use http_api::idempotency;
 use messaging::ServiceHost;
 use runtime::{database::Wait, tasks::Tasks};
 use system::Service;
@@ -47,17 +48,22 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let admission = Arc::new(AdmissionControl::new(config.limits));
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let (placement, placing) =
-        PlacementBatcher::new(pool.clone(), outbox.clone(), admission.clone(), config.deadline);
+    let (placement, batcher) = PlacementBatcher::new(
+        pool.clone(),
+        outbox.clone(),
+        admission.clone(),
+        config.deadline,
+        http::order_accepted,
+    );
     let app = App { pool: pool.clone(), outbox: outbox.clone(), versions: Versions::current() };
-    // Who waits for an order to be placed holds no connection.
-    let placing_router = http_api::admit(http::placing_router(placement), placement::WAITING);
-    let router = http_api::admit(http::router(app), config.database.max_connections).merge(placing_router);
-    let (health, stop) = (host.health.clone(), shutdown.clone());
-    tasks.spawn("http", async move { http_api::serve(listener, router, health, &config.http, stop).await });
-    tasks.spawn("placing", placing.run());
-    if host.open(&store::MIGRATIONS).await? == Wait::Usable {
+    let placement_router = http_api::admit(http::placement_router(placement), placement::QUEUE_CAPACITY);
+    let router = http_api::admit(http::router(app), config.database.max_connections).merge(placement_router);
+    tasks
+        .spawn("http", http_api::serve(listener, router, host.health.clone(), config.http, shutdown.clone()));
+    tasks.spawn("placement", batcher.run());
+    if host.open(&[&http_api::MIGRATIONS, &store::MIGRATIONS]).await? == Wait::Usable {
         tasks.spawn("deadlines", deadlines::watch_deadlines(pool.clone(), outbox, shutdown.clone()));
+        tasks.spawn("idempotency keys", idempotency::run_pruning(pool.clone(), shutdown.clone()));
         tasks.spawn("admission", admission::watch(admission, pool, shutdown));
         host.start(&mut tasks, Reactions);
     }

@@ -1,7 +1,7 @@
-//! PlacementBatcher orders: those that come at the same time, in one transaction.
+//! Places orders in batches: the orders that arrive at the same time share one transaction.
 //!
-//! A transaction costs nearly the same for one order as for ten, so what came while another was at work is placed
-//! together. An order that comes alone is placed alone, at once.
+//! A transaction costs nearly the same for one order as for ten, so the orders that arrive while a transaction runs are
+//! placed together by the next one. An order that arrives alone is placed at once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,109 +13,126 @@ use std::{
 use chrono::{DateTime, Utc};
 use contracts::OrderId;
 use futures::{FutureExt, future::join_all};
-use http_api::Problem;
+use http_api::{
+    Problem,
+    idempotency::{self, Begin, Key, StoredResponse},
+};
 use messaging::{
     Effects, Outbox,
-    idempotency::{self, Begin, Key, StoredResponse},
     throttle::{self, BatchThrottle},
 };
 use runtime::{clock, database};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::{
     admission::AdmissionControl,
     domain::{Order, PlaceOrder, Prices, decide_place},
     event_log::{Cause, EventRecorder},
-    http::accepted,
     store,
 };
 
-/// Orders in one transaction, at the most.
+/// The most orders in one transaction.
 const BATCH: usize = 32;
-/// Transactions at once: while one waits for the disk, the next is put together.
+/// Concurrent transactions: while one waits for the disk, the next batch is collected.
 const WORKERS: usize = 2;
-/// Orders that wait to be placed, at the most; a request that comes then waits for its turn to be handled at all.
-pub(crate) const WAITING: u32 = 256;
+/// The most orders that wait for a transaction. Admission control refuses more requests than that.
+pub(crate) const QUEUE_CAPACITY: u32 = 256;
 
-/// An order to place.
-struct Request {
-    key: Option<Key>,
-    command: PlaceOrder,
-    because: Cause,
-    answer: oneshot::Sender<Answer>,
+/// The outcome of a request that was not refused.
+#[derive(Debug)]
+pub enum Placement {
+    /// The order was placed now.
+    Placed(Box<Order>),
+    /// The same request was served before, with this response.
+    Replayed(StoredResponse),
 }
 
-/// Where orders wait.
+type PlacementResult = Result<Placement, Problem>;
+
+/// The response to a newly placed order.
+///
+/// Placement calls it because a keyed response is stored in the transaction that places the order. The order changes
+/// later, so the first response cannot be rebuilt from it byte for byte.
+pub type Respond = fn(&Order) -> Result<StoredResponse, Problem>;
+
+struct PlacementRequest {
+    key: Option<Key>,
+    command: PlaceOrder,
+    cause: Cause,
+    reply: oneshot::Sender<PlacementResult>,
+}
+
+impl PlacementRequest {
+    fn finish(self, result: PlacementResult) {
+        // The client may have disconnected: then nobody receives the result.
+        let _ = self.reply.send(result);
+    }
+}
+
 struct Queue {
-    requests: mpsc::Receiver<Request>,
+    requests: mpsc::Receiver<PlacementRequest>,
     throttle: BatchThrottle,
 }
 
 impl Queue {
-    /// Takes a batch as soon as there is one to take, and says of how many; of none once nobody can hand any in.
-    async fn take(&mut self, batch: &mut Vec<Request>) -> usize {
+    /// Waits for the next batch. It is empty once every [`PlacementHandle`] is gone.
+    async fn next_batch(&mut self) -> Vec<PlacementRequest> {
+        let mut batch = Vec::with_capacity(BATCH);
         self.throttle.ready().await;
-        let count = self.requests.recv_many(batch, BATCH).await;
+        let count = self.requests.recv_many(&mut batch, BATCH).await;
         self.throttle.begin_with(count, BATCH);
-        count
+        batch
     }
 }
 
-type Answer = Result<StoredResponse, Problem>;
-
-impl Request {
-    /// Whoever gave up meanwhile is told nothing.
-    fn answered(self, answer: Answer) {
-        let _ = self.answer.send(answer);
-    }
-}
-
-/// Where handlers hand orders in.
+/// Hands orders to the [`PlacementBatcher`].
 #[derive(Debug, Clone)]
-pub struct PlacementHandle(mpsc::Sender<Request>);
+pub struct PlacementHandle(mpsc::Sender<PlacementRequest>);
 
 impl PlacementHandle {
-    /// Places an order, or gives the answer that its key had first.
+    /// Places an order, or finds the response that its key got before.
     ///
     /// # Errors
-    /// Why it is not placed.
-    pub async fn place(&self, key: Option<Key>, command: PlaceOrder) -> Answer {
-        let (answer, answered) = oneshot::channel();
-        let request = Request { key, command, because: Cause::told(clock::now()), answer };
-        let gone = || Problem::unavailable(Duration::from_secs(1)).detail("the service is stopping");
-        self.0.send(request).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+    /// A refused order, a limit that is reached, a database failure, or a service that is stopping.
+    pub async fn place(&self, key: Option<Key>, command: PlaceOrder) -> Result<Placement, Problem> {
+        let (reply, result) = oneshot::channel();
+        let request = PlacementRequest { key, command, cause: Cause::told(clock::now()), reply };
+        let stopping = || Problem::unavailable(Duration::from_secs(1)).detail("the service is stopping");
+        self.0.send(request).await.map_err(|_| stopping())?;
+        result.await.map_err(|_| stopping())?
     }
 }
 
-/// Those who place what was handed in.
+/// Places the orders that its [`PlacementHandle`]s hand over.
 pub struct PlacementBatcher {
     pool: PgPool,
     outbox: Outbox,
     admission: Arc<AdmissionControl>,
     deadline: Duration,
+    respond: Respond,
     queue: Mutex<Queue>,
 }
 
 impl PlacementBatcher {
-    /// Where to hand in, and who places it once they [`run`](Self::run).
+    /// `deadline` is the time from placing an order to its cancellation, unless it is decided before.
     #[must_use]
     pub fn new(
         pool: PgPool,
         outbox: Outbox,
         admission: Arc<AdmissionControl>,
         deadline: Duration,
+        respond: Respond,
     ) -> (PlacementHandle, Self) {
-        let (sender, requests) = mpsc::channel(WAITING as usize);
+        let (sender, requests) = mpsc::channel(QUEUE_CAPACITY as usize);
         let queue = Queue { requests, throttle: BatchThrottle::new(throttle::INTERVAL) };
-        (PlacementHandle(sender), Self { pool, outbox, admission, deadline, queue: Mutex::new(queue) })
+        (
+            PlacementHandle(sender),
+            Self { pool, outbox, admission, deadline, respond, queue: Mutex::new(queue) },
+        )
     }
 
-    /// Places orders until nobody can hand any in.
-    ///
-    /// # Errors
-    /// None: what fails is answered. The signature is that of a task.
+    /// Places orders until every handle is gone. Failures go to the requests, so it never fails itself.
     pub async fn run(self) -> anyhow::Result<()> {
         join_all((0..WORKERS).map(|_| self.work())).await;
         Ok(())
@@ -123,160 +140,160 @@ impl PlacementBatcher {
 
     async fn work(&self) {
         loop {
-            let mut batch = Vec::with_capacity(BATCH);
-            if self.queue.lock().await.take(&mut batch).await == 0 {
+            let mut batch = self.queue.lock().await.next_batch().await;
+            if batch.is_empty() {
                 return;
             }
-            // Those who gave up meanwhile are told nothing, and nothing is done for them.
-            batch.retain(|request| !request.answer.is_closed());
+            // No order is placed for a client that has disconnected.
+            batch.retain(|request| !request.reply.is_closed());
             while !batch.is_empty() {
-                let again = repeated_keys(&mut batch);
-                self.place_and_answer(batch).await;
-                batch = again;
+                let repeated = take_repeated_keys(&mut batch);
+                self.place_and_reply(batch).await;
+                batch = repeated;
             }
         }
     }
 
-    async fn place_and_answer(&self, batch: Vec<Request>) {
-        match caught(self.place(&batch)).await {
-            Ok(answers) => {
-                batch.into_iter().zip(answers).for_each(|(request, answer)| request.answered(answer));
+    async fn place_and_reply(&self, batch: Vec<PlacementRequest>) {
+        match catch_panic(self.place(&batch)).await {
+            Ok(results) => {
+                batch.into_iter().zip(results).for_each(|(request, result)| request.finish(result));
             }
-            Err(Failed::Database(error)) if batch.len() > 1 && is_of_one(&error) => {
+            Err(Failure::Database(error)) if batch.len() > 1 && is_caused_by_one_order(&error) => {
                 for request in batch {
-                    Box::pin(self.place_and_answer(vec![request])).await;
+                    Box::pin(self.place_and_reply(vec![request])).await;
                 }
             }
-            // The commit may have taken effect: to place them again would place some of them twice.
-            Err(failed) => {
-                let problem = Problem::from(failed);
-                batch.into_iter().for_each(|request| request.answered(Err(problem.clone())));
+            // The commit may have taken effect: placing the batch again could place its orders twice.
+            Err(failure) => {
+                let problem = Problem::from(failure);
+                batch.into_iter().for_each(|request| request.finish(Err(problem.clone())));
             }
         }
     }
 
-    /// The transaction; gives an answer to each.
-    async fn place(&self, batch: &[Request]) -> sqlx::Result<Vec<Answer>> {
+    /// One transaction, with one result for each request.
+    async fn place(&self, requests: &[PlacementRequest]) -> sqlx::Result<Vec<PlacementResult>> {
         let mut tx = database::begin(&self.pool).await?;
-        let keys: Vec<&Key> = batch.iter().filter_map(|request| request.key.as_ref()).collect();
+        let keys: Vec<&Key> = requests.iter().filter_map(|request| request.key.as_ref()).collect();
         let begun = idempotency::begin_all(&mut tx, &keys).await?;
-        let skus: HashSet<String> = batch
-            .iter()
-            .flat_map(|request| &request.command.lines)
-            .map(|line| line.sku.to_string())
-            .collect();
+        let lines = requests.iter().flat_map(|request| &request.command.lines);
+        let skus: HashSet<String> = lines.map(|line| line.sku.to_string()).collect();
         let prices = store::prices(&mut tx, &Vec::from_iter(skus)).await?;
 
         let now = clock::now();
-        let mut placements = PlacementBatch {
+        let mut batch = PlacementBatch {
             prices,
             now,
             deadline: now + self.deadline,
-            placed: Vec::new(),
-            record: EventRecorder::default(),
+            recorder: EventRecorder::default(),
+            responses: Vec::new(),
         };
-        let answers: Vec<Answer> =
-            batch.iter().map(|request| self.answer(request, &begun, &mut placements)).collect();
-        if placements.placed.is_empty() {
-            // Rolled back: no key is taken for what was refused.
-            return Ok(answers);
+        let results: Vec<PlacementResult> =
+            requests.iter().map(|request| self.decide(request, &begun, &mut batch)).collect();
+        let placed: Vec<&Order> = results.iter().filter_map(placed_order).collect();
+        if placed.is_empty() {
+            // The rollback gives back the keys of refused orders.
+            return Ok(results);
         }
-        store::insert(&mut tx, &placements.placed).await?;
-        store::append(&mut tx, &placements.record.entries).await?;
-        keep_keys(&mut tx, batch, &answers, &begun).await?;
-        self.outbox.commit(tx, Effects::publish(placements.record.outgoing)).await?;
-        Ok(answers)
+        store::insert(&mut tx, &placed).await?;
+        store::append(&mut tx, &batch.recorder.entries).await?;
+        complete_keys(&mut tx, requests, &results, &batch.responses).await?;
+        self.outbox.commit(tx, Effects::publish(batch.recorder.outgoing)).await?;
+        Ok(results)
     }
 
-    /// Answers a request, and puts its order on the placements when it is placed.
-    fn answer(
+    fn decide(
         &self,
-        request: &Request,
+        request: &PlacementRequest,
         begun: &HashMap<String, Begin>,
-        placements: &mut PlacementBatch,
-    ) -> Answer {
-        if let Some(key) = &request.key {
-            match begun.get(&key.key) {
-                Some(Begin::Replay(first)) => return Ok(first.clone()),
-                Some(Begin::Mismatch) => return Err(Problem::idempotency_mismatch()),
-                Some(Begin::Fresh) | None => {}
-            }
+        batch: &mut PlacementBatch,
+    ) -> PlacementResult {
+        match request.key.as_ref().and_then(|key| begun.get(&key.key)) {
+            Some(Begin::Replay(first)) => return Ok(Placement::Replayed(first.clone())),
+            Some(Begin::Mismatch) => return Err(Problem::idempotency_mismatch()),
+            Some(Begin::Fresh) | None => {}
         }
-        // Only a new order is refused at the admission: what was answered before is answered again.
+        // After the keys: a repeated request adds no work, so it is never refused here.
         self.admission.try_admit()?;
-        let placed = decide_place(OrderId(clock::new_id()), request.command.clone(), &placements.prices)?;
-        let order = Order::placed(placed.clone(), placements.now, placements.deadline);
-        placements.record.begin(&order, placed.into(), &request.because);
-        let answer = accepted(&order)?;
-        placements.placed.push(order);
-        Ok(answer)
-    }
-}
-
-/// Why a transaction did not come to its end.
-#[derive(Debug)]
-enum Failed {
-    Database(sqlx::Error),
-    Panicked,
-}
-
-impl From<Failed> for Problem {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::Database(error) => error.into(),
-            Failed::Panicked => Self::internal("placing orders panicked"),
+        let placed = decide_place(OrderId(clock::new_id()), request.command.clone(), &batch.prices)?;
+        let order = Order::placed(placed.clone(), batch.now, batch.deadline);
+        if let Some(key) = &request.key {
+            batch.responses.push((key.key.clone(), (self.respond)(&order)?));
         }
+        batch.recorder.begin(&order, placed.into(), &request.cause);
+        Ok(Placement::Placed(Box::new(order)))
     }
 }
 
-/// A panic is for those who are at work together, and whoever comes next is served.
-async fn caught<T>(work: impl Future<Output = sqlx::Result<T>>) -> Result<T, Failed> {
-    match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(done) => done.map_err(Failed::Database),
-        Err(_) => Err(Failed::Panicked),
-    }
-}
-
-/// What one transaction is put together from.
+/// What the requests of one transaction share.
 struct PlacementBatch {
     prices: Prices,
     now: DateTime<Utc>,
     deadline: DateTime<Utc>,
-    placed: Vec<Order>,
-    record: EventRecorder,
+    recorder: EventRecorder,
+    /// The responses to store, each under its key.
+    responses: Vec<(String, StoredResponse)>,
 }
 
-/// Keeps the answers of fresh keys, and lets those go whose orders are refused.
-async fn keep_keys(
-    conn: &mut sqlx::PgConnection,
-    batch: &[Request],
-    answers: &[Answer],
-    begun: &HashMap<String, Begin>,
+fn placed_order(result: &PlacementResult) -> Option<&Order> {
+    match result {
+        Ok(Placement::Placed(order)) => Some(order),
+        _ => None,
+    }
+}
+
+/// Stores the responses of placed orders, and gives back the keys of refused ones.
+async fn complete_keys(
+    conn: &mut PgConnection,
+    requests: &[PlacementRequest],
+    results: &[PlacementResult],
+    responses: &[(String, StoredResponse)],
 ) -> sqlx::Result<()> {
-    let (mut kept, mut refused) = (Vec::new(), Vec::new());
-    for (request, answer) in batch.iter().zip(answers) {
-        let Some(key) = request.key.as_ref().map(|key| key.key.as_str()) else { continue };
-        match (begun.get(key), answer) {
-            (Some(Begin::Fresh), Ok(response)) => kept.push((key, response)),
-            (Some(Begin::Fresh), Err(_)) => refused.push(key),
-            _ => {}
+    let responses: Vec<_> = responses.iter().map(|(key, response)| (key.as_str(), response)).collect();
+    idempotency::complete_all(conn, &responses).await?;
+    let refused = requests.iter().zip(results).filter(|(_, result)| result.is_err());
+    let keys: Vec<&str> =
+        refused.filter_map(|(request, _)| Some(request.key.as_ref()?.key.as_str())).collect();
+    idempotency::release(conn, &keys).await
+}
+
+/// Why a transaction failed as a whole.
+#[derive(Debug)]
+enum Failure {
+    Database(sqlx::Error),
+    Panicked,
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Database(error) => error.into(),
+            Failure::Panicked => Self::internal("placing orders panicked"),
         }
     }
-    idempotency::complete_all(conn, &kept).await?;
-    idempotency::forget(conn, &refused).await
 }
 
-/// Takes requests out whose key another of the batch has: they are answered as that one was.
-fn repeated_keys(batch: &mut Vec<Request>) -> Vec<Request> {
+/// A panic fails its own batch; the worker goes on with the next one.
+async fn catch_panic<T>(work: impl Future<Output = sqlx::Result<T>>) -> Result<T, Failure> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(done) => done.map_err(Failure::Database),
+        Err(_) => Err(Failure::Panicked),
+    }
+}
+
+/// Takes out the requests whose key occurs before in the batch: they are decided after the first one has committed.
+fn take_repeated_keys(batch: &mut Vec<PlacementRequest>) -> Vec<PlacementRequest> {
     let mut seen = HashSet::new();
-    let repeated =
-        |request: &mut Request| request.key.as_ref().is_some_and(|key| !seen.insert(key.key.clone()));
+    let repeated = |request: &mut PlacementRequest| {
+        request.key.as_ref().is_some_and(|key| !seen.insert(key.key.clone()))
+    };
     batch.extract_if(.., repeated).collect()
 }
 
-/// Whether the database refused what one order says (classes 22, data exception, and 23, integrity constraint
-/// violation): nothing took effect, and the others have nothing to do with it.
-fn is_of_one(error: &sqlx::Error) -> bool {
+/// Whether one order's values made the transaction fail (SQLSTATE class 22, data exception, or 23, integrity constraint
+/// violation). Nothing was committed, and the other orders can be placed.
+fn is_caused_by_one_order(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }
@@ -286,8 +303,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_is_an_answer_that_shows_nothing_of_the_inside() {
-        let failed = caught::<()>(async { panic!("hush") }).await.expect_err("a panic");
-        assert_eq!(Problem::from(failed), Problem::internal("placing orders panicked"));
+    async fn a_panic_becomes_a_500_without_its_cause() {
+        let failure = catch_panic::<()>(async { panic!("hush") }).await.expect_err("a panic");
+        assert_eq!(Problem::from(failure), Problem::internal("placing orders panicked"));
     }
 }

@@ -79,14 +79,14 @@ pub async fn list_prices(conn: &mut PgConnection, products: &[(&ProductListed, i
 ///
 /// # Errors
 /// The database's.
-pub async fn insert(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<()> {
-    let column = |of: fn(&Order) -> &str| -> Vec<&str> { orders.iter().map(of).collect() };
+pub async fn insert(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<()> {
+    let column = |of: fn(&Order) -> &str| -> Vec<&str> { orders.iter().copied().map(of).collect() };
     let ids: Vec<Uuid> = orders.iter().map(|order| order.id.0).collect();
     let lines: Vec<_> = orders.iter().map(|order| Json(&order.lines)).collect();
     let totals: Vec<i64> = orders.iter().map(|order| order.total.amount_minor).collect();
     let placed: Vec<DateTime<Utc>> = orders.iter().map(|order| order.placed_at).collect();
     let deadlines: Vec<DateTime<Utc>> = orders.iter().map(|order| order.deadline_at).collect();
-    let heard: Vec<_> = orders.iter().map(heard).collect();
+    let heard: Vec<_> = orders.iter().map(|order| heard(order)).collect();
     let versions: Vec<i64> = orders.iter().map(|order| order.version).collect();
     sqlx::query!(
         "insert into orders (id, customer_id, customer_email, lines, total_minor, currency, payment_method,

@@ -181,7 +181,7 @@ pub(super) const PLANTS: &[Corruption] = &[
     corruption(
         Order,
         "two keys were answered with one order",
-        "insert into messaging.idempotency_keys (key, fingerprint, status, location, body)
+        "insert into http_api.idempotency_keys (key, fingerprint, status, location, body)
          select key, '', 202, '/api/v1/orders/' || (select min(id::text) from orders), ''
          from unnest(array['one', 'another']) as key",
         &["a key gives one order"],
@@ -189,7 +189,7 @@ pub(super) const PLANTS: &[Corruption] = &[
     corruption(
         Order,
         "a key was answered with an order that was rolled back",
-        "insert into messaging.idempotency_keys (key, fingerprint, status, location, body)
+        "insert into http_api.idempotency_keys (key, fingerprint, status, location, body)
          values ('one', '', 202, '/api/v1/orders/' || gen_random_uuid(), '')",
         &["a key gives one order"],
     ),

@@ -23,7 +23,7 @@ async fn an_order_that_breaks_a_rule_is_refused_and_leaves_no_row_behind() {
     )
     .await;
     let pool = shop.pool("order").await;
-    let tables = ["orders", "order_events", "messaging.outbox", "messaging.idempotency_keys"];
+    let tables = ["orders", "order_events", "messaging.outbox", "http_api.idempotency_keys"];
     let before = rows(&pool, &tables).await;
 
     for (what, body, slug) in bad_orders() {
@@ -92,7 +92,7 @@ async fn a_body_that_cannot_be_read_is_refused_by_whoever_takes_bodies() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 1).await;
     let inventory = shop.pool("inventory").await;
-    let tables = ["products", "stock_movements", "messaging.outbox", "messaging.idempotency_keys"];
+    let tables = ["products", "stock_movements", "messaging.outbox", "http_api.idempotency_keys"];
     let before = rows(&inventory, &tables).await;
     let product = json!({"name": "Beans", "price": {"amount_minor": 1, "currency": "EUR"}});
     let takers = [
@@ -172,7 +172,7 @@ async fn a_product_or_restock_that_breaks_a_rule_is_refused_and_changes_nothing(
     let shop = Shop::open().await;
     shop.stock("BEANS", 1).await;
     let pool = shop.pool("inventory").await;
-    let tables = ["products", "stock", "stock_movements", "messaging.outbox", "messaging.idempotency_keys"];
+    let tables = ["products", "stock", "stock_movements", "messaging.outbox", "http_api.idempotency_keys"];
     let before = rows(&pool, &tables).await;
     let product = |name: &str, amount: Value, currency: &str| json!({"name": name, "price": {"amount_minor": amount, "currency": currency}});
     let put = |sku: &str, body: &Value| {

@@ -115,13 +115,15 @@ async fn migrated(postgres: &Postgres, service: &str) -> Vec<(String, String)> {
     let pool = PgPool::connect(&postgres.service_url(service)).await.expect("Postgres answers");
     let folder = format!("{}/../../migrations/{service}", env!("CARGO_MANIFEST_DIR"));
     let own = Migrator::new(std::path::PathBuf::from(folder)).await.expect("migrations");
-    messaging::MIGRATIONS.run(&pool).await.expect("migrated");
+    for shared in [&messaging::MIGRATIONS, &http_api::MIGRATIONS] {
+        shared.run(&pool).await.expect("migrated");
+    }
     own.run(&pool).await.expect("migrated");
     sqlx::query_as(
         "select format('%I.%I', n.nspname, c.relname), quote_ident(a.attname)
          from pg_class c join pg_namespace n on n.oid = c.relnamespace
          join pg_attribute a on a.attrelid = c.oid and a.attnum = 1
-         where c.relkind in ('r', 'p') and n.nspname in ('public', 'messaging')",
+         where c.relkind in ('r', 'p') and n.nspname in ('public', 'messaging', 'http_api')",
     )
     .fetch_all(&pool)
     .await

@@ -147,7 +147,7 @@ pub const RULES: &[Rule] = &[
         why: "a client that repeats its request must not buy twice",
         check: Check::Alone {
             services: &[Order],
-            counts: &[("keys", "select count(*) from messaging.idempotency_keys")],
+            counts: &[("keys", "select count(*) from http_api.idempotency_keys")],
             faults: include_str!("rules/a_key_gives_one_order.sql"),
         },
     },

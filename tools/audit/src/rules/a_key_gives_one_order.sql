@@ -1,6 +1,6 @@
 with given as (
     select key, (regexp_match(location, '^/api/v1/orders/([0-9a-f-]{36})$'))[1] as order_id
-    from messaging.idempotency_keys where status is not null
+    from http_api.idempotency_keys where status is not null
 )
 select coalesce(order_id, key) as about,
     case

@@ -2,9 +2,9 @@
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 
-use crate::Problem;
+use crate::{Problem, idempotency::Key};
 
-/// The request's idempotency key, if it has one: 1 to 255 printable ASCII characters, otherwise 400.
+/// The request's key, if it has one. Rejects with 400 unless it is 1 to 255 printable ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(pub Option<String>);
 
@@ -12,9 +12,15 @@ impl IdempotencyKey {
     const NAME: &str = "idempotency-key";
     const MAX_LENGTH: usize = 255;
 
-    /// The key, where the call cannot be made without one: 400 when it is missing.
+    /// The key together with the fingerprint of its request.
+    #[must_use]
+    pub fn of_request(self, method: &str, path: &str, body: &[u8]) -> Option<Key> {
+        self.0.map(|key| Key::new(key, method, path, body))
+    }
+
+    /// The key of a call that requires one. Rejects with 400 when it is missing.
     pub fn required(self) -> Result<String, Problem> {
-        self.0.ok_or_else(|| Problem::malformed("this call needs an Idempotency-Key header"))
+        self.0.ok_or_else(|| Problem::malformed("this call needs an Idempotency-Key header: send a new UUID, and the same one with each repeat"))
     }
 }
 
