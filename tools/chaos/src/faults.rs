@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::detour::Mischief;
+use crate::message_faults::MessageFault;
 use devstack::NetworkFault;
 use messaging::failpoint::Failpoint;
 use rand::rngs::StdRng;
@@ -50,7 +50,7 @@ pub enum Fault {
     /// A fault of the network on a link.
     Network(Service, Dependency, NetworkFault),
     /// A fault of the messages on their way to a service.
-    Messages(Service, Mischief),
+    Messages(Service, MessageFault),
     /// There is a second replica of every service.
     Replicas,
     /// The card processor misbehaves.
@@ -76,7 +76,7 @@ impl Fault {
                 all.extend(NETWORK_FAULTS.map(|fault| Network(service, dependency, fault)));
             }
             if service.has_queue() {
-                all.extend(MISCHIEF.map(|mischief| Messages(service, mischief)));
+                all.extend(MESSAGE_FAULTS.map(|fault| Messages(service, fault)));
             }
         }
         all.extend([BrokerRestart, BrokerKill, ConnectionsClosed, MemoryAlarm, DiskAlarm]);
@@ -106,11 +106,11 @@ impl Fault {
             Network(_, _, NetworkFault::OneWay) => "one-way",
             Network(_, _, NetworkFault::Latency(_)) => "latency",
             Network(_, _, NetworkFault::Slow | NetworkFault::CommitUnanswered) => "slow",
-            Messages(_, Mischief::Doubled) => "doubled",
-            Messages(_, Mischief::Shuffled) => "shuffled",
-            Messages(_, Mischief::Delayed) => "delayed",
-            Messages(_, Mischief::Poisoned) => "poison",
-            Messages(_, Mischief::WrongVersion) => "wrong-version",
+            Messages(_, MessageFault::Doubled) => "doubled",
+            Messages(_, MessageFault::Shuffled) => "shuffled",
+            Messages(_, MessageFault::Delayed) => "delayed",
+            Messages(_, MessageFault::Poisoned) => "poison",
+            Messages(_, MessageFault::WrongVersion) => "wrong-version",
             Replicas => "replicas",
             Processor(Misconduct::Slow) => "processor-slow",
             Processor(Misconduct::Failing) => "processor-failing",
@@ -127,7 +127,7 @@ impl Fault {
             CommitUnanswered(_) => (300, 2_000),
             Pause(_) | Network(..) => (500, 6_000),
             MemoryAlarm | DiskAlarm | Burst => (1_000, 3_000),
-            Messages(_, Mischief::Delayed) => (2_000, 65_000),
+            Messages(_, MessageFault::Delayed) => (2_000, 65_000),
             Messages(..) => (2_000, 8_000),
             Replicas => (2_000, 10_000),
             Processor(_) => (1_000, 6_000),
@@ -154,8 +154,13 @@ const NETWORK_FAULTS: [NetworkFault; 6] = [
     NetworkFault::Latency(Duration::from_millis(200)),
     NetworkFault::Slow,
 ];
-const MISCHIEF: [Mischief; 5] =
-    [Mischief::Doubled, Mischief::Shuffled, Mischief::Delayed, Mischief::Poisoned, Mischief::WrongVersion];
+const MESSAGE_FAULTS: [MessageFault; 5] = [
+    MessageFault::Doubled,
+    MessageFault::Shuffled,
+    MessageFault::Delayed,
+    MessageFault::Poisoned,
+    MessageFault::WrongVersion,
+];
 
 /// The points that a service passes: a reader of the event stream publishes nothing and acknowledges nothing that
 /// counts, and only some services call the outside.

@@ -78,7 +78,7 @@ impl Injector {
                 stage.proxies[&(service, Dependency::Database)].inject(NetworkFault::CommitUnanswered);
             }
             Fault::Network(service, dependency, fault) => stage.proxies[&(service, dependency)].inject(fault),
-            Fault::Messages(service, mischief) => stage.detours[&service].take(mischief).await,
+            Fault::Messages(service, fault) => stage.message_faults[&service].inject(fault).await,
             Fault::Replicas => {
                 for service in Service::ALL.iter().copied() {
                     stage.start_replica(service, &replica(service))?;
@@ -106,7 +106,7 @@ impl Injector {
             Fault::DiskAlarm => stage.rabbitmq.control(&["set_disk_free_limit", DISK]).await?,
             Fault::CommitUnanswered(service) => stage.proxies[&(service, Dependency::Database)].restore(),
             Fault::Network(service, dependency, _) => stage.proxies[&(service, dependency)].restore(),
-            Fault::Messages(service, _) => stage.detours[&service].leave().await,
+            Fault::Messages(service, _) => stage.message_faults[&service].restore().await,
             Fault::Replicas => {
                 for service in Service::ALL.iter().copied() {
                     stage.services.kill(&replica(service))?;

@@ -3,11 +3,11 @@
 //!
 //! The faults are one list, [`Fault`](faults::Fault). Those inside a process are crash points that only this build
 //! has; all others are done to the system from outside, by signals, by the servers' own tools, by a proxy on every
-//! link, and by a detour for messages.
+//! link, and by message faults before every queue.
 
-pub mod detour;
 pub mod faults;
 mod inject;
+pub mod message_faults;
 mod recovery;
 mod report;
 pub mod service;
@@ -158,7 +158,7 @@ async fn finish(
     let ended = ended.unwrap_or_else(|_| bail!("not every order ended within {REST_LIMIT:?}"));
     let took = over.elapsed();
     let audit = audit(&stage, &load).await?;
-    let strange = strange_letters(&stage).await?;
+    let unexpected = unexpected_dead_letters(&stage).await?;
     stage.strike().await?;
 
     audit::report::lines(&audit).iter().for_each(|line| say(line));
@@ -168,15 +168,15 @@ async fn finish(
         Ok(()) => say(&format!("every order ended {:.1} s after the last fault", took.as_secs_f64())),
         Err(error) => say(&format!("{error:#}")),
     }
-    if let Some(first) = strange.first() {
-        say(&format!("{} dead letters were lost or not planted, such as {first}", strange.len()));
+    if let Some(first) = unexpected.first() {
+        say(&format!("{} dead letters were lost or not injected, such as {first}", unexpected.len()));
     }
     let failed = happened.iter().filter(|happened| happened.recovery.is_err()).count();
     let well = ended.is_ok()
         && !audit.is_broken()
         && audit.under_way.is_empty()
         && failed == 0
-        && strange.is_empty();
+        && unexpected.is_empty();
     say(&format!(
         "{}: {} faults, {} orders, {failed} faults not brought about or not recovered from, {} rules broken",
         if well { "well" } else { "NOT WELL" },
@@ -194,28 +194,28 @@ async fn every_order_ends(stage: &Stage) -> Result<()> {
     while sqlx::query_scalar::<_, i64>(open).fetch_one(&mut conn).await? > 0 {
         sleep(LOOK_INTERVAL).await;
     }
-    for detour in stage.detours.values() {
-        while !detour.is_empty().await? {
+    for faults in stage.message_faults.values() {
+        while !faults.is_empty().await? {
             sleep(LOOK_INTERVAL).await;
         }
     }
     Ok(())
 }
 
-/// The dead letters that were not planted, and those that were and are not there.
-async fn strange_letters(stage: &Stage) -> Result<Vec<String>> {
-    let mut strange = Vec::new();
+/// Dead letters that were not injected, and injected poison that is not among them.
+async fn unexpected_dead_letters(stage: &Stage) -> Result<Vec<String>> {
+    let mut unexpected = Vec::new();
     let amqp_url = stage.sources().amqp_url;
-    for (service, detour) in &stage.detours {
+    for (service, faults) in &stage.message_faults {
         let found = amqp::inspect::message_ids(&amqp_url, &dead_letter_queue(service.as_str())).await?;
-        strange.extend(found.symmetric_difference(&detour.planted()).map(|id| format!("{service}: {id}")));
+        unexpected.extend(found.symmetric_difference(&faults.injected()).map(|id| format!("{service}: {id}")));
     }
-    Ok(strange)
+    Ok(unexpected)
 }
 
 async fn audit(stage: &Stage, load: &LoadResult) -> Result<Audit> {
     let mut sources = stage.sources();
-    sources.expected_dead_letters = stage.detours.values().map(|detour| detour.planted().len()).sum();
+    sources.expected_dead_letters = stage.message_faults.values().map(|faults| faults.injected().len()).sum();
     let recorded =
         |order: &Accepted| Recorded { key: order.key.clone(), order_id: order.order_id.to_string() };
     sources.recorded = load.accepted.iter().map(recorded).collect();

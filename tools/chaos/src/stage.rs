@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::detour::Detour;
+use crate::message_faults::MessageFaults;
 use amqp::RetryDelays;
 use amqp::permissions::{AUDITOR_USER, TOPOLOGY_USER};
 use anyhow::{Context, Result};
@@ -30,7 +30,7 @@ pub(super) struct Stage {
     /// The services.
     pub(super) services: Services,
     /// What leads messages astray.
-    pub(super) detours: BTreeMap<Service, Detour>,
+    pub(super) message_faults: BTreeMap<Service, MessageFaults>,
     /// The network.
     pub(super) proxies: BTreeMap<(Service, Dependency), Proxy>,
     /// The broker.
@@ -57,7 +57,7 @@ impl Stage {
         system::apply_topology(&rabbitmq.user_url(TOPOLOGY_USER, VHOST)).await?;
         let mut stage = Self {
             services: Services::new(&folder(dir, "services")?)?,
-            detours: BTreeMap::new(),
+            message_faults: BTreeMap::new(),
             proxies: BTreeMap::new(),
             _smtp: SmtpSink::start(&folder(dir, "mail")?, smtp).await?,
             rabbitmq,
@@ -66,7 +66,7 @@ impl Stage {
             dir: dir.to_owned(),
         };
         stage.lay_links(devstack::local_address(smtp)).await?;
-        stage.open_detours(seed).await?;
+        stage.open_message_faults(seed).await?;
         stage.start(PROVIDER, stage.provider_environment(), stage.addresses[PROVIDER])?;
         for service in Service::ALL.iter().copied() {
             let address = stage.addresses[service.as_str()];
@@ -91,10 +91,10 @@ impl Stage {
         Ok(())
     }
 
-    async fn open_detours(&mut self, seed: u64) -> Result<()> {
+    async fn open_message_faults(&mut self, seed: u64) -> Result<()> {
         let url = self.rabbitmq.user_url(TOPOLOGY_USER, VHOST);
         for service in Service::with_queue() {
-            self.detours.insert(service, Detour::open(&url, service, seed).await?);
+            self.message_faults.insert(service, MessageFaults::open(&url, service, seed).await?);
         }
         Ok(())
     }

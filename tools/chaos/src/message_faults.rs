@@ -1,8 +1,8 @@
-//! A detour for the events of one service, for chaos runs: they come late, twice, out of order or in bad company.
+//! Faults of the messages to one service: they arrive late, twice, out of order or with poison among them.
 //!
-//! While it is taken, the service's queue is bound to a queue of the detour's instead of to the events, and what
-//! arrives there is handed on to the service's own exchange. Nothing is lost on the way: a message is acknowledged
-//! once the broker has confirmed the one that replaces it. So it may come twice, as any message may.
+//! While a fault is injected, the events go to a queue of this module instead of the service's, and from there to the
+//! service's own exchange. Nothing is lost: a message is acknowledged once the broker has confirmed its copy. So it may
+//! arrive twice, as any message may.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,41 +27,40 @@ use amqp::connection::connect;
 use amqp::topology::{EVENTS_EXCHANGE, events_queue, own_exchange};
 use amqp::{BrokerError, ConfirmChannel, Headers, OutgoingMessage};
 
-const PURPOSE: &str = "detour";
-const AGAIN: Duration = Duration::from_millis(100);
-/// Between two looks at what is held.
+const PURPOSE: &str = "message-faults";
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// How often held messages are looked at.
 const TICK: Duration = Duration::from_millis(20);
-/// How many messages are shuffled with each other, if so many come in time.
+/// How many messages are shuffled with each other, if so many arrive in time.
 const WINDOW: usize = 50;
 const WINDOW_TIME: Duration = Duration::from_millis(200);
-/// How late a delayed message is, if the detour is taken for so long.
+/// How late a delayed message is, unless the fault ends earlier.
 const DELAY: Duration = Duration::from_secs(60);
-/// Of a hundred messages so many have bad company.
-const BAD_OF_A_HUNDRED: u32 = 1;
+const POISON_PERCENT: u32 = 1;
 const PREFETCH: u16 = 1_000;
 
-/// What happens to the messages on their way.
+/// What is done to the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mischief {
-    /// Each comes twice.
+pub enum MessageFault {
+    /// Each arrives twice.
     Doubled,
-    /// Every 50 come in another order.
+    /// Every 50 arrive in another order.
     Shuffled,
-    /// Each comes 60 s late, or when the detour ends.
+    /// Each arrives 60 s late, or when the fault ends.
     Delayed,
-    /// To one of a hundred comes another that is no event.
+    /// One in a hundred is followed by a message that is no event.
     Poisoned,
-    /// To one of a hundred comes a copy in a version that nobody knows.
+    /// One in a hundred is followed by its copy in an unknown version.
     WrongVersion,
 }
 
-/// The detour of one service; gone when it is dropped.
+/// Injects message faults before one service, until it is dropped.
 #[derive(Debug)]
-pub struct Detour {
+pub struct MessageFaults {
     route: Arc<Route>,
-    mischief: watch::Sender<Option<Mischief>>,
+    fault: watch::Sender<Option<MessageFault>>,
     held: watch::Receiver<usize>,
-    planted: Arc<Mutex<BTreeSet<String>>>,
+    injected: Arc<Mutex<BTreeSet<String>>>,
     _mover: JoinSet<()>,
 }
 
@@ -72,66 +71,66 @@ struct Route {
     queue: String,
 }
 
-impl Detour {
-    /// Opens a detour that is not taken yet, over a user who may do anything; `seed` is where its choices come from.
+impl MessageFaults {
+    /// Prepares the faults of a service, as a user with every right; `seed` determines the random choices.
     ///
     /// # Errors
-    /// [`BrokerError`], or a URL that is none.
+    /// [`BrokerError`].
     pub async fn open(amqp_url: &str, service: Service, seed: u64) -> anyhow::Result<Self> {
-        let queue = format!("{service}.detour");
+        let queue = format!("{service}.message-faults");
         let route = Arc::new(Route { amqp_url: amqp_url.to_owned(), service, queue });
         route.declare().await?;
-        let (mischief, held) = (watch::Sender::new(None), watch::Sender::new(0));
+        let (fault, held) = (watch::Sender::new(None), watch::Sender::new(0));
         let mut mover = Mover {
             route: route.clone(),
-            mischief: mischief.subscribe(),
+            fault: fault.subscribe(),
             held: held.clone(),
-            planted: Arc::default(),
-            company: Vec::new(),
+            injected: Arc::default(),
+            poison: Vec::new(),
             random: StdRng::seed_from_u64(seed),
         };
-        let planted = mover.planted.clone();
+        let injected = mover.injected.clone();
         let mut task = JoinSet::new();
         task.spawn(async move { mover.run().await });
-        Ok(Self { route, mischief, held: held.subscribe(), planted, _mover: task })
+        Ok(Self { route, fault, held: held.subscribe(), injected, _mover: task })
     }
 
-    /// Leads the service's events over the detour. Waits until the broker is there.
-    pub async fn take(&self, mischief: Mischief) {
-        self.mischief.send_replace(Some(mischief));
+    /// Begins a fault. Waits until the broker is available.
+    pub async fn inject(&self, fault: MessageFault) {
+        self.fault.send_replace(Some(fault));
         while self.route.redirect(true).await.is_err() {
-            sleep(AGAIN).await;
+            sleep(RETRY_INTERVAL).await;
         }
     }
 
-    /// Leads them straight again; what is on the detour goes on at once. Waits until the broker is there.
-    pub async fn leave(&self) {
+    /// Ends the fault; what is held goes on at once. Waits until the broker is available.
+    pub async fn restore(&self) {
         while self.route.redirect(false).await.is_err() {
-            sleep(AGAIN).await;
+            sleep(RETRY_INTERVAL).await;
         }
-        self.mischief.send_replace(None);
+        self.fault.send_replace(None);
     }
 
-    /// Whether nothing is on the detour.
+    /// Whether no message is on its way here.
     ///
     /// # Errors
-    /// When the broker cannot be asked.
+    /// When the broker does not answer.
     pub async fn is_empty(&self) -> anyhow::Result<bool> {
         let waiting =
             amqp::inspect::waiting(&self.route.amqp_url, std::slice::from_ref(&self.route.queue)).await?;
         Ok(waiting.values().all(|count| *count == 0) && self.held() == 0)
     }
 
-    /// How many messages it holds in hand.
+    /// How many messages are held.
     #[must_use]
     pub fn held(&self) -> usize {
         *self.held.borrow()
     }
 
-    /// The ids of the messages that were added and are to end among the dead letters.
+    /// The ids of the injected poison messages, which must all become dead letters.
     #[must_use]
-    pub fn planted(&self) -> BTreeSet<String> {
-        self.planted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn injected(&self) -> BTreeSet<String> {
+        self.injected.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -140,7 +139,7 @@ impl Route {
         Ok(connect(&self.amqp_url, PURPOSE).await?)
     }
 
-    /// The queue outlives the broker's death, as those of the services do.
+    /// The queue survives a crash of the broker, as those of the services do.
     async fn declare(&self) -> anyhow::Result<()> {
         let connection = self.connect().await?;
         let channel = connection.create_channel().await?;
@@ -151,12 +150,12 @@ impl Route {
         Ok(connection.close(200, "done".into()).await?)
     }
 
-    /// Binds one of the two queues, and then unbinds the other: meanwhile a message may come on both ways.
-    async fn redirect(&self, over: bool) -> anyhow::Result<()> {
+    /// Binds one of the two queues, and then unbinds the other: meanwhile a message may go both ways.
+    async fn redirect(&self, through_here: bool) -> anyhow::Result<()> {
         let connection = self.connect().await?;
         let channel = connection.create_channel().await?;
-        let straight = events_queue(self.service.as_str());
-        let (to, from) = if over { (&self.queue, &straight) } else { (&straight, &self.queue) };
+        let direct = events_queue(self.service.as_str());
+        let (to, from) = if through_here { (&self.queue, &direct) } else { (&direct, &self.queue) };
         for event in self.service.subscriptions() {
             let (exchange, key) = (EVENTS_EXCHANGE.into(), event.name().into());
             let options = QueueBindOptions::default();
@@ -172,24 +171,28 @@ impl Route {
 
 struct Mover {
     route: Arc<Route>,
-    mischief: watch::Receiver<Option<Mischief>>,
+    fault: watch::Receiver<Option<MessageFault>>,
     held: watch::Sender<usize>,
-    planted: Arc<Mutex<BTreeSet<String>>>,
-    /// Bad company that is to be sent, until it is confirmed.
-    company: Vec<(String, Vec<u8>)>,
+    injected: Arc<Mutex<BTreeSet<String>>>,
+    /// Poison that is not yet confirmed.
+    poison: Vec<(String, Vec<u8>)>,
     random: StdRng,
 }
 
 impl Mover {
-    /// Moves messages for ever, over one connection after the other.
+    /// Moves messages for ever, on a new connection whenever one ends.
     async fn run(&mut self) {
         loop {
             if let Err(error) = self.session().await {
-                tracing::debug!(error = format!("{error:#}"), queue = self.route.queue, "the detour waits");
+                tracing::debug!(
+                    error = format!("{error:#}"),
+                    queue = self.route.queue,
+                    "waiting for the broker"
+                );
             }
-            // What was held comes again.
-            self.held.send_replace(self.company.len());
-            sleep(AGAIN).await;
+            // What was held is delivered again.
+            self.held.send_replace(self.poison.len());
+            sleep(RETRY_INTERVAL).await;
         }
     }
 
@@ -204,44 +207,44 @@ impl Mover {
         let mut held: Vec<(Instant, Delivery)> = Vec::new();
         loop {
             while let Ok(arrived) = timeout(TICK, consumer.next()).await {
-                let Some(arrived) = arrived else { anyhow::bail!("the consumer was ended") };
+                let Some(arrived) = arrived else { anyhow::bail!("the broker cancelled the consumer") };
                 held.push((Instant::now(), arrived?));
-                self.held.send_replace(held.len() + self.company.len());
+                self.held.send_replace(held.len() + self.poison.len());
                 if held.len() >= WINDOW {
                     break;
                 }
             }
             let due = self.due(&mut held);
-            self.find_company(&due);
-            self.hand_on(&channel, &publisher, due).await?;
+            self.add_poison(&due);
+            self.forward(&channel, &publisher, due).await?;
             self.held.send_replace(held.len());
         }
     }
 
-    /// What has been held for long enough, in the order in which it is to go.
+    /// The messages that have been held for long enough, in the order in which they go out.
     fn due(&mut self, held: &mut Vec<(Instant, Delivery)>) -> Vec<Delivery> {
         let oldest = held.first().map(|(since, _)| since.elapsed()).unwrap_or_default();
-        let mischief = *self.mischief.borrow();
-        let count = match mischief {
-            Some(Mischief::Delayed) => held.iter().filter(|(since, _)| since.elapsed() >= DELAY).count(),
-            Some(Mischief::Shuffled) if held.len() < WINDOW && oldest < WINDOW_TIME => 0,
+        let fault = *self.fault.borrow();
+        let count = match fault {
+            Some(MessageFault::Delayed) => held.iter().filter(|(since, _)| since.elapsed() >= DELAY).count(),
+            Some(MessageFault::Shuffled) if held.len() < WINDOW && oldest < WINDOW_TIME => 0,
             _ => held.len(),
         };
         let mut due: Vec<_> = held.drain(..count).map(|(_, delivery)| delivery).collect();
-        if mischief == Some(Mischief::Shuffled) {
+        if fault == Some(MessageFault::Shuffled) {
             due.shuffle(&mut self.random);
         }
         due
     }
 
-    /// Publishes the messages to their service, with what the mischief adds, and acknowledges them.
-    async fn hand_on(
+    /// Publishes the messages and the poison to the service, and acknowledges the messages.
+    async fn forward(
         &mut self,
         channel: &Channel,
         publisher: &ConfirmChannel,
         due: Vec<Delivery>,
     ) -> anyhow::Result<()> {
-        if due.is_empty() && self.company.is_empty() {
+        if due.is_empty() && self.poison.is_empty() {
             return Ok(());
         }
         let (exchange, key) =
@@ -254,13 +257,13 @@ impl Mover {
             headers,
             body,
         };
-        let mut messages: Vec<OutgoingMessage<'_>> = Vec::with_capacity(due.len() + self.company.len());
+        let mut messages: Vec<OutgoingMessage<'_>> = Vec::with_capacity(due.len() + self.poison.len());
         for delivery in &due {
             messages.push(message(id_of(delivery), &delivery.data, Headers::default()));
         }
-        let company = self.company.iter();
-        messages.extend(company.map(|(id, body)| message(id.clone(), body, Headers::default())));
-        let times = if *self.mischief.borrow() == Some(Mischief::Doubled) { 2 } else { 1 };
+        let poison = self.poison.iter();
+        messages.extend(poison.map(|(id, body)| message(id.clone(), body, Headers::default())));
+        let times = if *self.fault.borrow() == Some(MessageFault::Doubled) { 2 } else { 1 };
         for _ in 0..times {
             let confirmed = publisher.publish(&messages).await.confirmed().await;
             anyhow::ensure!(
@@ -268,26 +271,26 @@ impl Mover {
                 BrokerError::Unavailable("the broker did not confirm".to_owned())
             );
         }
-        self.company.clear();
+        self.poison.clear();
         for delivery in &due {
             channel.basic_ack(delivery.delivery_tag, BasicAckOptions::default()).await?;
         }
         Ok(())
     }
 
-    /// Finds bad company for some of the messages, and notes its ids.
-    fn find_company(&mut self, due: &[Delivery]) {
-        let mischief = *self.mischief.borrow();
+    /// Adds poison to some of the messages, and notes its ids.
+    fn add_poison(&mut self, due: &[Delivery]) {
+        let fault = *self.fault.borrow();
         for delivery in due {
-            let body = match mischief {
-                Some(Mischief::Poisoned) => b"\xff no event".to_vec(),
-                Some(Mischief::WrongVersion) => in_a_wrong_version(&delivery.data),
+            let body = match fault {
+                Some(MessageFault::Poisoned) => b"\xff no event".to_vec(),
+                Some(MessageFault::WrongVersion) => in_a_wrong_version(&delivery.data),
                 _ => continue,
             };
-            if self.random.random_range(0..100) < BAD_OF_A_HUNDRED {
+            if self.random.random_range(0..100) < POISON_PERCENT {
                 let id = uuid::Builder::from_random_bytes(self.random.random()).into_uuid().to_string();
-                self.planted.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
-                self.company.push((id, body));
+                self.injected.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+                self.poison.push((id, body));
             }
         }
     }
@@ -297,7 +300,7 @@ fn id_of(delivery: &Delivery) -> String {
     delivery.properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
-/// The event as a later build would say it.
+/// The event as a later build would publish it.
 fn in_a_wrong_version(body: &[u8]) -> Vec<u8> {
     String::from_utf8_lossy(body).replacen(".v1\"", ".v99\"", 1).into_bytes()
 }
