@@ -1,4 +1,4 @@
-//! The benchmark, at a rate that anything holds: it counts what an order takes, and says so.
+//! The benchmark, at a rate that every machine holds: it counts what an order takes.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -19,29 +19,29 @@ struct Cli {
 async fn run(dir: &Path, arguments: &[&str]) -> (anyhow::Result<ExitCode>, Vec<String>) {
     let (data, out) = (dir.join("data").display().to_string(), dir.join("results").display().to_string());
     let arguments = ["bench", "--dir", &data, "--out", &out].into_iter().chain(arguments.iter().copied());
-    let said = Mutex::new(Vec::new());
-    let say = |line: &str| said.lock().expect("no panic").push(line.to_owned());
+    let printed = Mutex::new(Vec::new());
+    let print = |line: &str| printed.lock().expect("no panic").push(line.to_owned());
     let code = match Cli::try_parse_from(arguments) {
-        Ok(cli) => bench::run(cli.bench, programs(), say).await,
+        Ok(cli) => bench::run(cli.bench, programs(), print).await,
         Err(error) => Err(error.into()),
     };
-    (code, said.into_inner().expect("no panic"))
+    (code, printed.into_inner().expect("no panic"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_benchmark_counts_what_an_order_takes() {
     let dir = devstack::temporary_folder().expect("a folder");
     let arguments = ["--hold", "6", "--from", "10", "--up-to", "10"];
-    let (code, said) = run(dir.path(), &arguments).await;
-    assert_eq!(code.expect("it comes to its end"), ExitCode::SUCCESS);
-    let last = said.last().expect("it says where the results are");
+    let (code, printed) = run(dir.path(), &arguments).await;
+    assert_eq!(code.expect("it ends"), ExitCode::SUCCESS);
+    let last = printed.last().expect("the path of the results");
     let text = std::fs::read_to_string(last).expect("the last line names the file");
     let results: Value = serde_json::from_str(&text).expect("JSON");
 
     let number = |path: &str| results.pointer(path).and_then(Value::as_f64).expect(path);
     let (rate, limit) = (number("/throughput/rate"), number("/limit/orders_per_second"));
     // On a machine with much else to do, less may be what is held.
-    assert!(rate > 0.0 && rate <= 10.0, "{said:#?}");
+    assert!(rate > 0.0 && rate <= 10.0, "{printed:#?}");
     assert!((number("/ratio") - rate / limit).abs() < 1e-9, "{text}");
     // One request and one mail; two calls to the processor; an event to whoever hears it, and each to the log's reader.
     for (path, expected) in [("placements", 1.0), ("mails", 1.0), ("calls", 2.0), ("deliveries", 16.0)] {
@@ -56,12 +56,10 @@ async fn the_benchmark_counts_what_an_order_takes() {
     let footprints = results["footprints"].as_array().expect("a list");
     assert_eq!(footprints.len(), 6);
     assert!(footprints.iter().all(|it| it["idle_mb"].as_f64() <= it["peak_mb"].as_f64()), "{footprints:#?}");
-    let plot = std::fs::read_to_string(dir.path().join("results.svg")).expect("a plot");
-    assert!(plot.starts_with("<svg") && plot.contains("orders a second"));
 }
 
 #[tokio::test]
-async fn a_search_that_ends_before_it_begins_is_refused() {
+async fn an_empty_search_range_is_refused() {
     let dir = TempDir::new().expect("a folder");
     let error = run(dir.path(), &["--from", "200", "--up-to", "100"]).await.0.expect_err("nothing to search");
     assert!(error.to_string().contains("--from 200 is above --up-to 100"), "{error:#}");
@@ -73,14 +71,14 @@ async fn a_search_that_ends_before_it_begins_is_refused() {
 }
 
 #[tokio::test]
-async fn a_run_with_growth_that_fails_tells_why_and_keeps_what_it_has_measured() {
+async fn a_growth_run_that_fails_keeps_what_it_measured() {
     let dir = TempDir::new().expect("a folder");
     std::fs::write(dir.path().join("data"), "in the way").expect("a file where the folder is to be");
-    let (code, said) = run(dir.path(), &["--growth"]).await;
+    let (code, printed) = run(dir.path(), &["--growth"]).await;
     let error = code.expect_err("no system can start there");
     assert!(error.to_string().contains("cannot remove"), "{error:#}");
     let file = dir.path().join("results.growth.json");
-    assert_eq!(said.last(), Some(&file.display().to_string()));
+    assert_eq!(printed.last(), Some(&file.display().to_string()));
     let text = std::fs::read_to_string(file).expect("the results");
     let results: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(results, json!({"history": [], "replicas": [], "backlog": null}));

@@ -72,16 +72,16 @@ pub(super) struct Growth {
 
 impl Growth {
     /// The short table.
-    pub(super) fn tell(&self, say: &impl Fn(&str)) {
+    pub(super) fn print(&self, print: &impl Fn(&str)) {
         for (what, all) in [("past orders", &self.history), ("replicas", &self.replicas)] {
             for Held { of, orders_per_second, limit, ratio } in all {
-                say(&format!(
+                print(&format!(
                     "{of:>9} {what:<12} X {orders_per_second:>5.0} orders/s, L {limit:>5.0} orders/s, X / L {ratio:.2}"
                 ));
             }
         }
         if let Some(WorkedOff { events, orders_per_second }) = self.backlog {
-            say(&format!(
+            print(&format!(
                 "{events:>9} events waiting {orders_per_second:>5.0} orders/s through the rest of the saga"
             ));
         }
@@ -93,29 +93,29 @@ pub(super) async fn measure(
     growth: &mut Growth,
     args: &Args,
     binaries: &Path,
-    say: &impl Fn(&str),
+    print: &impl Fn(&str),
 ) -> Result<()> {
     for of in HISTORIES {
-        say(&format!("with {of} past orders"));
+        print(&format!("with {of} past orders"));
         let (mut system, _) = start(args, binaries, &[]).await?;
         if of > 0 {
             write_history(&mut system, of).await.context("the past orders")?;
         }
-        growth.history.push(held(of, &system, &[], args, say).await?);
+        growth.history.push(held(of, &system, &[], args, print).await?);
         system.stop().await?;
     }
     for of in REPLICAS {
-        say(&format!("with {of} of each service"));
+        print(&format!("with {of} of each service"));
         let (mut system, options) = start(args, binaries, &[]).await?;
         let mut others = Vec::new();
         for number in 2..=of {
             others.push(system.start_replicas(&options, number).await?);
         }
-        growth.replicas.push(held(of as u64, &system, &others, args, say).await?);
+        growth.replicas.push(held(of as u64, &system, &others, args, print).await?);
         system.stop().await?;
     }
     let (mut system, _) = start(args, binaries, &PATIENCE).await?;
-    growth.backlog = Some(work_off(&mut system, say).await.context("the backlog")?);
+    growth.backlog = Some(work_off(&mut system, print).await.context("the backlog")?);
     system.stop().await
 }
 
@@ -125,7 +125,7 @@ async fn held(
     system: &System,
     others: &[Replicas],
     args: &Args,
-    say: &impl Fn(&str),
+    print: &impl Fn(&str),
 ) -> Result<Held> {
     let times = Times::of(args.hold);
     let driver = Driver::open(system, others).await?;
@@ -133,8 +133,8 @@ async fn held(
     let before = calibrate(system, &args.dir, times.calibration).await?;
     driver.seed_stock().await?;
     driver.drive(args.from, times.step).await?;
-    let steps = search::climb(&driver, args.from..=args.up_to, times.step, say).await?;
-    let (outcome, cost) = super::hold(&driver, &sources, &steps, times.part, say).await?;
+    let steps = search::climb(&driver, args.from..=args.up_to, times.step, print).await?;
+    let (outcome, cost) = super::hold(&driver, &sources, &steps, times.part, print).await?;
     let after = calibrate(system, &args.dir, times.calibration).await?;
     let limit = Limit::of(&before.mean(&after), &cost).orders_per_second;
     Ok(Held { of, orders_per_second: outcome.rate, limit, ratio: outcome.rate / limit })
@@ -167,13 +167,13 @@ async fn write_history(system: &mut System, orders: u64) -> Result<()> {
 }
 
 /// Lets events pile up, and measures how fast they are worked off.
-async fn work_off(system: &mut System, say: &impl Fn(&str)) -> Result<WorkedOff> {
+async fn work_off(system: &mut System, print: &impl Fn(&str)) -> Result<WorkedOff> {
     let driver = Driver::open(system, &[]).await?;
     driver.seed_stock().await?;
     for service in AWAY {
         system.services.stop(service).await?;
     }
-    say(&format!("with {} events waiting", 2 * BACKLOG));
+    print(&format!("with {} events waiting", 2 * BACKLOG));
     let placed = driver.place(BACKLOG_RATE, BACKLOG).await?;
     let begun = Instant::now();
     for service in AWAY {

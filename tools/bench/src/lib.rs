@@ -1,7 +1,7 @@
-//! `bench`: how fast the system is, measured against what its machine can do at the most.
+//! `bench`: how fast the system is, compared with the most that its machine can do.
 //!
-//! Absolute figures mean little on a machine that others use, too. So the limit is measured in the same run, and what
-//! counts is the ratio: the highest rate that the whole saga holds, over the limit that `limit` reckons.
+//! Absolute figures mean little on a shared machine. So the limit is measured in the same run, and what counts is the
+//! ratio: the highest rate that the whole saga holds, over the limit that `limit` computes.
 
 pub mod broker_limit;
 mod calibrate;
@@ -11,7 +11,6 @@ mod footprint;
 mod growth;
 mod limit;
 mod outcome;
-mod plot;
 mod report;
 mod search;
 
@@ -37,22 +36,22 @@ const MIN_GROWTH_HOLD: u32 = 30;
 /// The arguments of `bench`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// For how many seconds the system must keep up with a rate; the other parts are as much shorter or longer
+    /// For how many seconds the system must keep up with a rate; other parts scale with it
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(6..=3600))]
     hold: u32,
-    /// Where to begin the search, in orders a second
+    /// The lowest rate to try, in orders a second
     #[arg(long, default_value_t = 200.0, value_parser = rate)]
     from: f64,
-    /// Where to end it, even if the system keeps up
+    /// The highest rate to try, in orders a second
     #[arg(long, default_value_t = 20_000.0, value_parser = rate)]
     up_to: f64,
-    /// Measure what past orders, replicas and a backlog do to the rate, and nothing else: takes three quarters of an hour
+    /// Measure only how past orders, replicas and a backlog change the rate: takes 45 minutes
     #[arg(long)]
     growth: bool,
-    /// The folder of data and logs; what is in it is removed
+    /// The folder of data and logs; it is emptied first
     #[arg(long, default_value = "/var/tmp/shop-bench")]
     dir: PathBuf,
-    /// Where to write the results: FILE.json and FILE.svg
+    /// Where to write the results: FILE.json
     #[arg(long, default_value = "target/bench", value_name = "FILE")]
     out: PathBuf,
 }
@@ -83,40 +82,39 @@ impl Times {
     }
 }
 
-/// Runs the benchmark and tells what it measures.
+/// Runs the benchmark and prints its results.
 ///
 /// # Errors
-/// What did not come up, or did not come to its end.
-pub async fn run(args: Args, binaries: PathBuf, say: impl Fn(&str)) -> Result<ExitCode> {
+/// Which part did not start, or which orders did not end.
+pub async fn run(args: Args, binaries: PathBuf, print: impl Fn(&str)) -> Result<ExitCode> {
     ensure!(args.from <= args.up_to, "--from {} is above --up-to {}", args.from, args.up_to);
     if args.growth {
         ensure!(
             args.hold >= MIN_GROWTH_HOLD,
-            "--growth with --hold {}: what is held for so short a time tells little, take {MIN_GROWTH_HOLD} or more",
+            "--growth with --hold {}: too short to be meaningful, take {MIN_GROWTH_HOLD} or more",
             args.hold
         );
         let mut growth = Growth::default();
-        let measured = growth::measure(&mut growth, &args, &binaries, &say).await;
-        growth.tell(&say);
+        let measured = growth::measure(&mut growth, &args, &binaries, &print).await;
+        growth.print(&print);
         let file = args.out.with_extension("growth.json");
         let written = report::write_json(&file, &serde_json::to_value(&growth)?);
         if let Ok(json) = &written {
-            say(&format!("{}", json.display()));
+            print(&json.display().to_string());
         }
         return measured.and(written).map(|_| ExitCode::SUCCESS);
     }
-    say("starting the system");
+    print("starting the system");
     let (mut system, _) = start(&args, &binaries, &[]).await?;
-    let report = measure(&mut system, &args, &binaries, &say).await?;
-    report.tell(&say);
-    let files = report.write(&args.out)?;
+    let report = measure(&mut system, &args, &binaries, &print).await?;
+    report.print(&print);
+    let json = report.write(&args.out)?;
     system.stop().await?;
-    say(&format!("{}", files.plot.display()));
-    say(&format!("{}", files.json.display()));
+    print(&json.display().to_string());
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts a system with nothing in it, its services told these variables.
+/// Starts an empty system, its services with these variables.
 async fn start(
     args: &Args,
     binaries: &Path,
@@ -141,26 +139,26 @@ async fn start(
     Ok((system, options))
 }
 
-async fn measure(system: &mut System, args: &Args, binaries: &Path, say: &impl Fn(&str)) -> Result<Report> {
+async fn measure(system: &mut System, args: &Args, binaries: &Path, print: &impl Fn(&str)) -> Result<Report> {
     let times = Times::of(args.hold);
     let driver = Driver::open(system, &[]).await?;
     let idle = footprint::memory(system)?;
-    say("calibrating");
+    print("calibrating");
     let before = calibrate(system, &args.dir, times.calibration).await?;
     driver.seed_stock().await?;
     driver.drive(args.from, times.step).await?;
-    say("one order in flight");
+    print("one order in flight");
     let alone = driver.drive(ONE_IN_FLIGHT, times.part).await?;
-    say("searching for the highest rate that is held");
-    let steps = search::climb(&driver, args.from..=args.up_to, times.step, say).await?;
+    print("searching for the highest rate that is held");
+    let steps = search::climb(&driver, args.from..=args.up_to, times.step, print).await?;
     let sources = Sources::open(system, &[]).await?;
-    let (held, cost) = hold(&driver, &sources, &steps, times.hold, say).await?;
-    say("latencies at parts of it");
+    let (held, cost) = hold(&driver, &sources, &steps, times.hold, print).await?;
+    print("latencies at parts of it");
     let half = driver.drive(held.rate * 0.5, times.part).await?;
-    say(&search::line(&half));
+    print(&search::line(&half));
     let most = driver.drive(held.rate * 0.8, times.part).await?;
-    say(&search::line(&most));
-    say("calibrating again");
+    print(&search::line(&most));
+    print("calibrating again");
     let after = calibrate(system, &args.dir, times.calibration).await?;
     let peak = footprint::memory(system)?;
     drop((driver, sources));
@@ -182,13 +180,13 @@ async fn measure(system: &mut System, args: &Args, binaries: &Path, say: &impl F
     })
 }
 
-/// The highest rate that is held for the whole time, and what an order takes at it.
+/// The highest rate that is held for the whole time, and the cost of an order at it.
 async fn hold(
     driver: &Driver,
     sources: &Sources<'_>,
     steps: &[outcome::Outcome],
     duration: Duration,
-    say: &impl Fn(&str),
+    print: &impl Fn(&str),
 ) -> Result<(outcome::Outcome, counters::PerOrder)> {
     let mut counted: Option<Counters> = None;
     let mut at = async |rate: f64| {
@@ -197,7 +195,7 @@ async fn hold(
             None => sources.read().await?,
         };
         let outcome = driver.drive(rate, duration).await?;
-        say(&search::line(&outcome));
+        print(&search::line(&outcome));
         let after = sources.read().await?;
         let cost = after.per_order(&before, outcome.orders);
         counted = Some(after);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Measure how fast the system is, against what this machine can do at the most.
+/// Measure how fast the system is, compared with the most that this machine can do.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 struct Cli {
@@ -16,11 +16,11 @@ struct Cli {
 #[tokio::main]
 async fn main() -> ExitCode {
     let ended = match own_folder() {
-        Ok(binaries) => bench::run(Cli::parse().args, binaries, say).await,
+        Ok(binaries) => bench::run(Cli::parse().args, binaries, print).await,
         Err(error) => Err(error),
     };
     ended.unwrap_or_else(|error| {
-        say_error(&format!("{error:#}"));
+        print_error(&format!("{error:#}"));
         ExitCode::FAILURE
     })
 }
@@ -31,12 +31,12 @@ fn own_folder() -> anyhow::Result<std::path::PathBuf> {
     Ok(binary.parent().map(std::path::Path::to_owned).unwrap_or_default())
 }
 
-/// Talks to the person who gave the command; one who no longer reads, such as `head`, is not told.
-fn say(line: &str) {
+/// A reader that is gone, such as `head`, is no error.
+fn print(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-#[expect(clippy::print_stderr, reason = "a command talks to the person who gave it")]
-fn say_error(line: &str) {
+#[expect(clippy::print_stderr, reason = "a command reports errors on stderr")]
+fn print_error(line: &str) {
     eprintln!("error: {line}");
 }

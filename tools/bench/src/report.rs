@@ -1,9 +1,10 @@
-//! What was measured, for people and for programs.
+//! The results, as tables and as JSON.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -12,9 +13,8 @@ use super::counters::PerOrder;
 use super::footprint::Footprint;
 use super::limit::Limit;
 use super::outcome::{Latency, Outcome};
-use super::plot;
 
-/// Two calibrations that differ by more make the run a noisy one.
+/// A run whose calibrations differ by more is noisy.
 const NOISE: f64 = 0.15;
 
 /// Everything that was measured.
@@ -22,9 +22,9 @@ const NOISE: f64 = 0.15;
 pub(super) struct Report {
     pub(super) before: Calibration,
     pub(super) after: Calibration,
-    /// The middle between both, which everything is compared with.
+    /// The mean of both, which everything is compared with.
     pub(super) calibration: Calibration,
-    /// How far both are apart, as a part.
+    /// The largest relative difference between both.
     pub(super) drift: f64,
     pub(super) limit: Limit,
     /// The load at the highest rate that was held.
@@ -41,14 +41,7 @@ pub(super) struct Report {
     pub(super) footprints: Vec<Footprint>,
 }
 
-/// Where the results are.
-#[derive(Debug)]
-pub(super) struct Files {
-    pub(super) json: PathBuf,
-    pub(super) plot: PathBuf,
-}
-
-/// Writes a value where it is to be, and gives its path back.
+/// Writes a value to a file, and gives its path back.
 pub(super) fn write_json(file: &Path, value: &Value) -> Result<PathBuf> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -63,8 +56,8 @@ impl Report {
         self.throughput.rate / self.limit.orders_per_second
     }
 
-    /// So many times the shortest way to a confirmation.
-    fn times(&self, ms: f64) -> f64 {
+    /// How many times the shortest possible confirmation.
+    fn times_shortest(&self, ms: f64) -> f64 {
         ms / self.calibration.shortest_confirmation_ms()
     }
 
@@ -78,34 +71,16 @@ impl Report {
         Ok(value)
     }
 
-    /// Writes FILE.json and FILE.svg.
-    pub(super) fn write(&self, file: &Path) -> Result<Files> {
-        let files = Files { json: file.with_extension("json"), plot: file.with_extension("svg") };
-        write_json(&files.json, &self.to_json()?)?;
-        let mut points = vec![&self.alone, &self.half, &self.most, &self.throughput];
-        points.extend(self.steps.iter().filter(|step| step.kept_up()));
-        plot::write(&files.plot, points)?;
-        Ok(files)
+    /// Writes FILE.json.
+    pub(super) fn write(&self, file: &Path) -> Result<PathBuf> {
+        write_json(&file.with_extension("json"), &self.to_json()?)
     }
 
-    /// The short table.
-    pub(super) fn tell(&self, say: &impl Fn(&str)) {
-        self.tell_limit(say);
-        say("");
-        let tell = |name: &str, latency: &Latency, times: bool| {
-            let Latency { p50_ms, p90_ms, p99_ms, max_ms } = latency;
-            let compared = if times {
-                format!(
-                    "  p50 {:.1} and p99 {:.1} times the shortest way",
-                    self.times(*p50_ms),
-                    self.times(*p99_ms)
-                )
-            } else {
-                String::new()
-            };
-            say(&format!("{name:<32}{p50_ms:>9.1}{p90_ms:>9.1}{p99_ms:>9.1}{max_ms:>9.1}{compared}"));
-        };
-        say(&format!("{:<32}{:>9}{:>9}{:>9}{:>9}", "latency in ms", "p50", "p90", "p99", "max"));
+    /// The short tables.
+    pub(super) fn print(&self, print: &impl Fn(&str)) {
+        self.print_limit(print);
+        let mut latencies =
+            table(["latency in ms", "p50", "p90", "p99", "max", "p50 / shortest", "p99 / shortest"]);
         for (name, outcome) in [
             ("one in flight", &self.alone),
             ("at 50 %", &self.half),
@@ -113,16 +88,24 @@ impl Report {
             ("at 100 %", &self.throughput),
         ] {
             let held = if outcome.kept_up() { "" } else { ", not held" };
-            tell(&format!("{name}{held}: confirmed"), &outcome.confirmed, true);
-            tell(&format!("{name}{held}: completed"), &outcome.completed, false);
+            for (what, latency) in [("confirmed", &outcome.confirmed), ("completed", &outcome.completed)] {
+                let Latency { p50_ms, p90_ms, p99_ms, max_ms } = latency;
+                let mut row = vec![format!("{name}{held}: {what}")];
+                row.extend([p50_ms, p90_ms, p99_ms, max_ms].map(|ms| format!("{ms:.1}")));
+                if what == "confirmed" {
+                    row.extend([p50_ms, p99_ms].map(|ms| format!("{:.1}", self.times_shortest(*ms))));
+                }
+                latencies.add_row(row);
+            }
         }
-        self.tell_costs(say);
+        print(&latencies.trim_fmt());
+        self.print_costs(print);
     }
 
-    fn tell_limit(&self, say: &impl Fn(&str)) {
+    fn print_limit(&self, print: &impl Fn(&str)) {
         let (alone, limit) = (&self.calibration, &self.limit);
-        say("");
-        say(&format!(
+        print("");
+        print(&format!(
             "alone: {:.0} commits/s of 1, {:.0} of 20, {:.0} messages/s, {:.0} requests/s, {:.0} mails/s, fdatasync {:.2} ms",
             alone.commits_of_1_per_second,
             alone.commits_of_20_per_second,
@@ -131,27 +114,27 @@ impl Report {
             alone.smtp_per_second,
             alone.fdatasync_ms
         ));
-        say(&format!(
-            "one order at the least: {:.2} ms of commits, {:.2} of deliveries, {:.2} of requests, {:.2} of mails",
+        print(&format!(
+            "one order takes at least {:.2} ms of commits, {:.2} of deliveries, {:.2} of requests, {:.2} of mails",
             limit.commits_ms, limit.deliveries_ms, limit.requests_ms, limit.mails_ms
         ));
-        say(&format!(
+        print(&format!(
             "X {:.0} orders/s, L {:.0} orders/s, X / L {:.2}",
             self.throughput.rate,
             limit.orders_per_second,
             self.ratio()
         ));
         if self.drift > NOISE {
-            self.tell_noise(say);
+            self.print_noise(print);
         }
     }
 
-    fn tell_noise(&self, say: &impl Fn(&str)) {
+    fn print_noise(&self, print: &impl Fn(&str)) {
         let limit = |alone| Limit::of(alone, &self.cost).orders_per_second;
         let (before, after) = (&self.before, &self.after);
-        say(&format!(
-            "NOISY: something else is at work here. Parts of the calibrations before and after differ by up to {:.0} %, \
-             L is {:.0} and {:.0} orders/s by them, and the shortest way {:.1} and {:.1} ms",
+        print(&format!(
+            "NOISY: something else runs on this machine. The calibrations before and after differ by up to {:.0} %, \
+             L is {:.0} and {:.0} orders/s by them, and the shortest confirmation {:.1} and {:.1} ms",
             self.drift * 100.0,
             limit(before),
             limit(after),
@@ -160,10 +143,10 @@ impl Report {
         ));
     }
 
-    fn tell_costs(&self, say: &impl Fn(&str)) {
+    fn print_costs(&self, print: &impl Fn(&str)) {
         let cost = &self.cost;
-        say("");
-        say(&format!(
+        print("");
+        print(&format!(
             "per order: {:.1} writing commits ({:.1} transactions), {:.1} statements, {:.0} bytes of WAL, {:.1} deliveries, \
              {:.1} HTTP requests, {:.1} mails",
             cost.commits,
@@ -175,17 +158,24 @@ impl Report {
             cost.mails
         ));
         let cpu: Vec<_> = cost.cpu_ms.iter().map(|(name, ms)| format!("{name} {ms:.2}")).collect();
-        say(&format!("CPU ms per order: {:.2} = {}", cost.total_cpu_ms(), cpu.join(" + ")));
-        say("");
-        say(&format!(
-            "{:<18}{:>9}{:>9}{:>10}{:>11}",
-            "service", "idle MB", "peak MB", "ready ms", "binary MB"
-        ));
+        print(&format!("CPU ms per order: {:.2} = {}", cost.total_cpu_ms(), cpu.join(" + ")));
+        let mut footprints = table(["service", "idle MB", "peak MB", "ready ms", "binary MB"]);
         for it in &self.footprints {
-            say(&format!(
-                "{:<18}{:>9.1}{:>9.1}{:>10.0}{:>11.1}",
-                it.service, it.idle_mb, it.peak_mb, it.ready_ms, it.binary_mb
-            ));
+            let mut row = vec![it.service.to_owned()];
+            row.extend(
+                [it.idle_mb, it.peak_mb, it.ready_ms, it.binary_mb].map(|value| format!("{value:.1}")),
+            );
+            footprints.add_row(row);
         }
+        print("");
+        print(&footprints.trim_fmt());
     }
+}
+
+/// A table without lines, whose first column is text and whose others are numbers.
+pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header);
+    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    table
 }

@@ -21,13 +21,13 @@ pub(super) async fn climb(
     driver: &Driver,
     rates: RangeInclusive<f64>,
     duration: Duration,
-    say: &impl Fn(&str),
+    print: &impl Fn(&str),
 ) -> Result<Vec<Outcome>> {
     let mut steps: Vec<Outcome> = Vec::new();
     let mut rate = *rates.start();
     while rates.contains(&rate) && steps.last().is_none_or(Outcome::kept_up) {
         let step = driver.drive(rate, duration).await?;
-        say(&line(&step));
+        print(&line(&step));
         steps.push(step);
         rate *= FASTER;
     }
@@ -99,7 +99,8 @@ impl Bounds {
 /// What a load came to, in a line.
 pub(super) fn line(outcome: &Outcome) -> String {
     let refused: u64 = outcome.refused.values().sum();
-    let told = |what: &str, count: u64| if count > 0 { format!("  {what} {count}") } else { String::new() };
+    let counted =
+        |what: &str, count: u64| if count > 0 { format!("  {what} {count}") } else { String::new() };
     format!(
         "  {:>7.1} orders/s  {:<10}  confirmed p50 {:>7.1} ms, p99 {:>7.1} ms  under way {:>5}{}{}",
         outcome.rate,
@@ -107,8 +108,8 @@ pub(super) fn line(outcome: &Outcome) -> String {
         outcome.confirmed.p50_ms,
         outcome.confirmed.p99_ms,
         outcome.backlog.last().copied().unwrap_or_default(),
-        told("refused", refused),
-        told("cancelled", outcome.cancelled as u64),
+        counted("refused", refused),
+        counted("cancelled", outcome.cancelled as u64),
     )
 }
 

@@ -208,7 +208,8 @@ async fn unexpected_dead_letters(stage: &Stage) -> Result<Vec<String>> {
     let amqp_url = stage.sources().amqp_url;
     for (service, faults) in &stage.message_faults {
         let found = amqp::inspect::message_ids(&amqp_url, &dead_letter_queue(service.as_str())).await?;
-        unexpected.extend(found.symmetric_difference(&faults.injected()).map(|id| format!("{service}: {id}")));
+        unexpected
+            .extend(found.symmetric_difference(&faults.injected()).map(|id| format!("{service}: {id}")));
     }
     Ok(unexpected)
 }
