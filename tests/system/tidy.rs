@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::tidy::rules::{
     RULES, Rule, domain_is_pure, files_are_short, functions_are_short, no_test_sleeps,
-    nothing_is_left_unfinished, only_messaging_publishes, sql_stays_in_the_store,
+    nothing_is_left_unfinished, only_amqp_publishes, sql_stays_in_the_store,
 };
 use crate::tidy::source::{Source, code_of, packages, sources};
 
@@ -76,8 +76,8 @@ fn a_planted_offence_is_found() {
     finds(sql_stays_in_the_store, "services/order/src/jobs.rs", "query_scalar!(\"select 1\")");
     passes(sql_stays_in_the_store, "services/order/src/store/prices.rs", "sqlx::query!(\"select 1\")");
 
-    finds(only_messaging_publishes, "services/order/src/jobs.rs", "channel.basic_publish(exchange)");
-    passes(only_messaging_publishes, "crates/messaging/src/publisher.rs", "channel.basic_publish(exchange)");
+    finds(only_amqp_publishes, "services/order/src/jobs.rs", "channel.basic_publish(exchange)");
+    passes(only_amqp_publishes, "crates/amqp/src/publisher.rs", "channel.basic_publish(exchange)");
 
     finds(no_test_sleeps, "tests/system/saga.rs", "tokio::time::sleep(second).await;");
     finds(no_test_sleeps, "crates/x/src/lib.rs", "fn f() {}\n#[cfg(test)]\nmod tests { thread::sleep(s); }");

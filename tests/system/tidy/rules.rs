@@ -9,7 +9,7 @@ pub(super) type Rule = fn(&Source) -> Vec<String>;
 pub(super) const RULES: &[(&str, Rule)] = &[
     ("a domain is pure", domain_is_pure),
     ("SQL stays in the store", sql_stays_in_the_store),
-    ("only messaging publishes", only_messaging_publishes),
+    ("only amqp publishes", only_amqp_publishes),
     ("no test sleeps", no_test_sleeps),
     ("nothing is left unfinished", nothing_is_left_unfinished),
     ("files are short", files_are_short),
@@ -76,8 +76,8 @@ pub(super) fn sql_stays_in_the_store(source: &Source) -> Vec<String> {
     })
 }
 
-pub(super) fn only_messaging_publishes(source: &Source) -> Vec<String> {
-    if source.path.starts_with("crates/messaging/") || source.is_test() {
+pub(super) fn only_amqp_publishes(source: &Source) -> Vec<String> {
+    if source.path.starts_with("crates/amqp/") || source.is_test() {
         return Vec::new();
     }
     offences(source, source.code(), |line| {
