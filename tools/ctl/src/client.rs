@@ -3,17 +3,6 @@
 use amqp::RetryDelays;
 use system::Service;
 
-/// Where the services are.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Urls {
-    /// The order service
-    #[arg(long, env = "ORDER_URL", default_value = "http://127.0.0.1:8081")]
-    pub(crate) order_url: String,
-    /// The inventory service
-    #[arg(long, env = "INVENTORY_URL", default_value = "http://127.0.0.1:8083")]
-    pub(crate) inventory_url: String,
-}
-
 /// The servers behind the services, for commands that look at the whole system.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Servers {
@@ -45,6 +34,6 @@ impl Servers {
     /// The URL of each service's database.
     pub(crate) fn databases(&self) -> Vec<(Service, String)> {
         let base = self.postgres_url.trim_end_matches('/');
-        Service::ALL.iter().map(|service| (*service, format!("{base}/{service}"))).collect()
+        Service::with_database().map(|service| (service, format!("{base}/{service}"))).collect()
     }
 }

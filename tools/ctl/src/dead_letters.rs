@@ -13,6 +13,7 @@ use runtime::clock;
 use system::Service;
 
 use crate::say;
+use crate::urls::{Database, Urls};
 
 /// The arguments of `sagactl dead-letters`.
 #[derive(Debug, clap::Args)]
@@ -81,46 +82,8 @@ struct Place {
         default_value = "amqp://operator:operator@127.0.0.1:8672/shop"
     )]
     amqp_url: String,
-    /// The database of the order service
-    #[arg(
-        long,
-        env = "ORDER_DATABASE_URL",
-        hide_env_values = true,
-        default_value = "postgres://order:order@127.0.0.1:8432/order"
-    )]
-    order_database_url: String,
-    /// The database of the payment service
-    #[arg(
-        long,
-        env = "PAYMENT_DATABASE_URL",
-        hide_env_values = true,
-        default_value = "postgres://payment:payment@127.0.0.1:8432/payment"
-    )]
-    payment_database_url: String,
-    /// The database of the inventory service
-    #[arg(
-        long,
-        env = "INVENTORY_DATABASE_URL",
-        hide_env_values = true,
-        default_value = "postgres://inventory:inventory@127.0.0.1:8432/inventory"
-    )]
-    inventory_database_url: String,
-    /// The database of the notification service
-    #[arg(
-        long,
-        env = "NOTIFICATION_DATABASE_URL",
-        hide_env_values = true,
-        default_value = "postgres://notification:notification@127.0.0.1:8432/notification"
-    )]
-    notification_database_url: String,
-    /// The database of the analytics service
-    #[arg(
-        long,
-        env = "ANALYTICS_DATABASE_URL",
-        hide_env_values = true,
-        default_value = "postgres://analytics:analytics@127.0.0.1:8432/analytics"
-    )]
-    analytics_database_url: String,
+    #[command(flatten)]
+    databases: Urls<Database>,
 }
 
 /// Which dead letters.
@@ -314,19 +277,9 @@ impl Place {
             Service::with_database().filter(|service| self.service.is_none_or(|only| only == *service));
         asked_for.map(|service| Source {
             service: service.into(),
-            database_url: self.database_url(service),
+            database_url: self.databases.of(service),
             amqp_url: service.has_queue().then_some(self.amqp_url.as_str()),
         })
-    }
-
-    fn database_url(&self, service: Service) -> &str {
-        match service {
-            Service::Order => &self.order_database_url,
-            Service::Payment => &self.payment_database_url,
-            Service::Inventory => &self.inventory_database_url,
-            Service::Notification => &self.notification_database_url,
-            Service::Analytics => &self.analytics_database_url,
-        }
     }
 
     /// Says in a sentence which service was looked at.

@@ -6,6 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 use doctor::{self, Sources, report};
 
+use system::{Outside, Service};
+
+use crate::urls::{Http, Urls};
 use crate::{client, say};
 
 /// What is wrong counts when it is still so after this time.
@@ -18,16 +21,7 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    urls: client::Urls,
-    /// The payment service
-    #[arg(long, env = "PAYMENT_URL", default_value = "http://127.0.0.1:8082")]
-    payment_url: String,
-    /// The notification service
-    #[arg(long, env = "NOTIFICATION_URL", default_value = "http://127.0.0.1:8084")]
-    notification_url: String,
-    /// The analytics service
-    #[arg(long, env = "ANALYTICS_URL", default_value = "http://127.0.0.1:8085")]
-    analytics_url: String,
+    urls: Urls<Http>,
     #[command(flatten)]
     servers: client::Servers,
     /// The broker's management API, with an administrator, who alone sees the rights of users
@@ -54,16 +48,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 
 fn sources(args: Args) -> Sources {
     let databases = args.servers.databases();
-    let services = [
-        ("order", args.urls.order_url),
-        ("payment", args.payment_url),
-        ("inventory", args.urls.inventory_url),
-        ("notification", args.notification_url),
-        ("analytics", args.analytics_url),
-        ("payment-provider", args.servers.provider_url),
-    ];
+    let urls = Service::ALL.iter().map(|service| (service.as_str(), args.urls.of(*service).to_owned()));
+    let provider = Outside::PaymentProvider.program().name;
+    let services = urls.chain([(provider, args.servers.provider_url)]);
     Sources {
-        services: services.map(|(name, url)| (name.to_owned(), url)).into(),
+        services: services.map(|(name, url)| (name.to_owned(), url)).collect(),
         databases,
         amqp_url: args.servers.amqp_url,
         management_url: args.management_url,

@@ -16,7 +16,9 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::client::Urls;
+use system::Service;
+
+use crate::urls::{Http, Urls};
 use crate::{say, timeline};
 
 const CATALOGUE: Catalogue = Catalogue { prefix: "LOAD", skus: 10, scarce: 0 };
@@ -45,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     #[command(flatten)]
-    urls: Urls,
+    urls: Urls<Http>,
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -56,8 +58,8 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let customers = Customers::new(vec![args.urls.order_url.clone()], Duration::ZERO)?;
-    customers.seed_stock(&args.urls.inventory_url, &CATALOGUE).await?;
+    let customers = Customers::new(vec![args.urls.of(Service::Order).to_owned()], Duration::ZERO)?;
+    customers.seed_stock(args.urls.of(Service::Inventory), &CATALOGUE).await?;
     // One customer per run, by whom its orders are listed.
     let customer = format!("load-{}", runtime::clock::new_id().simple());
     let begun = Instant::now();
@@ -151,7 +153,7 @@ async fn look(http: &Client, args: &Args, customer: &str, late: bool) -> Result<
 
 async fn any(http: &Client, args: &Args, customer: &str, status: &str) -> Result<bool> {
     let query = [("customer_id", customer), ("status", status), ("limit", "1")];
-    let request = http.get(format!("{}/api/v1/orders", args.urls.order_url)).query(&query);
+    let request = http.get(format!("{}/api/v1/orders", args.urls.of(Service::Order))).query(&query);
     let page: Page = loadgen::answer(request).await?;
     Ok(!page.items.is_empty())
 }
@@ -162,7 +164,7 @@ async fn list(http: &Client, args: &Args, customer: &str) -> Result<Ended> {
     loop {
         let mut query = vec![("customer_id", customer), ("limit", "200")];
         query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let request = http.get(format!("{}/api/v1/orders", args.urls.order_url)).query(&query);
+        let request = http.get(format!("{}/api/v1/orders", args.urls.of(Service::Order))).query(&query);
         let page: Page = loadgen::answer(request).await.context("cannot list the orders")?;
         for order in page.items {
             ended.open += u64::from(order.status != "completed" && !order.settled);
@@ -179,7 +181,7 @@ async fn list(http: &Client, args: &Args, customer: &str) -> Result<Ended> {
 }
 
 /// From placed to confirmed, in ms, of an even sample of the orders, sorted.
-async fn latencies(http: &Client, urls: &Urls, ids: &[String]) -> Result<Vec<f64>> {
+async fn latencies(http: &Client, urls: &Urls<Http>, ids: &[String]) -> Result<Vec<f64>> {
     let step = ids.len().div_ceil(SAMPLE).max(1);
     let timelines = stream::iter(ids.iter().step_by(step)).map(|id| timeline::fetch(http, urls, id));
     let timelines: Vec<_> = timelines.buffer_unordered(READERS).collect().await;

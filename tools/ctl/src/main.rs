@@ -11,6 +11,7 @@ mod supervisor;
 mod timeline;
 mod topology;
 mod up;
+mod urls;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

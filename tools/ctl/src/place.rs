@@ -7,8 +7,10 @@ use anyhow::{Context, Result};
 use contracts::{PaymentMethod, Quantity, Sku};
 use serde::Deserialize;
 
-use crate::client::Urls;
+use system::Service;
+
 use crate::say;
+use crate::urls::{Http, Urls};
 
 /// The arguments of `sagactl place`.
 #[derive(Debug, clap::Args)]
@@ -26,7 +28,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "ada@example.com")]
     email: String,
     #[command(flatten)]
-    urls: Urls,
+    urls: Urls<Http>,
 }
 
 #[derive(Debug, Clone)]
@@ -54,7 +56,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let lines: Vec<_> =
         args.lines.into_iter().map(|Line(sku, quantity)| (sku.to_string(), quantity)).collect();
     let order = loadgen::order_body(&args.customer, &args.email, &lines, args.payment_method.as_str());
-    let url = format!("{}/api/v1/orders", args.urls.order_url);
+    let url = format!("{}/api/v1/orders", args.urls.of(Service::Order));
     let placed: Placed = loadgen::answer(reqwest::Client::new().post(url).json(&order))
         .await
         .context("the order was not accepted")?;

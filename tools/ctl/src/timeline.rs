@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::client::Urls;
+use system::Service;
+
 use crate::say;
+use crate::urls::{Http, Urls};
 
 /// The arguments of `sagactl timeline`.
 #[derive(Debug, clap::Args)]
@@ -14,7 +16,7 @@ pub(crate) struct Args {
     /// The order's id
     order: String,
     #[command(flatten)]
-    urls: Urls,
+    urls: Urls<Http>,
 }
 
 /// The timeline as the order service tells it.
@@ -62,8 +64,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 ///
 /// # Errors
 /// When there is no such order, or nobody answers.
-pub(crate) async fn fetch(http: &reqwest::Client, urls: &Urls, order: &str) -> Result<Timeline> {
-    let url = format!("{}/api/v1/orders/{order}/timeline", urls.order_url);
+pub(crate) async fn fetch(http: &reqwest::Client, urls: &Urls<Http>, order: &str) -> Result<Timeline> {
+    let url = format!("{}/api/v1/orders/{order}/timeline", urls.of(Service::Order));
     loadgen::answer(http.get(url)).await.with_context(|| format!("cannot show order {order}"))
 }
 
