@@ -8,7 +8,7 @@ use testkit::eventually;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shop_without_orders_has_a_summary_of_nothing() {
     let shop = Shop::open().await;
-    let (status, summary) = shop.analytics.get("/api/v1/summary").await;
+    let (status, summary) = shop[Service::Analytics].get("/api/v1/summary").await;
     assert_eq!(status, 200);
     assert_eq!(
         summary,
@@ -39,7 +39,7 @@ async fn what_is_said_while_analytics_is_down_is_counted_once_it_is_back() {
     }
     shop.restart(Service::Analytics).await;
     shop.check().await;
-    let (_, summary) = shop.analytics.get("/api/v1/summary").await;
+    let (_, summary) = shop[Service::Analytics].get("/api/v1/summary").await;
     assert_eq!(summary["orders"]["cancelled_by_reason"], json!({"payment_declined": 1, "payment_failed": 1}));
     assert_eq!(summary["conversion"], 0.5);
     let revenue =
@@ -55,13 +55,13 @@ async fn a_summary_that_is_lost_is_made_again_from_the_log() {
         shop.place("BEANS", 1, method).await;
     }
     shop.check().await;
-    let (_, before) = shop.analytics.get("/api/v1/summary").await;
+    let (_, before) = shop[Service::Analytics].get("/api/v1/summary").await;
 
     shop.stop(Service::Analytics).await;
     shop.world.drop_database("analytics").await;
     shop.restart(Service::Analytics).await;
     let after = eventually("the whole log to be read", async || {
-        let (_, summary) = shop.analytics.get("/api/v1/summary").await;
+        let (_, summary) = shop[Service::Analytics].get("/api/v1/summary").await;
         if summary["as_of"]["events"] == before["as_of"]["events"] { Ok(summary) } else { Err(summary) }
     })
     .await;
@@ -77,7 +77,7 @@ async fn an_event_that_stands_in_the_log_twice_is_counted_once() {
     let id = shop.place("BEANS", 1, "pm_card_visa").await;
     shop.order_is(&id, "completed").await;
     shop.check().await;
-    let summary = async || shop.analytics.get("/api/v1/summary").await.1;
+    let summary = async || shop[Service::Analytics].get("/api/v1/summary").await.1;
     let before = summary().await;
 
     for envelope in listener.heard().await {

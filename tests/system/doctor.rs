@@ -55,9 +55,9 @@ async fn a_service_that_is_stopped_is_one_fault() {
 async fn a_port_that_somebody_else_holds_is_named_with_its_holder() {
     let shop = Shop::open().await;
     let mut patient = patient_of(&shop);
-    patient.at("order", &shop.payment.url);
+    patient.at("order", &shop[Service::Payment].url);
     let seen = patient.finds(&[SERVICES]).await;
-    says(&seen, SERVICES, &[&shop.payment.url, "is not order but payment", "free the port"]);
+    says(&seen, SERVICES, &[&shop[Service::Payment].url, "is not order but payment", "free the port"]);
 
     let stranger = Impostor::start("", "hello").await;
     patient.at("order", &stranger.url);
@@ -242,18 +242,11 @@ struct Patient {
 }
 
 fn patient_of(shop: &Shop) -> Patient {
-    let services = [
-        ("order", &shop.order),
-        ("payment", &shop.payment),
-        ("inventory", &shop.inventory),
-        ("notification", &shop.notification),
-        ("analytics", &shop.analytics),
-        ("payment-provider", &shop.provider),
-    ];
+    let services = shop.programs();
     let sources = shop.sources();
     Patient {
         sources: Sources {
-            services: services.map(|(name, service)| (name.to_owned(), service.url.clone())).into(),
+            services: services.map(|(name, service)| (name.to_owned(), service.url.clone())).collect(),
             databases: sources.databases,
             amqp_url: shop.world.amqp_url(AUDITOR_USER),
             management_url: shop.world.management_url(ADMIN_USER),

@@ -5,8 +5,6 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory;
-
 /// The folders with documents that people write.
 const FOLDERS: [&str; 4] = ["", "docs", "docs/guides", "docs/journal"];
 /// The past: it names tests that may be gone.
@@ -55,14 +53,7 @@ fn every_type_that_the_glossary_names_is_there() {
 #[test]
 fn every_variable_is_in_the_operations_document_with_its_default() {
     let document = read("docs/operations.md");
-    let services = [
-        order::Config::command(),
-        payment::Config::command(),
-        inventory::Config::command(),
-        notification::Config::command(),
-        analytics::Config::command(),
-        payment_provider::Config::command(),
-    ];
+    let services: Vec<_> = registry::CODES.iter().map(|code| (code.command)()).collect();
     let mut known = BTreeSet::new();
     for (service, argument) in
         services.iter().flat_map(|service| service.get_arguments().map(move |it| (service, it)))

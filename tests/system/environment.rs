@@ -9,13 +9,10 @@ use std::fs;
 
 use futures::future::join_all;
 
-use crate::environment::process::{SERVICES, Variables, nowhere, run};
+use system::{Dependency, Service, programs};
 
-/// All programs that read their configuration from the environment.
-const PROGRAMS: [&str; 6] =
-    ["order", "payment", "inventory", "notification", "analytics", "payment-provider"];
-/// The services with a breaker.
-const CALL_THE_OUTSIDE: [&str; 2] = ["payment", "notification"];
+use crate::environment::process::{Variables, nowhere, run, service_names};
+
 /// No address, no URL, no number, no duration, no choice and no log filter.
 const GARBAGE: &str = "=?!=";
 /// Variables that may hold any text.
@@ -23,7 +20,7 @@ const FREE_TEXT: [&str; 1] = ["JOURNAL_PATH"];
 
 #[tokio::test]
 async fn help_lists_every_variable() {
-    for service in PROGRAMS {
+    for service in programs().map(|program| program.name) {
         let ended = run(service, &["--help"], &Variables::new()).await;
         assert_eq!((ended.code, ended.complaints.len()), (Some(0), 0), "{ended:?}");
         let listed: Vec<&str> = listed(&ended.stdout).map(|(name, _)| name).collect();
@@ -37,7 +34,7 @@ async fn help_lists_every_variable() {
 
 #[tokio::test]
 async fn an_argument_is_refused_in_favour_of_variables() {
-    for service in PROGRAMS {
+    for service in programs().map(|program| program.name) {
         let ended = run(service, &["--http-listen=127.0.0.1:0"], &nowhere(service)).await;
         ended.failed_saying(&["--http-listen", "environment variables only", "--help"]);
     }
@@ -45,7 +42,7 @@ async fn an_argument_is_refused_in_favour_of_variables() {
 
 #[tokio::test]
 async fn a_missing_variable_is_named_in_one_line() {
-    for service in SERVICES {
+    for service in service_names() {
         let help = run(service, &["--help"], &Variables::new()).await.stdout;
         let required: Vec<&str> =
             listed(&help).filter(|(_, need)| *need == "required").map(|(name, _)| name).collect();
@@ -68,7 +65,7 @@ async fn a_malformed_variable_is_named_in_one_line_that_shows_no_secret() {
         ended.failed_saying(&[variable, "give "]);
         assert!(!ended.complaints.concat().contains("hush"), "{ended:?}");
     };
-    for service in PROGRAMS {
+    for service in programs().map(|program| program.name) {
         let help = run(service, &["--help"], &Variables::new()).await.stdout;
         let variables = listed(&help).map(|(name, _)| name).filter(|name| !FREE_TEXT.contains(name));
         join_all(variables.map(|variable| check(service, variable))).await;
@@ -85,7 +82,8 @@ fn read_by(service: &str) -> Vec<String> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let mut sources =
         vec![format!("services/{service}/src/config.rs"), "crates/runtime/src/config.rs".to_owned()];
-    if SERVICES.contains(&service) {
+    let needs = service.parse().map_or(&[][..], Service::needs);
+    if needs.contains(&Dependency::Broker) {
         sources.push("crates/messaging/src/config.rs".to_owned());
     }
     let text: String =
@@ -93,8 +91,8 @@ fn read_by(service: &str) -> Vec<String> {
     let names = text.split("env = \"").skip(1).filter_map(|rest| rest.split('"').next());
     names
         .filter(|name| *name != "NAME")
-        .filter(|name| SERVICES.contains(&service) || !name.starts_with("DATABASE_"))
-        .filter(|name| CALL_THE_OUTSIDE.contains(&service) || !name.starts_with("BREAKER_"))
+        .filter(|name| needs.contains(&Dependency::Database) || !name.starts_with("DATABASE_"))
+        .filter(|name| needs.iter().any(|need| need.is_outside()) || !name.starts_with("BREAKER_"))
         .map(str::to_owned)
         .collect()
 }

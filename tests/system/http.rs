@@ -5,6 +5,7 @@ mod lists;
 mod operations;
 
 use std::collections::BTreeMap;
+use system::Service;
 
 use crate::shop::Shop;
 use reqwest::RequestBuilder;
@@ -46,7 +47,8 @@ async fn list_products(shop: &Shop, products: &[(&str, i64, &str)]) {
     for (sku, amount_minor, currency) in products {
         let price = serde_json::json!({"amount_minor": amount_minor, "currency": currency});
         let product = serde_json::json!({"name": sku, "price": price});
-        let (status, body) = shop.inventory.send("PUT", &format!("/api/v1/products/{sku}"), &product).await;
+        let (status, body) =
+            shop[Service::Inventory].send("PUT", &format!("/api/v1/products/{sku}"), &product).await;
         assert_eq!(status, 201, "{body}");
     }
     let pool = shop.pool("order").await;

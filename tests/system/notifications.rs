@@ -67,7 +67,7 @@ async fn a_mail_that_is_refused_for_good_has_failed_and_its_order_goes_on() {
     );
     assert!(mail["reason"].as_str().is_some_and(|reason| reason.contains("no such mailbox")), "{mail}");
     assert_eq!(shop.mails.mails().expect("mails"), [""; 0]);
-    let (_, summary) = shop.analytics.get("/api/v1/summary").await;
+    let (_, summary) = shop[Service::Analytics].get("/api/v1/summary").await;
     assert_eq!(summary["notifications"], json!({"sent": 0, "failed": 1}));
 }
 
@@ -147,14 +147,14 @@ async fn a_mail_server_that_refuses_is_asked_less_than_once_a_mail_and_then_gets
     .await;
     let refused = shop.mails.refused();
     assert!(0 < refused && refused < MAILS as u64, "{refused} refusals of {MAILS} mails");
-    let (status, ready) = shop.notification.get("/health/ready").await;
+    let (status, ready) = shop[Service::Notification].get("/health/ready").await;
     let note = ready["notes"]["mail-server"].as_str().unwrap_or_default();
     assert!(status == 200 && note.ends_with(": the mail server refused for now: 421"), "{status} {ready}");
 
     shop.mails.refuse(false);
     shop.check().await;
     assert_eq!(shop.mails.mails().expect("mails").len(), MAILS);
-    assert_eq!(shop.notification.get("/health/ready").await, (200, json!({"status": "ready"})));
+    assert_eq!(shop[Service::Notification].get("/health/ready").await, (200, json!({"status": "ready"})));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,7 +193,7 @@ async fn a_refund_waits_for_the_address_and_a_confirmation_that_the_cancel_overt
 async fn place_for(shop: &Shop, email: &str) -> String {
     let mut order = order_of("BEANS", 1, "pm_card_visa");
     order["customer"]["email"] = json!(email);
-    place_at(&shop.order, &order).await["id"].as_str().expect("an id").to_owned()
+    place_at(&shop[Service::Order], &order).await["id"].as_str().expect("an id").to_owned()
 }
 
 /// The part of a mail's Message-ID before our domain.

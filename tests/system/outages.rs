@@ -7,6 +7,7 @@ mod load;
 
 use std::collections::BTreeSet;
 use std::mem::replace;
+use system::Service;
 
 use crate::shop::Shop;
 use amqp::RetryDelays;
@@ -24,7 +25,7 @@ async fn a_broker_that_is_restarted_and_killed_five_times_comes_up_with_its_topo
     let (mut rabbitmq, _folder, servers) = private::rabbitmq().await;
     let shop = open(World::with(servers, &RetryDelays::default()).await).await;
     let topology = topology_of(&shop.world).await.expect("a topology");
-    let ids = orders_during(&shop.order.url, async {
+    let ids = orders_during(&shop[Service::Order].url, async {
         for round in 0..5 {
             if round % 2 == 0 {
                 rabbitmq.restart().await.expect("RabbitMQ starts again");
@@ -47,7 +48,7 @@ async fn a_broker_that_is_restarted_and_killed_five_times_comes_up_with_its_topo
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_are_cut_again_and_again_lose_nothing() {
     let shop = open(World::new().await).await;
-    let ids = orders_during(&shop.order.url, async {
+    let ids = orders_during(&shop[Service::Order].url, async {
         let mut cut = 0;
         eventually("connections to cut", async || {
             cut += cut_connections(&shop.world).await;
@@ -63,7 +64,7 @@ async fn connections_that_are_cut_again_and_again_lose_nothing() {
 async fn a_postgres_that_crashes_and_cuts_its_sessions_loses_nothing() {
     let (mut postgres, _folder, servers) = private::postgres().await;
     let shop = open(World::with(servers, &RetryDelays::default()).await).await;
-    let ids = orders_during(&shop.order.url, async {
+    let ids = orders_during(&shop[Service::Order].url, async {
         postgres.restart(Shutdown::Immediate).await.expect("Postgres starts again");
         let mut cut = 0;
         eventually("sessions to cut", async || {
@@ -81,7 +82,7 @@ async fn a_postgres_that_crashes_and_cuts_its_sessions_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_that_are_killed_and_stopped_under_load_lose_nothing() {
     let mut shop = open(World::new().await).await;
-    let door = Running::start(&shop.env("order").await, order::run).await;
+    let door = shop.start(Service::Order).await;
     door.ready().await;
     let mut ids = Vec::new();
     for end in [End::Kill, End::Stop] {
@@ -109,17 +110,11 @@ impl End {
 
 /// Gives every service a successor while it works, and ends it.
 async fn replace_all(shop: &mut Shop, end: End) {
-    let successor = Running::start(&shop.env("order").await, order::run).await;
-    end.of(replace(&mut shop.order, successor)).await;
-    let successor = Running::start(&shop.env("payment").await, payment::run).await;
-    end.of(replace(&mut shop.payment, successor)).await;
-    let successor = Running::start(&shop.env("inventory").await, inventory::run).await;
-    end.of(replace(&mut shop.inventory, successor)).await;
-    let successor = Running::start(&shop.env("notification").await, notification::run).await;
-    end.of(replace(&mut shop.notification, successor)).await;
-    let successor = Running::start(&shop.env("analytics").await, analytics::run).await;
-    end.of(replace(&mut shop.analytics, successor)).await;
-    for service in [&shop.order, &shop.payment, &shop.inventory, &shop.notification, &shop.analytics] {
+    for service in Service::ALL.iter().copied() {
+        let successor = shop.start(service).await;
+        end.of(replace(&mut shop[service], successor)).await;
+    }
+    for (_, service) in shop.programs() {
         service.ready().await;
     }
 }

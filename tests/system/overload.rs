@@ -111,7 +111,7 @@ async fn flood_and_watch(shop: &Shop) -> (Flood, Most) {
     let over = CancellationToken::new();
     let pool = shop.pool("order").await;
     // A client each: no two share a connection.
-    let customers = (0..CUSTOMERS).map(|_| order_again_and_again(&shop.order.url, &flood));
+    let customers = (0..CUSTOMERS).map(|_| order_again_and_again(&shop[Service::Order].url, &flood));
     let customers = async {
         join_all(customers).await;
         over.cancel();

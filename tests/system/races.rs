@@ -41,7 +41,7 @@ async fn of_200_orders_for_50_pieces_exactly_50_are_completed() {
     shop.check().await;
 
     assert_eq!(shop.stock_of("BEANS").await, (0, 0));
-    let (_, summary) = shop.analytics.get("/api/v1/summary").await;
+    let (_, summary) = shop[Service::Analytics].get("/api/v1/summary").await;
     assert_eq!(summary["orders"]["completed"], 50);
     assert_eq!(summary["orders"]["cancelled_by_reason"], json!({"out_of_stock": 150}));
     let (_, report) = shop.provider.get("/v1/report").await;
@@ -54,7 +54,7 @@ async fn a_key_sent_50_times_at_once_places_one_order_and_gets_50_identical_answ
     let shop = Shop::open().await;
     shop.stock("BEANS", 100).await;
     let body = order_of("BEANS", 1, "pm_card_visa");
-    let answers = at_once(&shop.order, "/api/v1/orders", "the-key", &body).await;
+    let answers = at_once(&shop[Service::Order], "/api/v1/orders", "the-key", &body).await;
     assert_eq!(answers.len(), 1, "{answers:?}");
     let (status, location, order) = answers.first().expect("an answer").clone();
     let order: Value = serde_json::from_slice(&order).expect("JSON");
@@ -63,11 +63,12 @@ async fn a_key_sent_50_times_at_once_places_one_order_and_gets_50_identical_answ
 
     // The answer stays what it was, whatever became of the order.
     shop.order_is(id, "completed").await;
-    assert_eq!(at_once(&shop.order, "/api/v1/orders", "the-key", &body).await, answers);
+    assert_eq!(at_once(&shop[Service::Order], "/api/v1/orders", "the-key", &body).await, answers);
     let other =
-        at_once(&shop.order, "/api/v1/orders", "the-key", &order_of("BEANS", 2, "pm_card_visa")).await;
+        at_once(&shop[Service::Order], "/api/v1/orders", "the-key", &order_of("BEANS", 2, "pm_card_visa"))
+            .await;
     assert!(other.iter().all(|(status, _, body)| *status == 422 && is_mismatch(body)), "{other:?}");
-    let (_, orders) = shop.order.get("/api/v1/orders").await;
+    let (_, orders) = shop[Service::Order].get("/api/v1/orders").await;
     assert_eq!(orders["items"].as_array().map(Vec::len), Some(1));
     shop.check().await;
     assert_eq!(shop.stock_of("BEANS").await, (99, 0));
@@ -79,13 +80,13 @@ async fn a_restock_whose_key_is_sent_50_times_at_once_adds_once() {
     shop.stock("BEANS", 0).await;
     shop.stock("CUPS", 0).await;
     let path = "/api/v1/products/BEANS/restock";
-    let answers = at_once(&shop.inventory, path, "the-key", &json!({"quantity": 7})).await;
+    let answers = at_once(&shop[Service::Inventory], path, "the-key", &json!({"quantity": 7})).await;
     assert_eq!(answers.len(), 1, "{answers:?}");
     assert_eq!(answers.first().expect("an answer").0, 200);
     assert_eq!(shop.stock_of("BEANS").await, (7, 0));
     // Another amount and another product are other requests.
     for (path, quantity) in [(path, 8), ("/api/v1/products/CUPS/restock", 7)] {
-        let other = at_once(&shop.inventory, path, "the-key", &json!({"quantity": quantity})).await;
+        let other = at_once(&shop[Service::Inventory], path, "the-key", &json!({"quantity": quantity})).await;
         assert!(other.iter().all(|(status, _, body)| *status == 422 && is_mismatch(body)), "{other:?}");
     }
     assert_eq!((shop.stock_of("BEANS").await, shop.stock_of("CUPS").await), ((7, 0), (0, 0)));
@@ -119,9 +120,7 @@ async fn a_cancel_that_races_the_completion_is_either_taken_or_refused() {
 async fn two_replicas_of_every_service_share_the_work_and_do_nothing_twice() {
     let shop = Shop::open().await;
     let mut replicas = Vec::new();
-    for service in
-        [Service::Order, Service::Payment, Service::Inventory, Service::Notification, Service::Analytics]
-    {
+    for service in Service::ALL.iter().copied() {
         replicas.push(shop.start(service).await);
     }
     for replica in &replicas {
@@ -129,7 +128,7 @@ async fn two_replicas_of_every_service_share_the_work_and_do_nothing_twice() {
     }
     shop.stock("BEANS", 30).await;
     let methods = ["pm_card_visa", "pm_card_visa", "pm_card_declined", "pm_capture_fails"];
-    let doors = [&shop.order, &replicas[0]];
+    let doors = [&shop[Service::Order], &replicas[0]];
     let place = async |number: usize| {
         let order = order_of("BEANS", 1, methods[number % methods.len()]);
         let order = place_at(doors[number % 2], &order).await;

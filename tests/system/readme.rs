@@ -1,6 +1,7 @@
 //! The orders of the README are answered as it says.
 
 use std::process::{Output, Stdio};
+use system::Service;
 
 use crate::documents::read;
 use crate::shop::Shop;
@@ -66,11 +67,11 @@ fn examples(readme: &str) -> Vec<(String, String)> {
 /// The script with the test's own addresses in place of the documented ones.
 fn against(shop: &Shop, script: &str) -> String {
     let services = [
-        ("localhost:8081", &shop.order),
-        ("localhost:8082", &shop.payment),
-        ("localhost:8083", &shop.inventory),
-        ("localhost:8084", &shop.notification),
-        ("localhost:8085", &shop.analytics),
+        ("localhost:8081", &shop[Service::Order]),
+        ("localhost:8082", &shop[Service::Payment]),
+        ("localhost:8083", &shop[Service::Inventory]),
+        ("localhost:8084", &shop[Service::Notification]),
+        ("localhost:8085", &shop[Service::Analytics]),
         ("localhost:8090", &shop.provider),
     ];
     services.iter().fold(script.to_owned(), |script, (documented, running)| {
@@ -88,7 +89,7 @@ async fn run_in_bash(script: &str) -> Output {
 }
 
 async fn demo_prices_are_known(shop: &Shop) {
-    let (_, products) = shop.inventory.get("/api/v1/products").await;
+    let (_, products) = shop[Service::Inventory].get("/api/v1/products").await;
     let listed = products["items"].as_array().expect("items").len();
     let pool = shop.pool("order").await;
     eventually("the prices of the demo catalogue", async || {

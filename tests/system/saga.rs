@@ -42,7 +42,7 @@ async fn an_order_that_finds_stock_and_money_is_completed_and_all_services_agree
     assert_eq!(mails.len(), 1);
     assert!(mails[0].contains(&format!("Subject: Your order {id} is confirmed")), "{}", mails[0]);
     assert!(mails[0].contains("Total: 20.00 EUR"), "{}", mails[0]);
-    let (_, summary) = shop.analytics.get("/api/v1/summary").await;
+    let (_, summary) = shop[Service::Analytics].get("/api/v1/summary").await;
     assert_eq!((&summary["orders"]["completed"], &summary["conversion"]), (&json!(1), &json!(1.0)));
 }
 
@@ -131,7 +131,7 @@ async fn when_one_line_is_short_none_is_set_aside() {
         "lines": [{"sku": "BEANS", "quantity": 5}, {"sku": "CUPS", "quantity": 2}],
         "payment_method": "pm_card_visa",
     });
-    let order = place_at(&shop.order, &order).await;
+    let order = place_at(&shop[Service::Order], &order).await;
     let id = order["id"].as_str().expect("an id");
     assert_eq!(shop.order_is(id, "cancelled").await["reason"], "out_of_stock");
     shop.check().await;
@@ -169,9 +169,9 @@ async fn an_order_keeps_the_price_it_was_placed_at_and_no_old_price_comes_back()
     let before = shop.place("BEANS", 1, "pm_card_visa").await;
     let listed = listener.hears("BEANS", &["product.listed"]).await.remove(0);
     let dearer = json!({"name": "BEANS", "price": {"amount_minor": 1200, "currency": "EUR"}});
-    assert_eq!(shop.inventory.send("PUT", "/api/v1/products/BEANS", &dearer).await.0, 200);
+    assert_eq!(shop[Service::Inventory].send("PUT", "/api/v1/products/BEANS", &dearer).await.0, 200);
     let total = async || {
-        let order = place_at(&shop.order, &order_of("BEANS", 1, "pm_card_visa")).await;
+        let order = place_at(&shop[Service::Order], &order_of("BEANS", 1, "pm_card_visa")).await;
         order["total"]["amount_minor"].clone()
     };
     eventually("the new price", async || {

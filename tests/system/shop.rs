@@ -1,30 +1,23 @@
 //! The whole shop in this process: the five services, the card processor and a mail sink, on ports of their own.
 
 use std::collections::BTreeMap;
+use std::ops::{Index, IndexMut};
 
 use devstack::SmtpSink;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use system::Service;
+use system::{Outside, Service};
 use tempfile::TempDir;
 
-use testkit::running::{Env, Running, patient_answer};
+use testkit::running::{Env, Running, lookup, patient_answer};
 use testkit::wait::eventually;
 use testkit::world::World;
 
 /// All of it.
 #[derive(Debug)]
 pub(crate) struct Shop {
-    /// Takes orders.
-    pub(crate) order: Running,
-    /// Holds and takes money.
-    pub(crate) payment: Running,
-    /// Keeps stock.
-    pub(crate) inventory: Running,
-    /// Sends mails.
-    pub(crate) notification: Running,
-    /// Counts.
-    pub(crate) analytics: Running,
+    /// The services.
+    services: BTreeMap<Service, Running>,
     /// The card processor.
     pub(crate) provider: Running,
     /// Keeps the mails.
@@ -65,27 +58,15 @@ impl Shop {
         // Nor does a test wait long for an outside that is well again.
         env.entry("BREAKER_PAUSE".to_owned()).or_insert_with(|| "50ms".to_owned());
         env.entry("BREAKER_PAUSE_CAP".to_owned()).or_insert_with(|| "200ms".to_owned());
-        let shop = Self {
-            order: start(Service::Order, &world, &env).await,
-            payment: start(Service::Payment, &world, &env).await,
-            inventory: start(Service::Inventory, &world, &env).await,
-            notification: start(Service::Notification, &world, &env).await,
-            analytics: start(Service::Analytics, &world, &env).await,
-            provider,
-            mails,
-            world,
-            env,
-            _folder: folder,
-        };
-        for service in [&shop.order, &shop.payment, &shop.inventory, &shop.notification, &shop.analytics] {
+        let mut services = BTreeMap::new();
+        for service in Service::ALL {
+            services.insert(*service, start(*service, &world, &env).await);
+        }
+        let shop = Self { services, provider, mails, world, env, _folder: folder };
+        for service in shop.services.values() {
             service.ready().await;
         }
         shop
-    }
-
-    /// The environment of a service of this shop, to start a replica or a successor with.
-    pub(crate) async fn env(&self, service: &str) -> Env {
-        service_env(&self.world, service, &self.env).await
     }
 
     /// Starts one more of a service: a replica, or a successor of one that was stopped.
@@ -95,24 +76,20 @@ impl Shop {
 
     /// Stops a service as SIGTERM would.
     pub(crate) async fn stop(&mut self, service: Service) {
-        self.running(service).halt().await;
+        self[service].halt().await;
     }
 
     /// Starts a service that was stopped, and waits until it is ready.
     pub(crate) async fn restart(&mut self, service: Service) {
         let successor = self.start(service).await;
         successor.ready().await;
-        *self.running(service) = successor;
+        self[service] = successor;
     }
 
-    fn running(&mut self, service: Service) -> &mut Running {
-        match service {
-            Service::Order => &mut self.order,
-            Service::Payment => &mut self.payment,
-            Service::Inventory => &mut self.inventory,
-            Service::Notification => &mut self.notification,
-            Service::Analytics => &mut self.analytics,
-        }
+    /// Every program by its name: the services, and the card processor.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = (&'static str, &Running)> {
+        let services = self.services.iter().map(|(service, running)| (service.as_str(), running));
+        services.chain([(Outside::PaymentProvider.program().name, &self.provider)])
     }
 
     /// A pool on a service's database.
@@ -126,11 +103,13 @@ impl Shop {
     /// When it is refused.
     pub(crate) async fn stock(&self, sku: &str, quantity: i64) {
         let product = json!({"name": sku, "price": {"amount_minor": 1000, "currency": "EUR"}});
-        let (status, body) = self.inventory.send("PUT", &format!("/api/v1/products/{sku}"), &product).await;
+        let (status, body) =
+            self[Service::Inventory].send("PUT", &format!("/api/v1/products/{sku}"), &product).await;
         assert!(status < 300, "{body}");
         if quantity > 0 {
             let path = format!("/api/v1/products/{sku}/restock");
-            let (status, body) = self.inventory.send("POST", &path, &json!({"quantity": quantity})).await;
+            let (status, body) =
+                self[Service::Inventory].send("POST", &path, &json!({"quantity": quantity})).await;
             assert!(status < 300, "{body}");
         }
         let pool = self.pool("order").await;
@@ -150,13 +129,13 @@ impl Shop {
     /// # Panics
     /// When it is refused.
     pub(crate) async fn place(&self, sku: &str, quantity: i64, payment_method: &str) -> String {
-        let order = place_at(&self.order, &order_of(sku, quantity, payment_method)).await;
+        let order = place_at(&self[Service::Order], &order_of(sku, quantity, payment_method)).await;
         order["id"].as_str().expect("an id").to_owned()
     }
 
     /// The order as the order service shows it.
     pub(crate) async fn order(&self, id: &str) -> Value {
-        self.order.get(&format!("/api/v1/orders/{id}")).await.1
+        self[Service::Order].get(&format!("/api/v1/orders/{id}")).await.1
     }
 
     /// Waits until the order is in that state, cancelled and settled where it is `cancelled`.
@@ -171,22 +150,22 @@ impl Shop {
 
     /// Cancels the order; gives status and body of the answer.
     pub(crate) async fn cancel(&self, id: &str) -> (u16, Value) {
-        patient_answer(self.order.request("POST", &format!("/api/v1/orders/{id}/cancel"))).await
+        patient_answer(self[Service::Order].request("POST", &format!("/api/v1/orders/{id}/cancel"))).await
     }
 
     /// The order's timeline.
     pub(crate) async fn timeline(&self, id: &str) -> Value {
-        self.order.get(&format!("/api/v1/orders/{id}/timeline")).await.1
+        self[Service::Order].get(&format!("/api/v1/orders/{id}/timeline")).await.1
     }
 
     /// The order's payment, null when there is none.
     pub(crate) async fn payment_of(&self, id: &str) -> Value {
-        found(self.payment.get(&format!("/api/v1/payments/{id}")).await)
+        found(self[Service::Payment].get(&format!("/api/v1/payments/{id}")).await)
     }
 
     /// What inventory has for the order, null when it has nothing.
     pub(crate) async fn reservation_of(&self, id: &str) -> Value {
-        found(self.inventory.get(&format!("/api/v1/reservations/{id}")).await)
+        found(self[Service::Inventory].get(&format!("/api/v1/reservations/{id}")).await)
     }
 
     /// Waits until the order's payment has that status.
@@ -220,7 +199,8 @@ impl Shop {
     /// # Panics
     /// When the list is none.
     pub(crate) async fn notifications_of(&self, id: &str) -> BTreeMap<String, Value> {
-        let (_, page) = self.notification.get(&format!("/api/v1/notifications?order_id={id}")).await;
+        let (_, page) =
+            self[Service::Notification].get(&format!("/api/v1/notifications?order_id={id}")).await;
         let items = page["items"].as_array().expect("items");
         items.iter().map(|item| (item["kind"].as_str().expect("a kind").to_owned(), item.clone())).collect()
     }
@@ -230,7 +210,7 @@ impl Shop {
     /// # Panics
     /// When there is none.
     pub(crate) async fn stock_of(&self, sku: &str) -> (i64, i64) {
-        let (_, product) = self.inventory.get(&format!("/api/v1/products/{sku}")).await;
+        let (_, product) = self[Service::Inventory].get(&format!("/api/v1/products/{sku}")).await;
         let number = |name: &str| product[name].as_i64().unwrap_or_else(|| panic!("{name} of {product}"));
         (number("on_hand"), number("reserved"))
     }
@@ -278,12 +258,21 @@ pub(crate) fn order_of(sku: &str, quantity: i64, payment_method: &str) -> Value 
 
 async fn start(service: Service, world: &World, common: &Env) -> Running {
     let env = service_env(world, service.as_str(), common).await;
-    match service {
-        Service::Order => Running::start(&env, order::run).await,
-        Service::Payment => Running::start(&env, payment::run).await,
-        Service::Inventory => Running::start(&env, inventory::run).await,
-        Service::Notification => Running::start(&env, notification::run).await,
-        Service::Analytics => Running::start(&env, analytics::run).await,
+    let code = registry::code(service.as_str()).expect("code for every row");
+    Running::serve(|listener, shutdown| (code.start)(&lookup(&env), listener, shutdown)).await
+}
+
+impl Index<Service> for Shop {
+    type Output = Running;
+
+    fn index(&self, service: Service) -> &Running {
+        &self.services[&service]
+    }
+}
+
+impl IndexMut<Service> for Shop {
+    fn index_mut(&mut self, service: Service) -> &mut Running {
+        self.services.get_mut(&service).expect("a running service")
     }
 }
 

@@ -117,27 +117,27 @@ fn per_order(orders: &[OrderId], message: impl Fn(OrderId) -> Envelope) -> Vec<E
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_of_a_hundred_takes_as_many_statements_as_one_of_one() {
-    let shop = Shop::open().await;
+    let mut shop = Shop::open().await;
     shop.stock("BEANS", 1000).await;
-    let Shop { order, payment, inventory, notification, analytics, world, .. } = shop;
     // Nobody is to answer, and nobody else is to use the databases.
-    for service in [payment, inventory, notification, analytics] {
-        service.stop().await.expect("an orderly end");
+    for service in Service::ALL.iter().copied().filter(|service| *service != Service::Order) {
+        shop.stop(service).await;
     }
     let mut known = Vec::new();
     for _ in 0..MESSAGES {
-        known.push(place(&order).await);
+        known.push(place(&shop[Service::Order]).await);
     }
-    order.stop().await.expect("an orderly end");
+    shop.stop(Service::Order).await;
+    let world = &shop.world;
 
     let unknown: Vec<_> = (0..MESSAGES).map(|_| new_order()).collect();
     let reserved = |order_id| envelope(StockReserved { order_id, lines: Vec::new() }, 1);
     let confirmed = |order_id| envelope(confirmed(order_id), 2);
     let placed = |order_id| envelope(placed(order_id, "BEANS", 1), 1);
-    check(&world, Service::Order, order::reactions::Reactions, per_order(&known, reserved)).await;
-    check(&world, Service::Payment, payment::reactions::Reactions, per_order(&unknown, placed)).await;
-    check(&world, Service::Inventory, inventory::reactions::Reactions, per_order(&unknown, placed)).await;
-    check(&world, Service::Notification, notification::reactions::Reactions, per_order(&unknown, confirmed))
+    check(world, Service::Order, order::reactions::Reactions, per_order(&known, reserved)).await;
+    check(world, Service::Payment, payment::reactions::Reactions, per_order(&unknown, placed)).await;
+    check(world, Service::Inventory, inventory::reactions::Reactions, per_order(&unknown, placed)).await;
+    check(world, Service::Notification, notification::reactions::Reactions, per_order(&unknown, confirmed))
         .await;
 }
 

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use serde_json::Value;
+use system::{Dependency, Service, VHOST};
 use testkit::{DEADLINE, World};
 use tokio::process::Command;
 
-/// The services that own a database.
-pub(super) const SERVICES: [&str; 5] = ["order", "payment", "inventory", "notification", "analytics"];
+/// The names of the services.
+pub(super) fn service_names() -> impl Iterator<Item = &'static str> {
+    Service::ALL.iter().map(|service| service.as_str())
+}
 
 /// Variables of a process, which gets these and no others.
 pub(crate) type Variables = BTreeMap<String, String>;
@@ -75,16 +78,18 @@ pub(super) fn nowhere(service: &str) -> Variables {
     let mut variables = Variables::new();
     let mut set = |name: &str, value: &str| variables.insert(name.to_owned(), value.to_owned());
     set("HTTP_LISTEN", "127.0.0.1:0");
-    if SERVICES.contains(&service) {
-        set("DATABASE_URL", &format!("postgres://{service}:hush@127.0.0.1:1/{service}"));
-        set("AMQP_URL", &format!("amqp://{service}:hush@127.0.0.1:1/shop"));
-        set("RABBITMQ_MANAGEMENT_URL", &format!("http://{service}:hush@127.0.0.1:1"));
+    for need in service.parse().map_or(&[][..], Service::needs) {
+        let url = match need {
+            Dependency::Database => format!("postgres://{service}:hush@127.0.0.1:1/{service}"),
+            Dependency::Broker => {
+                set("RABBITMQ_MANAGEMENT_URL", &format!("http://{service}:hush@127.0.0.1:1"));
+                format!("amqp://{service}:hush@127.0.0.1:1/{VHOST}")
+            }
+            Dependency::PaymentProvider => "http://127.0.0.1:1".to_owned(),
+            Dependency::MailServer => "smtp://127.0.0.1:1".to_owned(),
+        };
+        set(need.variable(), &url);
     }
-    match service {
-        "payment" => set("PAYMENT_PROVIDER_URL", "http://127.0.0.1:1"),
-        "notification" => set("SMTP_URL", "smtp://127.0.0.1:1"),
-        _ => None,
-    };
     variables
 }
 

@@ -17,7 +17,7 @@ use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
 use testkit::{World, eventually, private};
 
-use crate::environment::process::{SERVICES, Variables, at_home, nowhere, program, run};
+use crate::environment::process::{Variables, at_home, nowhere, program, run, service_names};
 
 /// A service is to be ready within this.
 pub(super) const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ async fn a_server_that_refuses_stops_each_service_with_one_line_that_says_what_t
         variables.insert(variable.to_owned(), changed);
         run(service, &[], &variables).await.failed_saying(&[says, variable]);
     };
-    for service in SERVICES {
+    for service in service_names() {
         let (password, database) = (format!(":{service}@"), format!("_{service}"));
         let refusals = [
             ("DATABASE_URL", password.as_str(), ":wrong@", "check user and password"),
@@ -52,7 +52,7 @@ async fn a_server_that_refuses_stops_each_service_with_one_line_that_says_what_t
 async fn a_taken_port_is_named_with_the_variable_that_changes_it() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = holder.local_addr().expect("an address").to_string();
-    for service in SERVICES {
+    for service in service_names() {
         let mut variables = nowhere(service);
         variables.insert("HTTP_LISTEN".to_owned(), address.clone());
         run(service, &[], &variables).await.failed_saying(&[&address, "HTTP_LISTEN", "in use"]);
@@ -63,7 +63,7 @@ async fn a_taken_port_is_named_with_the_variable_that_changes_it() {
 async fn a_queue_with_other_arguments_is_named_with_what_differs() {
     let world = World::new().await;
     let channel = world.channel().await;
-    for service in SERVICES.into_iter().filter(|service| *service != "analytics") {
+    for service in system::Service::with_queue().map(system::Service::as_str) {
         let queue = format!("{service}.events");
         channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.expect("deleted");
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
@@ -80,7 +80,7 @@ async fn a_service_ends_with_0_when_told_and_refuses_a_database_of_a_newer_build
     let folder = TempDir::new().expect("a folder");
     let mut services = Services::new(folder.path()).expect("a folder");
     let mut environment = BTreeMap::new();
-    for service in SERVICES {
+    for service in service_names() {
         let variables = at_home(&world, service).await;
         services.start(as_service(service, &variables)).expect("it starts");
         environment.insert(service, variables);
@@ -163,7 +163,7 @@ async fn a_service_ends_with_0_also_when_the_broker_hangs() {
     let world = World::with(servers, &RetryDelays::default()).await;
     let folder = TempDir::new().expect("a folder");
     let mut services = Services::new(folder.path()).expect("a folder");
-    for service in SERVICES {
+    for service in service_names() {
         services.start(as_service(service, &at_home(&world, service).await)).expect("it starts");
     }
     services.wait_until_ready(READY_LIMIT).await.expect("ready");
@@ -171,7 +171,7 @@ async fn a_service_ends_with_0_also_when_the_broker_hangs() {
     let hung = Hung::new(rabbitmq.pid());
     end_with_0(&mut services).await;
     let mut urls = Vec::new();
-    for service in SERVICES {
+    for service in service_names() {
         let service = as_service(service, &at_home(&world, service).await);
         urls.push(format!("http://{}", service.listen));
         services.start(service).expect("it starts");
@@ -215,7 +215,7 @@ fn signal(signal: &str, pid: i32) {
 /// Starts every service with servers on those ports, and gives the services' URLs.
 fn start_all(services: &mut Services, postgres: u16, rabbitmq: RabbitMqPorts) -> Vec<String> {
     let RabbitMqPorts { amqp, management, .. } = rabbitmq;
-    let start = |name: &&str| {
+    let start = |name: &str| {
         let mut variables = nowhere(name);
         let mut set = |variable: &str, value: String| variables.insert(variable.to_owned(), value);
         set("DATABASE_URL", format!("postgres://{name}:{name}@127.0.0.1:{postgres}/{name}"));
@@ -226,7 +226,7 @@ fn start_all(services: &mut Services, postgres: u16, rabbitmq: RabbitMqPorts) ->
         services.start(service).expect("it starts");
         url
     };
-    SERVICES.iter().map(start).collect()
+    service_names().map(start).collect()
 }
 
 pub(super) fn as_service(name: &str, variables: &Variables) -> Service {
@@ -242,10 +242,10 @@ pub(super) fn as_service(name: &str, variables: &Variables) -> Service {
 
 /// Tells all services to stop, and asserts that each does by itself within its time.
 async fn end_with_0(services: &mut Services) {
-    for service in SERVICES {
+    for service in service_names() {
         signal("TERM", services.pid(service).expect("it was started"));
     }
-    for service in SERVICES {
+    for service in service_names() {
         let ended = services.stop(service).await.expect("it was started");
         assert!(ended, "{service} was killed, or ended with an error");
     }

@@ -12,7 +12,7 @@ use testkit::running::{Env, Running};
 use testkit::{World, eventually};
 
 use super::collector::Collector;
-use super::process::{SERVICES, at_home};
+use super::process::{at_home, service_names};
 use super::servers::{READY_LIMIT, as_service};
 
 /// What the customer's own trace is called, and the span in it that places the order (W3C Trace Context).
@@ -30,7 +30,7 @@ async fn an_order_is_one_trace_through_all_services() {
     let world = World::new().await;
     let mut services = Services::new(folder.path()).expect("a folder");
     let mut urls = Env::new();
-    for name in SERVICES {
+    for name in service_names() {
         let mut variables = at_home(&world, name).await;
         variables.insert("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), collector.url.clone());
         variables.entry("PAYMENT_PROVIDER_URL".to_owned()).and_modify(|url| url.clone_from(&provider.url));
@@ -45,7 +45,7 @@ async fn an_order_is_one_trace_through_all_services() {
     eventually("spans of every service", async || {
         let of = |spans: &[(String, Span)]| spans.iter().map(|(service, _)| service.clone()).collect();
         let seen: BTreeSet<String> = of(&collector.trace(&TRACE_ID));
-        if seen.len() == SERVICES.len() { Ok(()) } else { Err(seen) }
+        if seen.len() == service_names().count() { Ok(()) } else { Err(seen) }
     })
     .await;
     services.stop_all().await.expect("they stop, and send the rest");
@@ -87,5 +87,5 @@ fn is_one_tree(trace: &[(String, Span)]) {
     };
     assert!(services_of(SpanKind::Server).contains("order"), "{trace:?}");
     assert!(services_of(SpanKind::Client).contains("payment"), "{trace:?}");
-    assert_eq!(services_of(SpanKind::Consumer), BTreeSet::from(SERVICES), "{trace:?}");
+    assert_eq!(services_of(SpanKind::Consumer), service_names().collect(), "{trace:?}");
 }

@@ -3,6 +3,7 @@
 use crate::shop::Shop;
 use crate::shop::order_of;
 use serde_json::{Value, json};
+use system::Service;
 use testkit::running::{Running, answer};
 
 use super::{list_products, refused, rows};
@@ -27,11 +28,12 @@ async fn an_order_that_breaks_a_rule_is_refused_and_leaves_no_row_behind() {
     let before = rows(&pool, &tables).await;
 
     for (what, body, slug) in bad_orders() {
-        let request = shop.order.request("POST", ORDERS).header("idempotency-key", what).json(&body);
+        let request =
+            shop[Service::Order].request("POST", ORDERS).header("idempotency-key", what).json(&body);
         refused(what, request, 422, slug).await;
     }
     let unknown = json!([{"sku": "TEA", "quantity": 1}, {"sku": "BEANS", "quantity": 1}, {"sku": "MILK", "quantity": 1}]);
-    let request = shop.order.request("POST", ORDERS).json(&with("lines", unknown));
+    let request = shop[Service::Order].request("POST", ORDERS).json(&with("lines", unknown));
     let problem = refused("unknown SKUs", request, 422, "unknown-sku").await;
     assert_eq!(problem["skus"], json!(["MILK", "TEA"]));
 
@@ -96,9 +98,9 @@ async fn a_body_that_cannot_be_read_is_refused_by_whoever_takes_bodies() {
     let before = rows(&inventory, &tables).await;
     let product = json!({"name": "Beans", "price": {"amount_minor": 1, "currency": "EUR"}});
     let takers = [
-        (&shop.order, "POST", ORDERS, order_of("BEANS", 1, "pm_card_visa")),
-        (&shop.inventory, "PUT", "/api/v1/products/BEANS", product),
-        (&shop.inventory, "POST", "/api/v1/products/BEANS/restock", json!({"quantity": 1})),
+        (&shop[Service::Order], "POST", ORDERS, order_of("BEANS", 1, "pm_card_visa")),
+        (&shop[Service::Inventory], "PUT", "/api/v1/products/BEANS", product),
+        (&shop[Service::Inventory], "POST", "/api/v1/products/BEANS/restock", json!({"quantity": 1})),
     ];
     for (service, method, path, good) in takers {
         let request = |content_type: &str, body: &str| {
@@ -129,8 +131,10 @@ async fn an_idempotency_key_that_cannot_be_is_refused() {
     shop.stock("BEANS", 1).await;
     let order = order_of("BEANS", 1, "pm_card_visa");
     let restock = json!({"quantity": 1});
-    let takers =
-        [(&shop.order, ORDERS, &order), (&shop.inventory, "/api/v1/products/BEANS/restock", &restock)];
+    let takers = [
+        (&shop[Service::Order], ORDERS, &order),
+        (&shop[Service::Inventory], "/api/v1/products/BEANS/restock", &restock),
+    ];
     for (service, path, body) in takers {
         let request = || service.request("POST", path).json(body);
         for (what, key) in [
@@ -155,7 +159,7 @@ async fn a_key_whose_order_was_refused_is_free_for_another() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 1).await;
     let request = |sku| {
-        shop.order.request("POST", ORDERS).header("idempotency-key", "k").json(&order_of(
+        shop[Service::Order].request("POST", ORDERS).header("idempotency-key", "k").json(&order_of(
             sku,
             1,
             "pm_card_visa",
@@ -176,7 +180,7 @@ async fn a_product_or_restock_that_breaks_a_rule_is_refused_and_changes_nothing(
     let before = rows(&pool, &tables).await;
     let product = |name: &str, amount: Value, currency: &str| json!({"name": name, "price": {"amount_minor": amount, "currency": currency}});
     let put = |sku: &str, body: &Value| {
-        shop.inventory.request("PUT", &format!("/api/v1/products/{sku}")).json(body)
+        shop[Service::Inventory].request("PUT", &format!("/api/v1/products/{sku}")).json(body)
     };
     for (what, body) in [
         ("no name", product("", json!(1), "EUR")),
@@ -197,7 +201,7 @@ async fn a_product_or_restock_that_breaks_a_rule_is_refused_and_changes_nothing(
     refused("a SKU too long", put(&"X".repeat(65), &good), 400, "malformed").await;
 
     let restock = |sku: &str, body: Value| {
-        shop.inventory.request("POST", &format!("/api/v1/products/{sku}/restock")).json(&body)
+        shop[Service::Inventory].request("POST", &format!("/api/v1/products/{sku}/restock")).json(&body)
     };
     for quantity in [json!(0), json!(-1), json!(1_000_001), json!(1.5), json!("1"), json!(1e30), Value::Null]
     {
@@ -214,10 +218,10 @@ async fn a_product_or_restock_that_breaks_a_rule_is_refused_and_changes_nothing(
 async fn a_list_refuses_a_query_that_it_does_not_understand() {
     let shop = Shop::open().await;
     for (service, list) in [
-        (&shop.order, "/api/v1/orders"),
-        (&shop.payment, "/api/v1/payments"),
-        (&shop.inventory, "/api/v1/products"),
-        (&shop.notification, "/api/v1/notifications"),
+        (&shop[Service::Order], "/api/v1/orders"),
+        (&shop[Service::Payment], "/api/v1/payments"),
+        (&shop[Service::Inventory], "/api/v1/products"),
+        (&shop[Service::Notification], "/api/v1/notifications"),
     ] {
         // The last two cursors are base64, and the very last of JSON, but of a key of no list.
         let queries = [
@@ -234,10 +238,10 @@ async fn a_list_refuses_a_query_that_it_does_not_understand() {
             check(service, "GET", &format!("{list}?{query}"), 400, "malformed").await;
         }
     }
-    check(&shop.order, "GET", "/api/v1/orders?status=lost", 400, "malformed").await;
-    check(&shop.order, "GET", "/api/v1/orders?customer_id=a%20b", 400, "malformed").await;
-    check(&shop.payment, "GET", "/api/v1/payments?status=lost", 400, "malformed").await;
-    check(&shop.notification, "GET", "/api/v1/notifications?order_id=one", 400, "malformed").await;
+    check(&shop[Service::Order], "GET", "/api/v1/orders?status=lost", 400, "malformed").await;
+    check(&shop[Service::Order], "GET", "/api/v1/orders?customer_id=a%20b", 400, "malformed").await;
+    check(&shop[Service::Payment], "GET", "/api/v1/payments?status=lost", 400, "malformed").await;
+    check(&shop[Service::Notification], "GET", "/api/v1/notifications?order_id=one", 400, "malformed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,28 +249,28 @@ async fn an_id_that_cannot_be_and_one_that_is_not_there_are_told_apart() {
     let shop = Shop::open().await;
     let nobody = runtime::clock::new_id();
     for (service, method, path) in [
-        (&shop.order, "GET", "/api/v1/orders/{id}"),
-        (&shop.order, "GET", "/api/v1/orders/{id}/timeline"),
-        (&shop.order, "POST", "/api/v1/orders/{id}/cancel"),
-        (&shop.payment, "GET", "/api/v1/payments/{id}"),
-        (&shop.inventory, "GET", "/api/v1/reservations/{id}"),
+        (&shop[Service::Order], "GET", "/api/v1/orders/{id}"),
+        (&shop[Service::Order], "GET", "/api/v1/orders/{id}/timeline"),
+        (&shop[Service::Order], "POST", "/api/v1/orders/{id}/cancel"),
+        (&shop[Service::Payment], "GET", "/api/v1/payments/{id}"),
+        (&shop[Service::Inventory], "GET", "/api/v1/reservations/{id}"),
     ] {
         check(service, method, &path.replace("{id}", "one"), 400, "malformed").await;
         check(service, method, &path.replace("{id}", &nobody.to_string()), 404, "not-found").await;
     }
-    check(&shop.inventory, "GET", "/api/v1/products/beans", 400, "malformed").await;
-    check(&shop.inventory, "GET", "/api/v1/products/BEANS", 404, "not-found").await;
+    check(&shop[Service::Inventory], "GET", "/api/v1/products/beans", 400, "malformed").await;
+    check(&shop[Service::Inventory], "GET", "/api/v1/products/BEANS", 404, "not-found").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_path_or_method_that_no_service_knows_is_a_problem_too() {
     let shop = Shop::open().await;
     for (service, path) in [
-        (&shop.order, "/api/v1/orders"),
-        (&shop.payment, "/api/v1/payments"),
-        (&shop.inventory, "/api/v1/products"),
-        (&shop.notification, "/api/v1/notifications"),
-        (&shop.analytics, "/api/v1/summary"),
+        (&shop[Service::Order], "/api/v1/orders"),
+        (&shop[Service::Payment], "/api/v1/payments"),
+        (&shop[Service::Inventory], "/api/v1/products"),
+        (&shop[Service::Notification], "/api/v1/notifications"),
+        (&shop[Service::Analytics], "/api/v1/summary"),
     ] {
         check(service, "DELETE", path, 405, "method-not-allowed").await;
         check(service, "GET", &format!("{path}/a/b/c"), 404, "not-found").await;

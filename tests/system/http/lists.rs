@@ -1,6 +1,7 @@
 //! Lists: pages follow each other without gap or repeat, and filters keep what they say.
 
 use std::collections::BTreeSet;
+use system::Service;
 
 use crate::shop::Shop;
 use crate::shop::{order_of, place_at};
@@ -22,12 +23,15 @@ async fn pages_follow_each_other_without_gap_or_repeat() {
     shop.check().await;
     placed.reverse();
     for limit in [1, 3, 7, 200] {
-        assert_eq!(walk(&shop.order, "/api/v1/orders", "id", limit).await, placed, "newest first");
-        assert_eq!(walk(&shop.order, "/api/v1/orders?status=cancelled", "id", limit).await, placed);
-        assert_eq!(walk(&shop.order, "/api/v1/orders?customer_id=customer-1", "id", limit).await, placed);
-        assert_eq!(walk(&shop.payment, "/api/v1/payments", "order_id", limit).await, placed);
-        assert_eq!(walk(&shop.inventory, "/api/v1/products", "sku", limit).await, skus);
-        let mails = walk(&shop.notification, "/api/v1/notifications", "order_id", limit).await;
+        assert_eq!(walk(&shop[Service::Order], "/api/v1/orders", "id", limit).await, placed, "newest first");
+        assert_eq!(walk(&shop[Service::Order], "/api/v1/orders?status=cancelled", "id", limit).await, placed);
+        assert_eq!(
+            walk(&shop[Service::Order], "/api/v1/orders?customer_id=customer-1", "id", limit).await,
+            placed
+        );
+        assert_eq!(walk(&shop[Service::Payment], "/api/v1/payments", "order_id", limit).await, placed);
+        assert_eq!(walk(&shop[Service::Inventory], "/api/v1/products", "sku", limit).await, skus);
+        let mails = walk(&shop[Service::Notification], "/api/v1/notifications", "order_id", limit).await;
         assert_eq!(sorted(&mails), sorted(&placed));
         assert_eq!(mails.len(), placed.len());
     }
@@ -40,7 +44,7 @@ async fn filters_keep_what_they_say_and_nothing_else() {
     let of = async |customer: &str, method: &str| {
         let mut order = order_of("BEANS", 1, method);
         order["customer"]["id"] = json!(customer);
-        place_at(&shop.order, &order).await["id"].as_str().expect("an id").to_owned()
+        place_at(&shop[Service::Order], &order).await["id"].as_str().expect("an id").to_owned()
     };
     let completed = of("ada", "pm_card_visa").await;
     shop.order_is(&completed, "completed").await;
@@ -49,19 +53,21 @@ async fn filters_keep_what_they_say_and_nothing_else() {
     shop.check().await;
 
     let nobody: [&str; 0] = [];
-    let orders = async |query: &str| walk(&shop.order, &format!("/api/v1/orders?{query}"), "id", 200).await;
+    let orders =
+        async |query: &str| walk(&shop[Service::Order], &format!("/api/v1/orders?{query}"), "id", 200).await;
     assert_eq!(orders("status=completed").await, [completed.as_str()]);
     assert_eq!(orders("status=cancelled").await, [grace.as_str(), &ada]);
     assert_eq!(orders("customer_id=ada").await, [ada.as_str(), &completed]);
     assert_eq!(orders("customer_id=ada&status=cancelled").await, [ada.as_str()]);
     assert_eq!(orders("customer_id=nobody").await, nobody);
     assert_eq!(orders("status=pending").await, nobody);
-    let payments =
-        async |query: &str| walk(&shop.payment, &format!("/api/v1/payments?{query}"), "order_id", 200).await;
+    let payments = async |query: &str| {
+        walk(&shop[Service::Payment], &format!("/api/v1/payments?{query}"), "order_id", 200).await
+    };
     assert_eq!(payments("status=captured").await, [completed.as_str()]);
     assert_eq!(payments("status=refunded").await, nobody);
     let mails = format!("/api/v1/notifications?order_id={ada}");
-    assert_eq!(walk(&shop.notification, &mails, "kind", 200).await, ["cancelled"]);
+    assert_eq!(walk(&shop[Service::Notification], &mails, "kind", 200).await, ["cancelled"]);
 }
 
 /// A member of each item of a list, page by page.

@@ -14,13 +14,13 @@ async fn while_too_many_orders_are_pending_new_ones_are_told_when_to_come_again(
     shop.stock("BEANS", 100).await;
     shop.stop(Service::Inventory).await;
     let first = |shop: &Shop| {
-        let order = shop.order.request("POST", "/api/v1/orders").header("idempotency-key", "first");
+        let order = shop[Service::Order].request("POST", "/api/v1/orders").header("idempotency-key", "first");
         order.json(&order_of("BEANS", 1, "pm_card_visa"))
     };
     let (status, answered) = answer(first(&shop)).await;
     assert_eq!(status, 202, "{answered}");
     let place = |shop: &Shop| {
-        shop.order.request("POST", "/api/v1/orders").json(&order_of("BEANS", 1, "pm_card_visa"))
+        shop[Service::Order].request("POST", "/api/v1/orders").json(&order_of("BEANS", 1, "pm_card_visa"))
     };
     let refusal = eventually("the door to close", async || {
         let response = place(&shop).send().await.expect("an answer");
@@ -35,7 +35,7 @@ async fn while_too_many_orders_are_pending_new_ones_are_told_when_to_come_again(
     assert_eq!(refusal.headers()["content-type"], "application/problem+json");
     let problem = super::refused("at the door", place(&shop), 503, "unavailable").await;
     assert_eq!(problem["detail"], "too many orders are pending");
-    let (status, _) = shop.order.get("/api/v1/orders").await;
+    let (status, _) = shop[Service::Order].get("/api/v1/orders").await;
     assert_eq!(status, 200, "who looks is let in");
     assert_eq!(answer(first(&shop)).await, (202, answered), "what was answered is answered again");
     let fresh = place(&shop).header("idempotency-key", "second");
@@ -57,14 +57,7 @@ async fn every_service_says_that_it_lives_and_is_ready_and_shows_its_metrics() {
     let id = shop.place("BEANS", 1, "pm_card_visa").await;
     shop.order_is(&id, "completed").await;
     shop.check().await;
-    for (name, service) in [
-        ("order", &shop.order),
-        ("payment", &shop.payment),
-        ("inventory", &shop.inventory),
-        ("notification", &shop.notification),
-        ("analytics", &shop.analytics),
-        ("payment-provider", &shop.provider),
-    ] {
+    for (name, service) in shop.programs() {
         let live = json!({"status": "live", "service": name});
         assert_eq!(service.get("/health/live").await, (200, live));
         assert_eq!(service.get("/health/ready").await, (200, json!({"status": "ready"})));
@@ -89,7 +82,8 @@ async fn the_trace_of_a_request_goes_on_in_every_event_of_its_order() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 1).await;
     let mut listener = shop.world.listen().await;
-    let order = shop.order.request("POST", "/api/v1/orders").json(&order_of("BEANS", 1, "pm_card_visa"));
+    let order =
+        shop[Service::Order].request("POST", "/api/v1/orders").json(&order_of("BEANS", 1, "pm_card_visa"));
     let traced = order.header("traceparent", format!("00-{TRACE}-00f067aa0ba902b7-01"));
     let (status, order) = answer(traced.header("tracestate", "vendor=one")).await;
     assert_eq!(status, 202, "{order}");

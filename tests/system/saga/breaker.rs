@@ -2,6 +2,7 @@
 
 use crate::shop::Shop;
 use serde_json::json;
+use system::Service;
 use testkit::eventually;
 
 const ORDERS: usize = 40;
@@ -47,7 +48,7 @@ async fn a_processor_that_fails_is_called_less_than_once_an_order_and_then_every
         assert_eq!(shop.order(id).await["status"], "completed");
         assert_eq!(shop.charged(id).await, (0, 1000, 0));
     }
-    assert_eq!(shop.payment.get("/health/ready").await, (200, json!({"status": "ready"})));
+    assert_eq!(shop[Service::Payment].get("/health/ready").await, (200, json!({"status": "ready"})));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +86,7 @@ async fn place_all(shop: &Shop) -> Vec<String> {
 async fn is_left_alone(shop: &Shop, reason: &str) {
     let note = format!("in trouble, its jobs wait: {reason}");
     eventually("a note", async || {
-        let (status, body) = shop.payment.get("/health/ready").await;
+        let (status, body) = shop[Service::Payment].get("/health/ready").await;
         assert_eq!(status, 200, "{body}");
         if body["notes"]["card-processor"] == note { Ok(()) } else { Err(body) }
     })

@@ -43,7 +43,7 @@ async fn a_cancel_while_the_money_is_being_taken_gives_it_back_once_it_was() {
     assert_eq!(shop.stock_of("BEANS").await, (5, 0));
     let mails = shop.notifications_of(&id).await;
     assert_eq!(mails["refunded"]["status"], "sent");
-    let (_, summary) = shop.analytics.get("/api/v1/summary").await;
+    let (_, summary) = shop[Service::Analytics].get("/api/v1/summary").await;
     assert_eq!(summary["revenue"][0]["net_minor"], 0);
 }
 

@@ -1,7 +1,7 @@
 //! A service that runs in this process, and requests to it.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 
@@ -38,13 +38,22 @@ impl Running {
         F: FnOnce(C, TcpListener, CancellationToken) -> Fut,
         Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
-        let lookup =
-            |name: &std::ffi::OsStr| name.to_str().and_then(|name| env.get(name)).map(OsString::from);
-        let config = runtime::config::from_env::<C>(lookup).unwrap_or_else(|line| panic!("{line}"));
+        Self::serve(|listener, shutdown| Ok(run(runtime::config::from_env(lookup(env))?, listener, shutdown)))
+            .await
+    }
+
+    /// Serves on a port of its own what `start` makes of it.
+    ///
+    /// # Panics
+    /// When its configuration is refused.
+    pub async fn serve<Fut>(start: impl FnOnce(TcpListener, CancellationToken) -> Result<Fut, String>) -> Self
+    where
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let shutdown = CancellationToken::new();
-        let running = run(config, listener, shutdown.clone());
+        let running = start(listener, shutdown.clone()).unwrap_or_else(|line| panic!("{line}"));
         let failure = Arc::<OnceLock<String>>::default();
         let noted = failure.clone();
         let task = spawn(async move {
@@ -128,6 +137,11 @@ impl Running {
     pub async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         answer(self.request(method, path).json(body)).await
     }
+}
+
+/// Finds variables in `env`, and nowhere else.
+pub fn lookup(env: &Env) -> impl Fn(&OsStr) -> Option<OsString> {
+    |name| name.to_str().and_then(|name| env.get(name)).map(OsString::from)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test's runtime is the owner, and ends it")]
