@@ -1,11 +1,11 @@
 //! The outside world: the card processor, with the books of the shipped one, and a mail server.
 
 use chrono::{DateTime, Utc};
-use contracts::{NotificationKind, OrderId, PaymentMethod as Method};
+use contracts::{NotificationKind, OrderId};
 use payment::domain::Answer;
 use payment::processor::{Command, Request};
 use payment_provider::domain as provider;
-use provider::{Books, NewAuthorization, Operation, PaymentMethod, Sums};
+use provider::{Books, NewAuthorization, Operation, Sums};
 use uuid::Uuid;
 
 use crate::invariants::{Checked, Violation};
@@ -77,7 +77,7 @@ fn asked(request: &Request) -> provider::Request {
             merchant_reference: order_id.to_string().try_into().expect("a reference"),
             amount_minor: amount.amount_minor.try_into().expect("an amount"),
             currency: amount.currency.to_string().try_into().expect("a currency"),
-            payment_method: card(*method),
+            payment_method: method.to_string().into(),
         }),
         Command::Capture { authorization_id } => change(authorization_id, Operation::Capture),
         Command::Void { authorization_id } => change(authorization_id, Operation::Void),
@@ -102,17 +102,5 @@ fn read(asked: &provider::Request, answer: provider::Answer) -> Answer {
             Operation::Void => Answer::Voided,
             Operation::Refund => Answer::Refunded,
         },
-    }
-}
-
-fn card(method: Method) -> PaymentMethod {
-    match method {
-        Method::CardVisa => PaymentMethod::CardVisa,
-        Method::CardDeclined => PaymentMethod::CardDeclined,
-        Method::InsufficientFunds => PaymentMethod::InsufficientFunds,
-        Method::CaptureFails => PaymentMethod::CaptureFails,
-        Method::TimeoutOnce => PaymentMethod::TimeoutOnce,
-        Method::ChargedThenTimeout => PaymentMethod::ChargedThenTimeout,
-        Method::Down => PaymentMethod::Down,
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use contracts::{Currency, Customer, Money, OrderId, PaymentMethod, Quantity, Sku, StockLine};
+use contracts::{Currency, Customer, Money, OrderId, Quantity, Sku, StockLine};
 use order::domain::PlaceOrder;
+use payment_provider::domain::PaymentMethod;
 use system::Service;
 use uuid::Uuid;
 
@@ -81,8 +82,9 @@ fn command(choices: &mut Choices, skus: &[Sku]) -> PlaceOrder {
     let customer =
         Customer { id: "ada".parse().expect("an id"), email: "ada@example.com".parse().expect("an address") };
     // Half of the cards are the plain one, which is the first.
-    let method = if choices.chance(50) { choices.of(PaymentMethod::ALL) } else { PaymentMethod::CardVisa };
-    PlaceOrder { customer, lines, payment_method: method }
+    let card = if choices.chance(50) { choices.of(PaymentMethod::ALL) } else { PaymentMethod::CardVisa };
+    let payment_method = card.into_str().parse().expect("a token");
+    PlaceOrder { customer, lines, payment_method }
 }
 
 fn small(choices: &mut Choices, count: usize) -> i64 {

@@ -97,6 +97,7 @@ async fn an_order_that_is_refused_leaves_nothing_behind() {
         (6, "pm_card_visa", "out_of_stock", "rejected", "voided", Value::Null),
         (1, "pm_card_declined", "payment_declined", "released", "declined", json!("card_declined")),
         (1, "pm_insufficient_funds", "payment_declined", "released", "declined", json!("insufficient_funds")),
+        (1, "pm_gold", "payment_declined", "released", "declined", json!("unknown_payment_method")),
         (1, "pm_capture_fails", "payment_failed", "released", "voided", json!("capture_failed")),
     ] {
         let id = shop.place("BEANS", quantity, method).await;

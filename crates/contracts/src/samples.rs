@@ -7,8 +7,7 @@ use uuid::Uuid;
 use crate::envelope::{Envelope, TraceContext};
 use crate::table::{self, Event};
 use crate::value::{
-    CancelReason, Customer, InvalidValue, Money, NotificationKind, OrderId, OrderLine, PaymentMethod,
-    Shortage, StockLine,
+    CancelReason, Customer, InvalidValue, Money, NotificationKind, OrderId, OrderLine, Shortage, StockLine,
 };
 
 /// One envelope of every event, in the order of the table.
@@ -53,7 +52,7 @@ fn events() -> Result<Vec<Event>, InvalidValue> {
             customer: customer.clone(),
             lines: order_lines.clone(),
             total: total.clone(),
-            payment_method: PaymentMethod::CardVisa,
+            payment_method: "pm_card_visa".parse()?,
         }
         .into(),
         table::StockReserved { order_id, lines: lines.clone() }.into(),
@@ -63,18 +62,19 @@ fn events() -> Result<Vec<Event>, InvalidValue> {
         table::OrderConfirmed {
             order_id,
             customer: customer.clone(),
-            lines: order_lines,
+            lines: order_lines.clone(),
             total: total.clone(),
         }
         .into(),
-        table::OrderCancelled { order_id, customer, reason: CancelReason::OutOfStock }.into(),
+        table::OrderCancelled { order_id, customer: customer.clone(), reason: CancelReason::OutOfStock }
+            .into(),
         table::StockCommitted { order_id, lines: lines.clone() }.into(),
         table::StockReleased { order_id, lines }.into(),
         table::PaymentCaptured { order_id, payment_id, amount: total.clone() }.into(),
         table::PaymentCaptureFailed { order_id, payment_id, reason: "capture_failed".to_owned() }.into(),
         table::PaymentVoided { order_id, payment_id }.into(),
         table::PaymentRefunded { order_id, payment_id, amount: total.clone() }.into(),
-        table::OrderCompleted { order_id, total }.into(),
+        table::OrderCompleted { order_id, customer, lines: order_lines, total }.into(),
         table::NotificationSent { order_id, notification_id, kind: NotificationKind::Confirmed }.into(),
         table::NotificationFailed {
             order_id,

@@ -21,23 +21,23 @@ crate::messages! {
         price: Money,
     }
 
-    /// A customer placed an order; it waits for stock and for money.
+    /// A customer placed an order; it waits for stock and payment.
     OrderPlaced = "order.placed" version 1, owner "order", subject order_id {
         order_id: OrderId,
         customer: Customer,
-        /// What, 1 to 50 lines, each SKU once.
+        /// 1 to 50, each SKU once.
         lines: Vec<OrderLine>,
         total: Money,
         payment_method: PaymentMethod,
     }
 
-    /// Every line of the order is set aside.
+    /// Every line of the order is reserved.
     StockReserved = "stock.reserved" version 1, owner "inventory", subject order_id {
         order_id: OrderId,
         lines: Vec<StockLine>,
     }
 
-    /// Not every line could be set aside, so none was.
+    /// Not every line could be reserved, so none was.
     StockRejected = "stock.rejected" version 1, owner "inventory", subject order_id {
         order_id: OrderId,
         shortages: Vec<Shortage>,
@@ -58,7 +58,7 @@ crate::messages! {
         reason: String,
     }
 
-    /// Stock and money are both there: the order will be delivered.
+    /// Stock is reserved and the payment authorized: the order will be delivered.
     OrderConfirmed = "order.confirmed" version 1, owner "order", subject order_id {
         order_id: OrderId,
         customer: Customer,
@@ -66,7 +66,7 @@ crate::messages! {
         total: Money,
     }
 
-    /// The order is off; whoever did something for it undoes it.
+    /// The order is cancelled; each participant compensates what it did for it.
     OrderCancelled = "order.cancelled" version 1, owner "order", subject order_id {
         order_id: OrderId,
         customer: Customer,
@@ -79,10 +79,10 @@ crate::messages! {
         lines: Vec<StockLine>,
     }
 
-    /// What was set aside, or had left, is for sale again.
+    /// What was reserved, or had left, is for sale again.
     StockReleased = "stock.released" version 1, owner "inventory", subject order_id {
         order_id: OrderId,
-        /// What came back; empty when nothing had been set aside.
+        /// Empty when nothing had been reserved.
         lines: Vec<StockLine>,
     }
 
@@ -117,7 +117,8 @@ crate::messages! {
     /// The money of a confirmed order was taken; nothing is left to do.
     OrderCompleted = "order.completed" version 1, owner "order", subject order_id, record_only {
         order_id: OrderId,
-        /// What the order was worth.
+        customer: Customer,
+        lines: Vec<OrderLine>,
         total: Money,
     }
 

@@ -50,7 +50,7 @@ impl Status {
             ("pending", None) => Some(Self::Pending),
             ("confirmed", None) => Some(Self::Confirmed),
             ("completed", None) => Some(Self::Completed),
-            ("cancelled", Some(reason)) => reason.parse().ok().map(Self::Cancelled),
+            ("cancelled", Some(reason)) => Some(Self::Cancelled(CancelReason::from_stored(reason))),
             _ => None,
         }
     }

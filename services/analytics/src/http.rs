@@ -94,7 +94,7 @@ impl Orders {
                 Status::Completed => orders.completed += count,
                 Status::Cancelled(reason) => {
                     orders.cancelled += count;
-                    orders.cancelled_by_reason.insert(reason.as_str(), *count);
+                    orders.cancelled_by_reason.insert(reason.into_str(), *count);
                 }
             }
         }

@@ -29,7 +29,7 @@ pub(crate) async fn load(
     .fetch_all(conn)
     .await?;
     let facts = rows.into_iter().map(|row| {
-        let reason = row.cancel_reason.as_deref().map(parse::<CancelReason>).transpose()?;
+        let reason = row.cancel_reason.as_deref().map(CancelReason::from_stored);
         let facts = OrderFacts {
             placed_at: row.placed_at,
             confirmed_at: row.confirmed_at,
@@ -74,7 +74,7 @@ impl<'a> OrderColumns<'a> {
         self.confirmed.push(order.confirmed_at);
         self.completed.push(order.completed_at);
         self.cancelled.push(order.cancelled.map(|(time, _)| time));
-        self.reasons.push(order.cancelled.map(|(_, reason)| reason.as_str()));
+        self.reasons.push(order.cancelled.map(|(_, reason)| reason.into_str()));
         self.captured.push(captured.map(|money| money.amount_minor));
         self.captured_currencies.push(captured.map(|money| money.currency.as_str()));
         self.refunded.push(refunded.map(|money| money.amount_minor));
@@ -121,7 +121,7 @@ async fn add_orders(conn: &mut PgConnection, delta: &Counts) -> sqlx::Result<()>
     }
     let statuses: Vec<&str> = delta.orders.keys().map(|status| status.as_str()).collect();
     let reasons: Vec<Option<&str>> =
-        delta.orders.keys().map(|status| status.reason().map(CancelReason::as_str)).collect();
+        delta.orders.keys().map(|status| status.reason().map(|reason| reason.into_str())).collect();
     let orders: Vec<i64> = delta.orders.values().copied().collect();
     sqlx::query!(
         "merge into order_counts as it

@@ -185,7 +185,7 @@ impl OrderNotifications {
             return Ok(Vec::new());
         };
         let known = self.known();
-        let changes = NotificationKind::ALL
+        let changes = NotificationKind::KNOWN
             .iter()
             .map(|kind| Ok((*kind, react(*kind, self.status(*kind), known, input)?)))
             .collect::<Result<Vec<_>, _>>()?;

@@ -12,6 +12,7 @@ pub fn subject(kind: NotificationKind, order_id: OrderId) -> String {
         NotificationKind::Confirmed => format!("Your order {order_id} is confirmed"),
         NotificationKind::Cancelled => format!("Your order {order_id} is cancelled"),
         NotificationKind::Refunded => format!("Your money for order {order_id} is on its way back"),
+        NotificationKind::Other => format!("About your order {order_id}"),
     }
 }
 
@@ -43,6 +44,7 @@ fn cancelled(order: &OrderCancelled) -> String {
         CancelReason::TimedOut => "it could not be processed in time",
         CancelReason::CustomerRequest => "you asked us to cancel it",
         CancelReason::PaymentFailed => "your card could not be charged",
+        CancelReason::Other => "it cannot be delivered",
     };
     format!(
         "Your order {} is cancelled:\n{why}.\n\nYou pay nothing. If you were charged already, the money comes back.\n",
@@ -56,7 +58,7 @@ fn refunded(payment: &PaymentRefunded) -> String {
 
 /// An amount for people: `12.50 EUR`.
 fn amount(money: &Money) -> String {
-    let digits = minor_digits(money.currency.as_str());
+    let digits = money.currency.minor_digits();
     let sign = if money.amount_minor < 0 { "-" } else { "" };
     let scale = 10_u64.pow(digits);
     let (whole, rest) =
@@ -64,16 +66,6 @@ fn amount(money: &Money) -> String {
     match digits {
         0 => format!("{sign}{whole} {}", money.currency),
         _ => format!("{sign}{whole}.{rest:0width$} {}", money.currency, width = digits as usize),
-    }
-}
-
-/// How many digits of an amount are behind the point (ISO 4217, the currencies that do not have two).
-fn minor_digits(currency: &str) -> u32 {
-    match currency {
-        "BIF" | "CLP" | "DJF" | "GNF" | "ISK" | "JPY" | "KMF" | "KRW" | "PYG" | "RWF" | "UGX" | "VND"
-        | "VUV" | "XAF" | "XOF" | "XPF" => 0,
-        "BHD" | "IQD" | "JOD" | "KWD" | "LYD" | "OMR" | "TND" => 3,
-        _ => 2,
     }
 }
 

@@ -135,7 +135,7 @@ impl<'a> Columns<'a> {
     fn push(&mut self, order_id: OrderId, kind: NotificationKind, notification: &'a Notification) {
         self.ids.push(notification.id);
         self.orders.push(order_id.0);
-        self.kinds.push(kind.as_str());
+        self.kinds.push(kind.into_str());
         self.statuses.push(notification.status.as_str());
         self.bodies.push(&notification.body);
         self.attempts.push(notification.attempts);
@@ -251,8 +251,10 @@ mod tests {
     #[test]
     fn the_schema_knows_every_status_and_kind() {
         let schema = include_str!("../../../migrations/notification/0001_notifications.sql");
-        for word in
-            Status::ALL.iter().map(|it| it.as_str()).chain(NotificationKind::ALL.iter().map(|it| it.as_str()))
+        for word in Status::ALL
+            .iter()
+            .map(|it| it.as_str())
+            .chain(NotificationKind::KNOWN.iter().map(|it| it.into_str()))
         {
             assert!(schema.contains(&format!("'{word}'")), "{word}");
         }

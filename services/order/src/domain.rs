@@ -305,7 +305,8 @@ impl Order {
     }
 
     fn completed(&self) -> Event {
-        OrderCompleted { order_id: self.id, total: self.total.clone() }.into()
+        let (order_id, customer) = (self.id, self.customer.clone());
+        OrderCompleted { order_id, customer, lines: self.lines.clone(), total: self.total.clone() }.into()
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use contracts::{
-    Customer, Event, EventSet, EventType, Money, OrderId, OrderLine, ProductListed, Sku, Versions,
+    CancelReason, Customer, Event, EventSet, EventType, Money, OrderId, OrderLine, ProductListed, Sku,
+    Versions,
 };
 use sqlx::{PgConnection, migrate::Migrator, types::Json};
 use uuid::Uuid;
@@ -113,7 +114,8 @@ pub async fn insert(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<
     Ok(())
 }
 
-/// Saves what facts can change of orders that this transaction has locked.
+/// Saves what facts can change of orders that this transaction has locked. A reason stays: a later build may have
+/// written one that reads as `other` here.
 ///
 /// # Errors
 /// The database's.
@@ -121,14 +123,14 @@ pub async fn save(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<()
     let ids: Vec<Uuid> = orders.iter().map(|order| order.id.0).collect();
     let statuses: Vec<&str> = orders.iter().map(|order| order.status.as_str()).collect();
     let reasons: Vec<Option<&str>> =
-        orders.iter().map(|order| order.reason.map(|reason| reason.as_str())).collect();
+        orders.iter().map(|order| order.reason.map(|reason| reason.into_str())).collect();
     let stocks: Vec<&str> = orders.iter().map(|order| order.stock.as_str()).collect();
     let payments: Vec<&str> = orders.iter().map(|order| order.payment.as_str()).collect();
     let heard: Vec<_> = orders.iter().map(|order| heard(order)).collect();
     let versions: Vec<i64> = orders.iter().map(|order| order.version).collect();
     sqlx::query!(
-        "update orders set status = changed.status, reason = changed.reason, stock = changed.stock,
-             payment = changed.payment, heard = changed.heard, version = changed.version
+        "update orders set status = changed.status, reason = coalesce(orders.reason, changed.reason),
+             stock = changed.stock, payment = changed.payment, heard = changed.heard, version = changed.version
          from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::bigint[])
              as changed (id, status, reason, stock, payment, heard, version)
          where orders.id = changed.id",
@@ -377,7 +379,7 @@ impl TryFrom<Row> for Order {
             placed_at: row.placed_at,
             deadline_at: row.deadline_at,
             status: parse(&row.status)?,
-            reason: row.reason.as_deref().map(parse).transpose()?,
+            reason: row.reason.as_deref().map(CancelReason::from_stored),
             stock: parse(&row.stock)?,
             payment: parse(&row.payment)?,
             heard: row.heard.iter().map(|name| parse(name)).collect::<sqlx::Result<_>>()?,

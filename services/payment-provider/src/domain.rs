@@ -107,6 +107,8 @@ pub enum Decline {
     InsufficientFunds,
     /// What was held cannot be taken.
     CaptureFailed,
+    /// There is no such card.
+    UnknownPaymentMethod,
 }
 
 impl Decline {
@@ -116,6 +118,7 @@ impl Decline {
             Self::CardDeclined => "card_declined",
             Self::InsufficientFunds => "insufficient_funds",
             Self::CaptureFailed => "capture_failed",
+            Self::UnknownPaymentMethod => "unknown_payment_method",
         }
     }
 }
@@ -254,6 +257,7 @@ impl Books {
             Request::Authorize(asked) => Ok(match asked.payment_method {
                 PaymentMethod::CardDeclined => Answer::Declined(Decline::CardDeclined),
                 PaymentMethod::InsufficientFunds => Answer::Declined(Decline::InsufficientFunds),
+                PaymentMethod::Unknown => Answer::Declined(Decline::UnknownPaymentMethod),
                 _ => {
                     let asked = asked.clone();
                     Answer::Approved(Authorization { id: fresh_id, status: Status::Authorized, asked })

@@ -245,9 +245,10 @@ impl Input {
     #[must_use]
     pub fn of(event: &Event) -> Option<Self> {
         match event {
-            Event::OrderPlaced(placed) => {
-                Some(Self::Placed(Terms { amount: placed.total.clone(), method: placed.payment_method }))
-            }
+            Event::OrderPlaced(placed) => Some(Self::Placed(Terms {
+                amount: placed.total.clone(),
+                method: placed.payment_method.clone(),
+            })),
             Event::OrderConfirmed(_) => Some(Self::Confirmed),
             Event::OrderCancelled(_) => Some(Self::Cancelled),
             _ => None,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use contracts::{Currency, InvalidValue, Money, OrderId, PaymentMethod};
+use contracts::{Currency, InvalidValue, Money, OrderId};
 use uuid::Uuid;
 
 use crate::domain::{Answer, Input, InvalidTransition, Payment, Reaction, Status, Terms, react};
@@ -62,7 +62,7 @@ fn cell(before: &Payment, reaction: &Result<Reaction, InvalidTransition>) -> Str
 
 fn terms() -> Result<Terms, InvalidValue> {
     let amount = Money { amount_minor: 2500, currency: "EUR".parse::<Currency>()? };
-    Ok(Terms { amount, method: PaymentMethod::CardVisa })
+    Ok(Terms { amount, method: "pm_card_visa".parse()? })
 }
 
 /// Every state, those that a cancel can wait in twice.

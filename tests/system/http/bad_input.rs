@@ -77,9 +77,14 @@ fn bad_orders() -> Vec<(&'static str, Value, &'static str)> {
         ("two currencies", lines(&[("BEANS", 1), ("CUPS", 1)]), "several-currencies"),
         ("a line too expensive", lines(&[("YACHT", 101)]), "total-too-large"),
         ("a sum too expensive", lines(&[("ISLAND", 1), ("BEANS", 1)]), "total-too-large"),
-        ("an unknown payment method", with("payment_method", json!("pm_gold")), "invalid"),
+        ("a payment method with a space", with("payment_method", json!("pm gold")), "invalid"),
         ("no mail address", email("nowhere"), "invalid"),
         ("a line break in the mail address", email("ada@example.com\r\nBcc: all@example.com"), "invalid"),
+        (
+            "a field of the customer that nobody knows",
+            with("customer", json!({"id": "c-1", "email": "ada@example.com", "vip": true})),
+            "invalid",
+        ),
         (
             "a customer without an id",
             with("customer", json!({"id": "", "email": "ada@example.com"})),

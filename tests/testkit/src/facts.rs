@@ -2,7 +2,7 @@
 
 use contracts::{
     CancelReason, Customer, Envelope, Event, Money, OrderCancelled, OrderConfirmed, OrderId, OrderLine,
-    OrderPlaced, PaymentMethod, StockReserved, TraceContext,
+    OrderPlaced, StockReserved, TraceContext,
 };
 use messaging::{CausationContext, OutgoingEvent};
 use runtime::clock;
@@ -33,7 +33,7 @@ pub fn placed(order_id: OrderId, sku: &str, quantity: i64) -> OrderPlaced {
         customer: customer(),
         lines: vec![OrderLine { sku: sku.parse().expect("a SKU"), quantity, unit_price: unit_price.clone() }],
         total: unit_price,
-        payment_method: PaymentMethod::CardVisa,
+        payment_method: "pm_card_visa".parse().expect("a payment method"),
     }
 }
 

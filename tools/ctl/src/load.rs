@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 100.0, value_parser = rate)]
     rate: f64,
     /// How to pay
-    #[arg(long, default_value_t = PaymentMethod::CardVisa)]
+    #[arg(long, default_value = "pm_card_visa")]
     payment_method: PaymentMethod,
     /// How long to wait for the last order to end, in seconds
     #[arg(long, default_value_t = 120)]

@@ -18,8 +18,8 @@ pub(crate) struct Args {
     /// What to order: a SKU, or a SKU and a quantity, such as ESPRESSO-1KG=2; repeat it for more lines
     #[arg(long = "sku", required = true, value_name = "SKU[=QUANTITY]")]
     lines: Vec<Line>,
-    /// How to pay, such as pm_card_visa, pm_card_declined or pm_capture_fails
-    #[arg(long, default_value_t = PaymentMethod::CardVisa)]
+    /// A token that the card processor knows, such as pm_card_visa, pm_card_declined or pm_capture_fails
+    #[arg(long, default_value = "pm_card_visa")]
     payment_method: PaymentMethod,
     /// The customer's id
     #[arg(long, default_value = "customer-1")]

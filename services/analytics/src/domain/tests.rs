@@ -2,7 +2,7 @@
 
 use contracts::{
     NotificationFailed, NotificationKind, NotificationSent, OrderCancelled, OrderCompleted, OrderConfirmed,
-    OrderPlaced, PaymentCaptured, PaymentMethod, PaymentRefunded, StockReleased,
+    OrderPlaced, PaymentCaptured, PaymentRefunded, StockReleased,
 };
 use proptest::prelude::{Just, Strategy, any, proptest};
 use uuid::Uuid;
@@ -82,7 +82,7 @@ fn events_of(number: u128, end: End) -> Vec<Event> {
             customer: customer.clone(),
             lines: vec![],
             total: amount.clone(),
-            payment_method: PaymentMethod::CardVisa,
+            payment_method: "pm_card_visa".parse().expect("a payment method"),
         }
         .into(),
     ];
@@ -101,7 +101,8 @@ fn events_of(number: u128, end: End) -> Vec<Event> {
         End::Open => {}
         End::Confirmed => events.extend([confirmed.into(), sent.into()]),
         End::Completed => {
-            let completed = OrderCompleted { order_id, total: amount };
+            let completed =
+                OrderCompleted { order_id, customer: customer.clone(), lines: vec![], total: amount };
             events.extend([confirmed.into(), captured.into(), sent.into(), completed.into()]);
         }
         End::Cancelled(reason) => {
@@ -182,9 +183,9 @@ fn conversion_is_a_ratio_of_the_orders_placed() {
 
 #[test]
 fn every_status_reads_back_from_its_words() {
-    let cancelled = CancelReason::ALL.iter().copied().map(Status::Cancelled);
+    let cancelled = CancelReason::KNOWN.iter().copied().map(Status::Cancelled);
     for status in [Status::Pending, Status::Confirmed, Status::Completed].into_iter().chain(cancelled) {
-        let reason = status.reason().map(CancelReason::as_str);
+        let reason = status.reason().map(|reason| reason.into_str());
         assert_eq!(Status::from_words(status.as_str(), reason), Some(status));
     }
     assert_eq!(Status::from_words("cancelled", None), None);

@@ -59,27 +59,51 @@ impl TryFrom<String> for Currency {
 }
 
 /// The simulated cards, each of which does one thing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[serde(from = "String", into = "&'static str")]
+#[strum(const_into_str)]
 pub enum PaymentMethod {
     /// Approves everything.
-    #[serde(rename = "pm_card_visa")]
+    #[strum(serialize = "pm_card_visa")]
     CardVisa,
-    /// Declines.
-    #[serde(rename = "pm_card_declined")]
+    #[strum(serialize = "pm_card_declined")]
     CardDeclined,
-    /// Declines for want of money.
-    #[serde(rename = "pm_insufficient_funds")]
+    #[strum(serialize = "pm_insufficient_funds")]
     InsufficientFunds,
-    /// Approves, but what is held cannot be taken.
-    #[serde(rename = "pm_capture_fails")]
+    /// Approves, but the capture is declined.
+    #[strum(serialize = "pm_capture_fails")]
     CaptureFails,
     /// The first call to authorize gets no answer, and nothing is done.
-    #[serde(rename = "pm_timeout_once")]
+    #[strum(serialize = "pm_timeout_once")]
     TimeoutOnce,
     /// The first call to authorize takes effect, and gets no answer.
-    #[serde(rename = "pm_charged_then_timeout")]
+    #[strum(serialize = "pm_charged_then_timeout")]
     ChargedThenTimeout,
     /// No call to authorize gets an answer for a while; then it approves.
-    #[serde(rename = "pm_down")]
+    #[strum(serialize = "pm_down")]
     Down,
+    /// Any other token: declined.
+    #[strum(serialize = "pm_unknown")]
+    Unknown,
+}
+
+impl PaymentMethod {
+    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
+}
+
+impl From<String> for PaymentMethod {
+    fn from(token: String) -> Self {
+        token.parse().unwrap_or(Self::Unknown)
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contracts::{Money, OrderId, PaymentMethod, TraceContext};
+use contracts::{Money, OrderId, TraceContext};
 use messaging::BreakerConfig;
 use reqwest::StatusCode;
 use serde_json::json;
@@ -41,7 +41,7 @@ fn processor(url: &str) -> Processor {
 fn payment() -> Payment {
     let amount = Money { amount_minor: 2500, currency: "EUR".parse().expect("EUR is a currency") };
     Payment {
-        terms: Some(Terms { amount, method: PaymentMethod::CardVisa }),
+        terms: Some(Terms { amount, method: "pm_card_visa".parse().expect("a payment method") }),
         authorization_id: Some("auth/1".to_owned()),
         ..Payment::placeholder(OrderId(Uuid::from_u128(1)), Uuid::from_u128(2))
     }
