@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ::system::{Dependency, Outside, VHOST, programs};
 use anyhow::{Context, Result, ensure};
 
-use crate::{Postgres, RabbitMq, RabbitMqPorts, Service, Services, Shutdown, SmtpSink, Storage, ports};
+use crate::{
+    Postgres, Proxy, RabbitMq, RabbitMqPorts, Service, Services, Shutdown, SmtpSink, Storage, ports,
+};
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
@@ -76,12 +79,16 @@ pub struct SystemOptions {
     pub dir: PathBuf,
     /// Every port.
     pub ports: SystemPorts,
-    /// The folder of the services' programs.
+    /// The folder of the services' programs, or one program that can be any of them.
     pub binaries: PathBuf,
     /// Whether the database must survive a crash of the machine.
     pub storage: Storage,
     /// Variables for every service, such as a shorter deadline.
     pub environment: Vec<(String, String)>,
+    /// Whether there is a fault proxy between every service and what it connects to.
+    pub proxied: bool,
+    /// The last word on how a service is run; gets the name of its program.
+    pub configure: fn(&str, &mut Service),
 }
 
 /// One more of every service.
@@ -104,27 +111,25 @@ pub struct System {
     // Before the servers they use, because fields are dropped in this order.
     /// The services.
     pub services: Services,
+    /// The fault proxies, if there are any.
+    pub proxies: BTreeMap<(::system::Service, Dependency), Proxy>,
     /// The mail sink.
     pub smtp: SmtpSink,
     /// The broker.
     pub rabbitmq: RabbitMq,
     /// The database server.
     pub postgres: Postgres,
-    ports: SystemPorts,
+    options: SystemOptions,
 }
 
 impl System {
-    /// Starts everything and waits until every service is ready. `apply_topology` gets the URL of the broker
-    /// before any service starts; `step` hears what was done and how long it took.
+    /// Starts everything, applies the topology, and waits until every service is ready. `step` is called with each
+    /// part that is done and the time it took.
     ///
     /// # Errors
-    /// A message that says which part did not come up and why; what had been started is stopped.
-    pub async fn start(
-        options: &SystemOptions,
-        apply_topology: impl AsyncFnOnce(&str) -> Result<()>,
-        mut step: impl FnMut(&str, Duration),
-    ) -> Result<Self> {
-        let SystemOptions { dir, ports, .. } = options;
+    /// Which part did not start, and why; what had been started is stopped.
+    pub async fn start(options: SystemOptions, mut step: impl FnMut(&str, Duration)) -> Result<Self> {
+        let SystemOptions { dir, ports, .. } = &options;
         require_binaries(&options.binaries)?;
         let mut clock = Instant::now();
         let mut done = |what: &str| step(what, std::mem::replace(&mut clock, Instant::now()).elapsed());
@@ -133,15 +138,19 @@ impl System {
         done("Postgres");
         let rabbitmq = RabbitMq::start(&folder(dir, "rabbitmq")?, ports.rabbitmq).await?;
         done("RabbitMQ");
-        apply_topology(&rabbitmq.user_url("topology", VHOST)).await.context("cannot apply the topology")?;
+        let topology_url = rabbitmq.user_url("topology", VHOST);
+        ::system::apply_topology(&topology_url).await.context("cannot apply the topology")?;
         done("topology");
         let smtp = match options.storage {
             Storage::Measured => SmtpSink::counting(ports.smtp).await?,
             Storage::Kept | Storage::Throwaway => SmtpSink::start(&folder(dir, "mail")?, ports.smtp).await?,
         };
         let services = Services::new(&folder(dir, "services")?)?;
-        let mut system = Self { services, smtp, rabbitmq, postgres, ports: ports.clone() };
-        for service in system.all_services(options) {
+        let mut system = Self { services, proxies: BTreeMap::new(), smtp, rabbitmq, postgres, options };
+        if system.options.proxied {
+            system.start_proxies().await?;
+        }
+        for service in system.all_services() {
             system.services.start(service)?;
         }
         system.services.wait_until_ready(READY_LIMIT).await?;
@@ -153,24 +162,22 @@ impl System {
     #[must_use]
     pub fn url(&self, service: &str) -> String {
         // Port 0, where nobody answers, for a name that is in no row.
-        format!("http://{}", ports::local(self.ports.http.get(service).copied().unwrap_or_default()))
+        format!("http://{}", ports::local(self.options.ports.http.get(service).copied().unwrap_or_default()))
     }
 
-    /// Starts one more of every service, each on a port that is free, and waits until they are ready.
-    /// `options` are those that the system was started with, `number` tells this replica from the others.
+    /// Starts one more of every service, each on a free port, without waiting for it. A replica of `order` is called
+    /// `order-2` when `number` is 2.
     ///
     /// # Errors
-    /// When one does not come up.
-    pub async fn start_replicas(&mut self, options: &SystemOptions, number: usize) -> Result<Replicas> {
+    /// When a program cannot be run.
+    pub fn start_replicas(&mut self, number: usize) -> Result<Replicas> {
         let services = ::system::Service::ALL;
         let ports = ports::free_for(services.iter().map(|service| service.as_str()))?;
         for service in services.iter().copied() {
-            let name = service.as_str();
-            let mut replica = self.service(options, name, ports[name], self.environment(service));
-            replica.name = format!("{name}-{number}");
-            self.services.start(replica)?;
+            let program = service.as_str();
+            let (name, environment) = (format!("{program}-{number}"), self.environment(service));
+            self.services.start(self.service(program, name, ports[program], environment))?;
         }
-        self.services.wait_until_ready(READY_LIMIT).await?;
         Ok(Replicas { ports })
     }
 
@@ -205,32 +212,52 @@ impl System {
         Ok(())
     }
 
-    fn all_services(&self, options: &SystemOptions) -> Vec<Service> {
+    async fn start_proxies(&mut self) -> Result<()> {
+        for service in ::system::Service::ALL.iter().copied() {
+            for need in service.needs().iter().copied() {
+                let proxy = Proxy::before(self.address(need)).await?;
+                self.proxies.insert((service, need), proxy);
+            }
+        }
+        Ok(())
+    }
+
+    fn all_services(&self) -> Vec<Service> {
         let services = ::system::Service::ALL.iter().copied();
         let inside = services.map(|service| (service.as_str(), self.environment(service)));
         let outside = Outside::ALL.iter().map(|outside| {
             let name = outside.program().name;
-            let journal = options.dir.join(format!("services/{name}.journal"));
+            let journal = self.options.dir.join(format!("services/{name}.journal"));
             (name, vec![variable("JOURNAL_PATH", journal.to_string_lossy())])
         });
         let all = inside.chain(outside);
-        all.map(|(name, environment)| self.service(options, name, self.ports.http[name], environment))
-            .collect()
+        let ports = &self.options.ports.http;
+        all.map(|(name, environment)| self.service(name, name.to_owned(), ports[name], environment)).collect()
     }
 
     fn service(
         &self,
-        options: &SystemOptions,
-        name: &str,
+        program: &str,
+        name: String,
         port: u16,
         mut environment: Vec<(String, String)>,
     ) -> Service {
-        environment.extend(options.environment.iter().cloned());
-        Service {
-            name: name.to_owned(),
-            binary: options.binaries.join(name),
-            listen: ports::local(port),
-            environment,
+        environment.extend(self.options.environment.iter().cloned());
+        let binary = binary(&self.options.binaries, program);
+        let mut service = Service { name, binary, listen: ports::local(port), environment };
+        (self.options.configure)(program, &mut service);
+        service
+    }
+
+    /// Where the servers and the outside listen.
+    fn address(&self, need: Dependency) -> SocketAddr {
+        match need {
+            Dependency::Database => ports::local(self.postgres.port()),
+            Dependency::Broker => ports::local(self.rabbitmq.ports().amqp),
+            Dependency::PaymentProvider => {
+                ports::local(self.options.ports.http[Outside::PaymentProvider.program().name])
+            }
+            Dependency::MailServer => self.smtp.address(),
         }
     }
 
@@ -239,14 +266,16 @@ impl System {
         let name = service.as_str();
         let mut variables = Vec::new();
         for need in service.needs() {
+            let proxy = self.proxies.get(&(service, *need));
+            let address = proxy.map_or_else(|| self.address(*need), Proxy::address);
             let url = match need {
-                Dependency::Database => self.postgres.service_url(name),
+                Dependency::Database => format!("postgres://{name}:{name}@{address}/{name}"),
                 Dependency::Broker => {
                     variables.push(variable("RABBITMQ_MANAGEMENT_URL", self.rabbitmq.management_url(name)));
-                    self.rabbitmq.user_url(name, VHOST)
+                    format!("amqp://{name}:{name}@{address}/{VHOST}")
                 }
-                Dependency::PaymentProvider => self.url(Outside::PaymentProvider.program().name),
-                Dependency::MailServer => self.smtp.url(),
+                Dependency::PaymentProvider => format!("http://{address}"),
+                Dependency::MailServer => format!("smtp://{address}"),
             };
             variables.push(variable(need.variable(), url));
         }
@@ -264,9 +293,13 @@ fn folder(dir: &Path, name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn require_binaries(folder: &Path) -> Result<()> {
+fn binary(binaries: &Path, program: &str) -> PathBuf {
+    if binaries.is_file() { binaries.to_owned() } else { binaries.join(program) }
+}
+
+fn require_binaries(binaries: &Path) -> Result<()> {
     for program in programs() {
-        let binary = folder.join(program.name);
+        let binary = binary(binaries, program.name);
         ensure!(binary.is_file(), "{} is missing: run `cargo build --bins`", binary.display());
     }
     Ok(())

@@ -29,6 +29,8 @@ const AWAY: [&str; 2] = ["inventory", "payment"];
 /// Orders wait in a backlog for as long as it takes.
 const PATIENCE: [(&str, &str); 2] = [("ORDER_DEADLINE", "1h"), ("MAX_PENDING", "1000000")];
 
+const READY_LIMIT: Duration = Duration::from_secs(60);
+
 const PAST: &str = include_str!("past.sql");
 /// The SQL stands beside the code of the service.
 macro_rules! histories {
@@ -97,7 +99,7 @@ pub(super) async fn measure(
 ) -> Result<()> {
     for of in HISTORIES {
         print(&format!("with {of} past orders"));
-        let (mut system, _) = start(args, binaries, &[]).await?;
+        let mut system = start(args, binaries, &[]).await?;
         if of > 0 {
             write_history(&mut system, of).await.context("the past orders")?;
         }
@@ -106,15 +108,16 @@ pub(super) async fn measure(
     }
     for of in REPLICAS {
         print(&format!("with {of} of each service"));
-        let (mut system, options) = start(args, binaries, &[]).await?;
+        let mut system = start(args, binaries, &[]).await?;
         let mut others = Vec::new();
         for number in 2..=of {
-            others.push(system.start_replicas(&options, number).await?);
+            others.push(system.start_replicas(number)?);
         }
+        system.services.wait_until_ready(READY_LIMIT).await?;
         growth.replicas.push(held(of as u64, &system, &others, args, print).await?);
         system.stop().await?;
     }
-    let (mut system, _) = start(args, binaries, &PATIENCE).await?;
+    let mut system = start(args, binaries, &PATIENCE).await?;
     growth.backlog = Some(work_off(&mut system, print).await.context("the backlog")?);
     system.stop().await
 }
@@ -163,7 +166,7 @@ async fn write_history(system: &mut System, orders: u64) -> Result<()> {
     for (service, _) in HISTORY {
         system.services.resume(service.as_str())?;
     }
-    system.services.wait_until_ready(Duration::from_secs(60)).await
+    system.services.wait_until_ready(READY_LIMIT).await
 }
 
 /// Lets events pile up, and measures how fast they are worked off.

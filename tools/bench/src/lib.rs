@@ -105,7 +105,7 @@ pub async fn run(args: Args, binaries: PathBuf, print: impl Fn(&str)) -> Result<
         return measured.and(written).map(|_| ExitCode::SUCCESS);
     }
     print("starting the system");
-    let (mut system, _) = start(&args, &binaries, &[]).await?;
+    let mut system = start(&args, &binaries, &[]).await?;
     let report = measure(&mut system, &args, &binaries, &print).await?;
     report.print(&print);
     let json = report.write(&args.out)?;
@@ -115,11 +115,7 @@ pub async fn run(args: Args, binaries: PathBuf, print: impl Fn(&str)) -> Result<
 }
 
 /// Starts an empty system, its services with these variables.
-async fn start(
-    args: &Args,
-    binaries: &Path,
-    environment: &[(&str, &str)],
-) -> Result<(System, SystemOptions)> {
+async fn start(args: &Args, binaries: &Path, environment: &[(&str, &str)]) -> Result<System> {
     if args.dir.exists() {
         std::fs::remove_dir_all(&args.dir)
             .with_context(|| format!("cannot remove {}", args.dir.display()))?;
@@ -133,10 +129,10 @@ async fn start(
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect(),
+        proxied: false,
+        configure: |_, _| {},
     };
-    let system =
-        System::start(&options, async |url| Ok(system::apply_topology(url).await?), |_, _| {}).await?;
-    Ok((system, options))
+    System::start(options, |_, _| {}).await
 }
 
 async fn measure(system: &mut System, args: &Args, binaries: &Path, print: &impl Fn(&str)) -> Result<Report> {

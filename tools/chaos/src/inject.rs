@@ -13,10 +13,12 @@ use system::{Dependency, Service};
 use tokio::sync::watch;
 
 use super::faults::{Fault, Misconduct};
+use super::service::PROVIDER;
 use super::stage::Stage;
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-const REPLICA: &str = "-2";
+/// The number of the second replica.
+const REPLICA: usize = 2;
 /// How many times as many orders come in a burst.
 const BURST: f64 = 10.0;
 /// What the alarms are set back to: RabbitMQ's default, and what deploy/rabbitmq/rabbitmq.conf says.
@@ -50,39 +52,39 @@ impl Injector {
         let stage = &mut self.stage;
         match fault {
             Fault::Kill(service) => {
-                stage.services.kill(service.as_str())?;
-                stage.services.resume(service.as_str())?;
+                stage.system.services.kill(service.as_str())?;
+                stage.system.services.resume(service.as_str())?;
             }
-            Fault::Pause(service) => stage.services.process(service.as_str())?.signal(Signal::STOP)?,
+            Fault::Pause(service) => stage.system.services.process(service.as_str())?.signal(Signal::STOP)?,
             Fault::Crash(service, point) => {
-                fs::write(stage.crash_file(service), point.name())?;
+                fs::write(stage.failpoint_file(service), point.name())?;
                 return self.await_death(service).await;
             }
-            Fault::BrokerRestart => stage.rabbitmq.restart().await?,
+            Fault::BrokerRestart => stage.system.rabbitmq.restart().await?,
             Fault::BrokerKill => {
-                stage.rabbitmq.kill()?;
-                stage.rabbitmq.resume().await?;
+                stage.system.rabbitmq.kill()?;
+                stage.system.rabbitmq.resume().await?;
             }
             Fault::ConnectionsClosed => {
-                stage.rabbitmq.control(&["close_all_connections", "chaos"]).await?;
+                stage.system.rabbitmq.control(&["close_all_connections", "chaos"]).await?;
             }
             Fault::MemoryAlarm => {
-                stage.rabbitmq.control(&["set_vm_memory_high_watermark", "0.00001"]).await?;
+                stage.system.rabbitmq.control(&["set_vm_memory_high_watermark", "0.00001"]).await?;
             }
             Fault::DiskAlarm => {
-                stage.rabbitmq.control(&["set_disk_free_limit", "1000000GB"]).await?;
+                stage.system.rabbitmq.control(&["set_disk_free_limit", "1000000GB"]).await?;
             }
-            Fault::DatabaseRestart => stage.postgres.restart(Shutdown::Immediate).await?,
-            Fault::SessionsTerminated => terminate_sessions(&stage.postgres.superuser_url()).await?,
+            Fault::DatabaseRestart => stage.system.postgres.restart(Shutdown::Immediate).await?,
+            Fault::SessionsTerminated => terminate_sessions(&stage.system.postgres.superuser_url()).await?,
             Fault::CommitUnanswered(service) => {
-                stage.proxies[&(service, Dependency::Database)].inject(NetworkFault::CommitUnanswered);
+                stage.system.proxies[&(service, Dependency::Database)].inject(NetworkFault::CommitUnanswered);
             }
-            Fault::Network(service, dependency, fault) => stage.proxies[&(service, dependency)].inject(fault),
+            Fault::Network(service, dependency, fault) => {
+                stage.system.proxies[&(service, dependency)].inject(fault)
+            }
             Fault::Messages(service, fault) => stage.message_faults[&service].inject(fault).await,
             Fault::Replicas => {
-                for service in Service::ALL.iter().copied() {
-                    stage.start_replica(service, &replica(service))?;
-                }
+                stage.system.start_replicas(REPLICA)?;
             }
             Fault::Processor(misconduct) => self.misbehave(Some(misconduct)).await?,
             Fault::Burst => {
@@ -99,17 +101,19 @@ impl Injector {
     pub(super) async fn end(&mut self, fault: Fault) -> Result<()> {
         let stage = &mut self.stage;
         match fault {
-            Fault::Pause(service) => stage.services.process(service.as_str())?.signal(Signal::CONT)?,
+            Fault::Pause(service) => stage.system.services.process(service.as_str())?.signal(Signal::CONT)?,
             Fault::MemoryAlarm => {
-                stage.rabbitmq.control(&["set_vm_memory_high_watermark", MEMORY]).await?;
+                stage.system.rabbitmq.control(&["set_vm_memory_high_watermark", MEMORY]).await?;
             }
-            Fault::DiskAlarm => stage.rabbitmq.control(&["set_disk_free_limit", DISK]).await?,
-            Fault::CommitUnanswered(service) => stage.proxies[&(service, Dependency::Database)].restore(),
-            Fault::Network(service, dependency, _) => stage.proxies[&(service, dependency)].restore(),
+            Fault::DiskAlarm => stage.system.rabbitmq.control(&["set_disk_free_limit", DISK]).await?,
+            Fault::CommitUnanswered(service) => {
+                stage.system.proxies[&(service, Dependency::Database)].restore()
+            }
+            Fault::Network(service, dependency, _) => stage.system.proxies[&(service, dependency)].restore(),
             Fault::Messages(service, _) => stage.message_faults[&service].restore().await,
             Fault::Replicas => {
                 for service in Service::ALL.iter().copied() {
-                    stage.services.kill(&replica(service))?;
+                    stage.system.services.kill(&replica(service))?;
                 }
             }
             Fault::Processor(_) => self.misbehave(None).await?,
@@ -124,16 +128,16 @@ impl Injector {
     /// Waits until the service has died at the point that is armed, and starts it again; false when it does not die.
     async fn await_death(&mut self, service: Service) -> Result<bool> {
         let deadline = Instant::now() + self.patience;
-        while self.stage.services.process(service.as_str())?.exited()?.is_none() {
+        while self.stage.system.services.process(service.as_str())?.exited()?.is_none() {
             if Instant::now() > deadline {
                 // When it is gone it was reached just now.
-                if fs::remove_file(self.stage.crash_file(service)).is_ok() {
+                if fs::remove_file(self.stage.failpoint_file(service)).is_ok() {
                     return Ok(false);
                 }
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
-        self.stage.services.resume(service.as_str())?;
+        self.stage.system.services.resume(service.as_str())?;
         Ok(true)
     }
 
@@ -144,19 +148,19 @@ impl Injector {
             Some(Misconduct::Forgetful) => json!({"timeout_rate": 0.25, "timeout_after_effect_rate": 0.33}),
             None => json!({}),
         };
-        let put = self.http.put(format!("{}/faults", self.stage.provider_url())).json(&faults);
+        let put = self.http.put(format!("{}/faults", self.stage.system.url(PROVIDER))).json(&faults);
         put.send().await?.error_for_status().context("the card processor's faults")?;
         Ok(())
     }
 }
 
 fn replica(service: Service) -> String {
-    format!("{service}{REPLICA}")
+    format!("{service}-{REPLICA}")
 }
 
-/// Whether a process of that name is a second replica, which nobody misses.
+/// Whether a process of that name is a second replica, which is not restarted.
 pub(super) fn is_replica(name: &str) -> bool {
-    name.ends_with(REPLICA)
+    name.ends_with(&format!("-{REPLICA}"))
 }
 
 async fn terminate_sessions(url: &str) -> Result<()> {

@@ -114,7 +114,7 @@ fn repeat(args: &Args) -> String {
 async fn play(args: &Args, dir: &std::path::Path, say: fn(&str)) -> Result<bool> {
     ensure!(args.rate > 0.0 && args.every > 0.0, "--rate and --every are above 0");
     say("starting the system");
-    let stage = Stage::set(dir, args.seed).await?;
+    let stage = Stage::start(dir, args.seed).await?;
     let customers = Customers::new(vec![stage.url(Service::Order)], CUSTOMER_PATIENCE)?;
     customers.seed_stock(&stage.url(Service::Inventory), &CATALOGUE).await?;
     let ready = |service: &Service| format!("{}/health/ready", stage.url(*service));
@@ -159,7 +159,7 @@ async fn finish(
     let took = over.elapsed();
     let audit = audit(&stage, &load).await?;
     let unexpected = unexpected_dead_letters(&stage).await?;
-    stage.strike().await?;
+    stage.system.stop().await?;
 
     audit::report::lines(&audit).iter().for_each(|line| say(line));
     report::kinds(happened).iter().for_each(|line| say(line));
@@ -188,7 +188,7 @@ async fn finish(
 }
 
 async fn every_order_ends(stage: &Stage) -> Result<()> {
-    let mut conn = PgConnection::connect(&format!("{}/order", stage.postgres.superuser_url())).await?;
+    let mut conn = PgConnection::connect(&format!("{}/order", stage.system.postgres.superuser_url())).await?;
     let open = "select count(*) from orders where status <> 'completed' and not (status = 'cancelled'
         and stock in ('rejected', 'released') and payment in ('declined', 'voided', 'refunded'))";
     while sqlx::query_scalar::<_, i64>(open).fetch_one(&mut conn).await? > 0 {
@@ -330,10 +330,10 @@ impl Chaos<'_> {
 
     /// Starts again what ended by itself, as a container engine would, and says so.
     fn revive(&mut self) -> Result<()> {
-        for (name, status) in self.injector.stage.services.ended()? {
+        for (name, status) in self.injector.stage.system.services.ended()? {
             if !inject::is_replica(&name) {
                 (self.say)(&format!("            {name} ended ({status}): started again"));
-                self.injector.stage.services.resume(&name)?;
+                self.injector.stage.system.services.resume(&name)?;
             }
         }
         Ok(())

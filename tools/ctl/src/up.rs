@@ -57,13 +57,15 @@ async fn hold(dir: &Path, fresh: bool) -> Result<ExitCode> {
         binaries: own_folder()?,
         storage: Storage::Kept,
         environment: passed_on(),
+        proxied: false,
+        configure: |_, _| {},
     };
     options.ports.require_free()?;
     if fresh {
         empty(dir)?;
     }
     let begun = Instant::now();
-    let starting = System::start(&options, async |url| Ok(system::apply_topology(url).await?), say_step);
+    let starting = System::start(options, say_step);
     let mut system = tokio::select! {
         started = starting => started?,
         _ = signals.next() => return Ok(ExitCode::FAILURE),
