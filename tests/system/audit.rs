@@ -1,5 +1,5 @@
-//! The auditor must be able to fail: each fault here is planted in a copy of a database, and turns red the rules that
-//! are named, and no other.
+//! The auditor must be able to fail: each corruption here is injected into a copy of a database, and breaks the rules
+//! that it names, and no other.
 
 mod corruptions;
 mod outside;
@@ -11,9 +11,9 @@ use audit::{Audit, Auditor, Sources};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use system::Service;
 
-use self::corruptions::{Corruption, PLANTS};
+use self::corruptions::{CORRUPTIONS, Corruption};
 
-/// No trigger and no foreign key refuses a corruption, and the first of some orders has a name (until Postgres 18).
+/// No trigger and no foreign key refuses a corruption; `min(uuid)` is missing before Postgres 18.
 const PREPARE: &str = "
     set session_replication_role = replica;
     create function pg_temp.smaller(uuid, uuid) returns uuid language sql immutable as 'select least($1, $2)';
@@ -51,7 +51,7 @@ impl Stage {
         auditor.audit(Duration::ZERO, Duration::ZERO).await.expect("everything can be read")
     }
 
-    /// What the auditor finds when one database is a copy with a fault in it.
+    /// What the auditor finds when one database is a corrupted copy.
     async fn audit_with(&self, corruption: &Corruption) -> Audit {
         let world = &self.shop.world;
         let original = format!("{}_{}", world.name, corruption.service);
@@ -84,10 +84,10 @@ impl Stage {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_planted_fault_turns_its_rules_red_and_no_other() {
+async fn every_corruption_breaks_its_rules_and_no_other() {
     let stage = Stage::set().await;
     let mut wrong = Vec::new();
-    for corruption in PLANTS {
+    for corruption in CORRUPTIONS {
         let audit = stage.audit_with(corruption).await;
         let broken: Vec<_> = audit.broken().collect();
         if broken != corruption.breaks {
@@ -98,10 +98,10 @@ async fn every_planted_fault_turns_its_rules_red_and_no_other() {
 }
 
 #[test]
-fn every_rule_is_broken_by_a_planted_fault() {
-    let planted = PLANTS.iter().flat_map(|corruption| corruption.breaks).chain(outside::BREAKS);
-    let planted: Vec<_> = planted.collect();
-    let unbroken = audit::rules::RULES.iter().filter(|rule| !planted.contains(&&rule.name));
+fn every_rule_is_broken_by_some_corruption() {
+    let breakable = CORRUPTIONS.iter().flat_map(|corruption| corruption.breaks).chain(outside::BREAKS);
+    let breakable: Vec<_> = breakable.collect();
+    let unbroken = audit::rules::RULES.iter().filter(|rule| !breakable.contains(&&rule.name));
     let unbroken: Vec<_> = unbroken.map(|rule| rule.name).collect();
-    assert!(unbroken.is_empty(), "never seen red: {unbroken:?}");
+    assert!(unbroken.is_empty(), "never seen broken: {unbroken:?}");
 }

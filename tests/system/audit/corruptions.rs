@@ -1,14 +1,14 @@
-//! Faults in the data, as a service that is wrong would leave them.
+//! Corruptions of the data, as a faulty service would leave them.
 
 use system::Service::{self, Analytics, Inventory, Notification, Order, Payment};
 
-/// A fault, and the rules that it breaks, in the order of the rules.
+/// A corruption, and the rules that it breaks, in the order of the rules.
 pub(super) struct Corruption {
-    /// What a wrong service did.
+    /// What a faulty service did.
     pub(super) fault: &'static str,
     /// In whose database.
     pub(super) service: Service,
-    /// The statements that corruption it.
+    /// The statements that inject it.
     pub(super) sql: &'static str,
     /// The names of the rules.
     pub(super) breaks: &'static [&'static str],
@@ -23,25 +23,25 @@ const fn corruption(
     Corruption { fault, service, sql, breaks }
 }
 
-pub(super) const PLANTS: &[Corruption] = &[
+pub(super) const CORRUPTIONS: &[Corruption] = &[
     corruption(
         Inventory,
-        "more was set aside than there is",
+        "more is reserved than there is",
         "alter table stock drop constraint reserved_is_between_zero_and_on_hand;
          update stock set reserved = on_hand + 1",
-        &["stock stays in its bounds", "stock is its ledger", "reserved stock is held by orders"],
+        &["stock stays in its bounds", "stock matches its ledger", "reserved stock is held by orders"],
     ),
     corruption(
         Inventory,
         "stock appeared without a movement",
         "update stock set on_hand = on_hand + 1",
-        &["stock is its ledger"],
+        &["stock matches its ledger"],
     ),
     corruption(
         Inventory,
         "what was sold left without a movement",
         "delete from stock_movements where kind = 'committed' and on_hand_delta = -2",
-        &["stock is its ledger", "a reservation is its movements", "sold is what was ordered"],
+        &["stock matches its ledger", "a reservation matches its movements", "stock sold was ordered"],
     ),
     corruption(
         Inventory,
@@ -49,7 +49,7 @@ pub(super) const PLANTS: &[Corruption] = &[
         "insert into stock_movements (sku, kind, order_id, on_hand_delta, reserved_delta)
          select sku, 'returned', order_id, 2, 0 from stock_movements where kind = 'committed' and on_hand_delta = -2;
          update stock set on_hand = on_hand + 2",
-        &["a reservation is its movements", "sold is what was ordered"],
+        &["a reservation matches its movements", "stock sold was ordered"],
     ),
     corruption(
         Inventory,
@@ -65,7 +65,7 @@ pub(super) const PLANTS: &[Corruption] = &[
         Inventory,
         "a release forgot the level",
         "update stock set reserved = reserved + 1",
-        &["stock is its ledger", "reserved stock is held by orders"],
+        &["stock matches its ledger", "reserved stock is held by orders"],
     ),
     corruption(
         Inventory,
@@ -80,8 +80,8 @@ pub(super) const PLANTS: &[Corruption] = &[
              where posting = 'captured' and account = 'captured_funds')",
         &[
             "money balances",
-            "the ledger is the processor's",
-            "the summary is a recount",
+            "the ledger matches the processor",
+            "the summary matches a recount",
         ],
     ),
     corruption(
@@ -91,7 +91,7 @@ pub(super) const PLANTS: &[Corruption] = &[
          insert into ledger_entries (order_id, posting, account, amount_minor, currency, at)
          select order_id, posting, account, amount_minor, currency, at from ledger_entries
          where posting = 'captured' and order_id = (select min(order_id) from ledger_entries where posting = 'captured')",
-        &["money moves once", "the ledger is the processor's", "the summary is a recount"],
+        &["money moves once", "the ledger matches the processor", "the summary matches a recount"],
     ),
     corruption(
         Payment,
@@ -105,23 +105,23 @@ pub(super) const PLANTS: &[Corruption] = &[
          from ledger_entries where posting = 'captured' and account = 'captured_funds'
              and order_id = (select min(order_id) from ledger_entries where posting = 'captured')",
         &[
-            "a payment is its postings",
-            "no capture without its order",
-            "the ledger is the processor's",
-            "the summary is a recount",
+            "a payment matches its postings",
+            "no capture without an order",
+            "the ledger matches the processor",
+            "the summary matches a recount",
         ],
     ),
     corruption(
         Payment,
         "a payment says captured, and nothing was taken",
         "update payments set status = 'captured', authorization_id = 'none' where status = 'declined'",
-        &["a payment is its postings", "each order has its money"],
+        &["a payment matches its postings", "each order has its money"],
     ),
     corruption(
         Payment,
         "less was taken than the order costs",
         "update payments set amount_minor = 1 where status = 'captured'",
-        &["a payment is its postings", "each order has its money"],
+        &["a payment matches its postings", "each order has its money"],
     ),
     corruption(
         Payment,
@@ -131,7 +131,7 @@ pub(super) const PLANTS: &[Corruption] = &[
          update ledger_entries set order_id = (select order_id from payments
              where order_id not in (select order_id from ledger_entries) and status = 'captured')
          where order_id not in (select order_id from payments)",
-        &["each order has its money", "no capture without its order", "the ledger is the processor's"],
+        &["each order has its money", "no capture without an order", "the ledger matches the processor"],
     ),
     corruption(
         Order,
@@ -159,14 +159,14 @@ pub(super) const PLANTS: &[Corruption] = &[
         Order,
         "a row was changed past the log",
         "update orders set total_minor = total_minor + 1 where id = (select min(id) from orders)",
-        &["an order is its log", "each order has its money"],
+        &["an order matches its event log", "each order has its money"],
     ),
     corruption(
         Order,
         "a fact was not recorded",
         "delete from order_events where type = 'payment.captured'
              and order_id = (select min(order_id) from order_events where type = 'payment.captured')",
-        &["an order is its log"],
+        &["an order matches its event log"],
     ),
     corruption(
         Order,
@@ -176,7 +176,7 @@ pub(super) const PLANTS: &[Corruption] = &[
          from orders where id = (select min(id) from orders);
          update orders set status = 'cancelled', reason = 'customer_request', version = version + 1
          where id = (select min(id) from orders)",
-        &["no order goes back"],
+        &["ended orders stay ended"],
     ),
     corruption(
         Order,
@@ -184,20 +184,20 @@ pub(super) const PLANTS: &[Corruption] = &[
         "insert into http_api.idempotency_keys (key, fingerprint, status, location, body)
          select key, '', 202, '/api/v1/orders/' || (select min(id::text) from orders), ''
          from unnest(array['one', 'another']) as key",
-        &["a key gives one order"],
+        &["a key creates one order"],
     ),
     corruption(
         Order,
         "a key was answered with an order that was rolled back",
         "insert into http_api.idempotency_keys (key, fingerprint, status, location, body)
          values ('one', '', 202, '/api/v1/orders/' || gen_random_uuid(), '')",
-        &["a key gives one order"],
+        &["a key creates one order"],
     ),
     corruption(
         Order,
         "the effect was committed without its inbox",
         "delete from messaging.inbox where event_id = (select min(event_id) from order_events)",
-        &["what was heard is in the inbox"],
+        &["consumed events are in the inbox"],
     ),
     corruption(
         Order,
@@ -205,13 +205,13 @@ pub(super) const PLANTS: &[Corruption] = &[
         "delete from order_events where order_id = (select min(id) from orders);
          delete from orders where id = (select min(id) from orders)",
         &[
-            "a key gives one order",
+            "a key creates one order",
             "each order has its stock",
-            "sold is what was ordered",
+            "stock sold was ordered",
             "each order has its money",
-            "no capture without its order",
+            "no capture without an order",
             "each order has its mails",
-            "the summary is a recount",
+            "the summary matches a recount",
         ],
     ),
     corruption(
@@ -227,13 +227,13 @@ pub(super) const PLANTS: &[Corruption] = &[
         "alter table notifications drop constraint one_notification_per_order_and_kind;
          insert into notifications (id, order_id, kind, status, body, sent_at)
          select gen_random_uuid(), order_id, kind, status, body, sent_at from notifications limit 1",
-        &["one mail of a kind"],
+        &["one mail per order and kind"],
     ),
     corruption(
         Notification,
         "a customer was not told",
         "delete from notifications where id = (select id from notifications where kind = 'cancelled' limit 1)",
-        &["each order has its mails", "the summary is a recount"],
+        &["each order has its mails", "the summary matches a recount"],
     ),
     corruption(
         Notification,
@@ -241,13 +241,13 @@ pub(super) const PLANTS: &[Corruption] = &[
         "insert into notifications (id, order_id, kind, status, body, sent_at)
          select gen_random_uuid(), order_id, 'refunded', status, body, sent_at from notifications
          where kind = 'confirmed' and status = 'sent' limit 1",
-        &["each order has its mails", "the summary is a recount"],
+        &["each order has its mails", "the summary matches a recount"],
     ),
     corruption(
         Analytics,
         "an event counted twice",
         "update order_counts set orders = orders + 1 where status = 'completed'",
-        &["the summary is its facts", "the summary is a recount"],
+        &["the summary matches its facts", "the summary matches a recount"],
     ),
     corruption(
         Analytics,
@@ -256,13 +256,13 @@ pub(super) const PLANTS: &[Corruption] = &[
          delete from order_counts where cancel_reason = 'out_of_stock';
          insert into order_counts (status, orders) values ('pending', 1)
          on conflict (status, cancel_reason) do update set orders = order_counts.orders + 1",
-        &["the summary is a recount"],
+        &["the summary matches a recount"],
     ),
     corruption(
         Analytics,
         "an event of the log could not be applied",
         "insert into messaging.stream_dead_letters (stream, stream_offset, reason, body)
          values ('domain-events.log', 7, 'poison', '')",
-        &["no dead letters but the expected"],
+        &["only expected dead letters"],
     ),
 ];

@@ -5,24 +5,24 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-/// What the processor really held, took and gave back, by merchant reference, which is the order's id.
+/// What the processor held, captured and refunded, by merchant reference, which is the order id.
 pub type Charges = BTreeMap<String, Charge>;
 
-/// One order's, in minor units.
+/// The charges of one order; amounts in minor units.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Charge {
     merchant_reference: String,
     /// Holds made.
     pub authorizations: i64,
-    /// Times that money was taken.
+    /// How many times money was captured.
     pub captures: i64,
-    /// Times that money was given back.
+    /// How many times money was refunded.
     pub refunds: i64,
     /// Held now.
     pub held_minor: i64,
-    /// Ever taken.
+    /// Ever captured.
     pub captured_minor: i64,
-    /// Given back.
+    /// Ever refunded.
     pub refunded_minor: i64,
 }
 
@@ -34,8 +34,7 @@ struct Report {
 pub(super) async fn fetch(http: &reqwest::Client, provider_url: &str) -> Result<Charges> {
     let url = format!("{provider_url}/v1/report");
     let response = http.get(&url).send().await.and_then(reqwest::Response::error_for_status);
-    let response =
-        response.with_context(|| format!("the card processor's report cannot be read at {url}"))?;
-    let report: Report = response.json().await.context("the report is not of the shape that was expected")?;
+    let response = response.with_context(|| format!("cannot read the card processor's report at {url}"))?;
+    let report: Report = response.json().await.context("the report has an unexpected shape")?;
     Ok(report.items.into_iter().map(|charge| (charge.merchant_reference.clone(), charge)).collect())
 }

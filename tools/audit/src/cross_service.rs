@@ -42,10 +42,10 @@ pub(super) fn cancelled_orders_settle(snapshot: &Snapshot) -> Found {
     }
 }
 
-pub(super) fn no_dead_letters_but_the_expected(snapshot: &Snapshot) -> Found {
-    let letters: usize = snapshot.dead_letters.values().map(BTreeSet::len).sum();
+pub(super) fn only_expected_dead_letters(snapshot: &Snapshot) -> Found {
+    let found: usize = snapshot.dead_letters.values().map(BTreeSet::len).sum();
     let mut violations = Vec::new();
-    if letters != snapshot.expected_dead_letters {
+    if found != snapshot.expected_dead_letters {
         let places = snapshot.dead_letters.iter().filter(|(_, ids)| !ids.is_empty());
         violations.extend(places.map(|(place, ids)| {
             let expected = snapshot.expected_dead_letters;
@@ -62,17 +62,17 @@ pub(super) fn no_dead_letters_but_the_expected(snapshot: &Snapshot) -> Found {
             ));
         }
     }
-    Found { counted: vec![(count(letters), "dead letters")], violations }
+    Found { counted: vec![(count(found), "dead letters")], violations }
 }
 
-pub(super) fn every_order_that_was_taken_is_there(snapshot: &Snapshot) -> Found {
+pub(super) fn every_accepted_order_exists(snapshot: &Snapshot) -> Found {
     let mut orders_of_a_key: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut violations = Vec::new();
     for recorded in &snapshot.recorded {
         orders_of_a_key.entry(&recorded.key).or_default().insert(&recorded.order_id);
         let there = recorded.order_id.parse().is_ok_and(|id| snapshot.orders.contains_key(&id));
         if !there {
-            violations.push(violation(&recorded.order_id, "was answered 202, and is not there"));
+            violations.push(violation(&recorded.order_id, "was answered 202, and does not exist"));
         }
     }
     for (key, orders) in orders_of_a_key.iter().filter(|(_, orders)| orders.len() > 1) {
@@ -87,7 +87,7 @@ pub(super) fn the_processor_charged_once(snapshot: &Snapshot) -> Found {
     });
     let violations = twice.map(|(order, charge)| {
         let (holds, captures, refunds) = (charge.authorizations, charge.captures, charge.refunds);
-        violation(order, format!("held {holds} times, taken {captures} times, given back {refunds} times"))
+        violation(order, format!("held {holds} times, captured {captures} times, refunded {refunds} times"))
     });
     Found { counted: vec![(count(snapshot.charges.len()), "orders")], violations: violations.collect() }
 }
@@ -121,7 +121,7 @@ pub(super) fn each_order_has_its_stock(snapshot: &Snapshot) -> Found {
     Found { counted, violations }
 }
 
-pub(super) fn sold_is_what_was_ordered(snapshot: &Snapshot) -> Found {
+pub(super) fn stock_sold_was_ordered(snapshot: &Snapshot) -> Found {
     let mut ordered: BTreeMap<String, i64> = BTreeMap::new();
     for order in snapshot.orders.values().filter(|order| order.status == "completed") {
         for line in &order.lines.0 {
@@ -154,20 +154,19 @@ pub(super) fn each_order_has_its_money(snapshot: &Snapshot) -> Found {
     Found { counted, violations }
 }
 
-pub(super) fn no_capture_without_its_order(snapshot: &Snapshot) -> Found {
+pub(super) fn no_capture_without_an_order(snapshot: &Snapshot) -> Found {
     let captures = || snapshot.payments.iter().filter(|(_, payment)| payment.captured > 0);
     let sold = |order: &OrderRow| matches!(order.status.as_str(), "confirmed" | "completed");
     let violations = captures().filter_map(|(id, payment)| {
         let kept = payment.captured - payment.refunded;
         let due = if snapshot.orders.get(id).is_some_and(sold) { payment.captured } else { 0 };
         let (taken, back) = (payment.captured, payment.refunded);
-        (kept != due)
-            .then(|| violation(id, format!("{taken} were taken and {back} given back, {due} are due")))
+        (kept != due).then(|| violation(id, format!("{taken} captured and {back} refunded, {due} due")))
     });
     Found { counted: vec![(count(captures().count()), "captures")], violations: violations.collect() }
 }
 
-pub(super) fn the_ledger_is_the_processors(snapshot: &Snapshot) -> Found {
+pub(super) fn the_ledger_matches_the_processor(snapshot: &Snapshot) -> Found {
     let posted = snapshot.payments.iter().filter(|(_, payment)| payment.posted);
     let ledger: BTreeMap<String, (i64, i64, i64)> = posted
         .map(|(id, payment)| (id.to_string(), (payment.held, payment.captured, payment.refunded)))
@@ -175,7 +174,7 @@ pub(super) fn the_ledger_is_the_processors(snapshot: &Snapshot) -> Found {
     let violations = differences(&ledger, &snapshot.charges, |ours, theirs| {
         let theirs = theirs.map(|charge| (charge.held_minor, charge.captured_minor, charge.refunded_minor));
         let words = |money: Option<&(i64, i64, i64)>| match money {
-            Some((held, taken, back)) => format!("{held} held, {taken} taken, {back} given back"),
+            Some((held, taken, back)) => format!("{held} held, {taken} captured, {back} refunded"),
             None => "nothing".to_owned(),
         };
         (ours != theirs.as_ref())
@@ -213,7 +212,7 @@ pub(super) fn each_order_has_its_mails(snapshot: &Snapshot) -> Found {
     Found { counted: vec![(count(snapshot.mails.len()), "notifications")], violations }
 }
 
-pub(super) fn the_summary_is_a_recount(snapshot: &Snapshot) -> Found {
+pub(super) fn the_summary_matches_a_recount(snapshot: &Snapshot) -> Found {
     let mut recount: BTreeMap<String, i64> = BTreeMap::new();
     let mut add = |name: String, by: i64| *recount.entry(name).or_default() += by;
     for order in snapshot.orders.values() {

@@ -1,19 +1,18 @@
-//! The auditor: reads all databases, the broker's queues and the card processor's report, and says which of the
+//! The auditor: reads all databases, the broker's queues and the card processor's report, and reports which
 //! [rules](rules::RULES) hold.
 //!
-//! A rule that one database alone can answer must hold at every moment, and is a query over one snapshot. A rule
-//! across databases is about what has come to rest: events take their time from one to the next, so it is asked
-//! once nothing is under way, and what breaks it counts when it is still there a moment later.
+//! A rule about one database must hold at every moment, and is a query over one snapshot. A rule across databases is
+//! about a system at rest: events take time to arrive, so it is checked once nothing is under way, and a violation counts
+//! when it is still there a moment later.
 //!
-//! It only reads: its database role may write nothing. Its queries are checked by the tests, each of which corruptions
-//! a fault, and not at compile time: they are for five databases.
+//! It only reads: its database role has no right to write. Its queries are not checked at compile time, because they
+//! are for several databases; the tests inject a corruption for each.
 
 pub mod charges;
 mod cross_service;
-pub mod snapshot;
-
 pub mod report;
 pub mod rules;
+pub mod snapshot;
 
 use std::time::Duration;
 
@@ -26,8 +25,8 @@ use snapshot::{Pools, Snapshot, Tables};
 use system::Service;
 use tokio::time::Instant;
 
-/// At most so many violations of a rule are read.
-const OFFENDERS: i64 = 1_000;
+/// How many violations of a rule are read.
+const VIOLATION_LIMIT: i64 = 1_000;
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Where everything is.
@@ -37,13 +36,13 @@ pub struct Sources {
     pub databases: Vec<(Service, String)>,
     /// The broker, with a user that may read dead letters.
     pub amqp_url: String,
-    /// The delays of the retry retry delays, as the services have them.
+    /// The retry delays that the services are configured with.
     pub retry_delays: RetryDelays,
     /// Base URL of the card processor.
     pub provider_url: String,
-    /// Dead letters that are no fault: how many, by distinct message id.
+    /// How many dead letters are expected, by distinct message id.
     pub expected_dead_letters: usize,
-    /// Orders that a client was told of, and the keys that it placed them with.
+    /// Orders that clients know to be accepted, with their idempotency keys.
     pub recorded: Vec<Recorded>,
 }
 
@@ -56,7 +55,7 @@ pub struct Recorded {
     pub order_id: String,
 }
 
-/// What a rule does not hold for.
+/// Something that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow, serde::Serialize)]
 pub struct Violation {
     /// An order's id, a SKU, a currency, or whatever else it is about.
@@ -65,39 +64,39 @@ pub struct Violation {
     pub fault: String,
 }
 
-/// How a rule stands.
+/// The result of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It holds.
     Holds,
     /// It does not hold, for these.
     Broken(Vec<Violation>),
-    /// It does not hold, and need not yet: something is under way.
+    /// It does not hold yet: something is under way.
     NotAtRest,
 }
 
-/// A rule, what was looked at, and how it stands.
+/// A rule, what was looked at, and the result.
 #[derive(Debug, Clone)]
 pub struct Finding {
     /// The rule.
     pub rule: &'static Rule,
     /// What was looked at: how many of what.
     pub counted: Vec<(u64, &'static str)>,
-    /// How it stands.
+    /// The result.
     pub verdict: Verdict,
 }
 
-/// What one look at everything found.
+/// The result of one look at everything.
 #[derive(Debug, Clone)]
 pub struct Audit {
     /// When it began.
     pub at: DateTime<Utc>,
     /// Every rule that was asked.
     pub findings: Vec<Finding>,
-    /// What is under way; nothing at rest.
+    /// What is under way; empty at rest.
     pub under_way: Vec<String>,
-    /// What waits for an answer of the card processor, and is no fault of the system.
-    pub apart: Vec<String>,
+    /// Orders that wait for the card processor, which is no violation.
+    pub awaiting_processor: Vec<String>,
 }
 
 impl Audit {
@@ -114,7 +113,7 @@ impl Audit {
     }
 }
 
-/// Reads everything, again and again if need be.
+/// Reads everything, repeatedly if need be.
 #[derive(Debug)]
 pub struct Auditor {
     sources: Sources,
@@ -126,15 +125,15 @@ impl Auditor {
     /// Connects to the databases.
     ///
     /// # Errors
-    /// When one does not let it in.
+    /// When one refuses the connection.
     pub async fn open(sources: Sources) -> Result<Self> {
         let pools = Pools::open(&sources.databases).await?;
         let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
         Ok(Self { sources, pools, http })
     }
 
-    /// Looks until everything is at rest and holds, or `wait` is over. What is broken at rest counts once it has been
-    /// so for the time of `confirm`.
+    /// Looks until everything is at rest and every rule holds, or `wait` is over. A rule counts as broken once it has
+    /// been so for `confirm` at rest.
     ///
     /// # Errors
     /// When something cannot be read.
@@ -158,7 +157,7 @@ impl Auditor {
         }
     }
 
-    /// Asks the rules that one database alone can answer.
+    /// Checks the rules about one database.
     ///
     /// # Errors
     /// When a database does not answer.
@@ -171,22 +170,22 @@ impl Auditor {
                 findings.push(ask(rule, &mut tables, None).await?);
             }
         }
-        Ok(Audit { at, findings, under_way: Vec::new(), apart: Vec::new() })
+        Ok(Audit { at, findings, under_way: Vec::new(), awaiting_processor: Vec::new() })
     }
 
-    /// Every queue that services take from; the log keeps what was read.
+    /// Every queue that services consume; the event stream keeps what was read.
     fn queues(&self) -> Vec<String> {
         let topology = system::topology(&self.sources.retry_delays);
         topology.queues.into_iter().map(|queue| queue.name).filter(|name| name != EVENT_STREAM).collect()
     }
 
-    /// Asks every rule, once.
+    /// Checks every rule, once.
     async fn look(&self) -> Result<Audit> {
         let at = runtime::clock::now();
         // Queues first: what leaves one afterwards is seen in a database.
         let queues = amqp::inspect::waiting(&self.sources.amqp_url, &self.queues())
             .await
-            .context("the broker's queues cannot be read")?;
+            .context("cannot read the broker's queues")?;
         let mut tables = self.pools.tables().await?;
         let charges = charges::fetch(&self.http, &self.sources.provider_url).await?;
         let snapshot = Snapshot::read(&mut tables, &self.sources, queues, charges).await?;
@@ -195,11 +194,11 @@ impl Auditor {
         for rule in RULES {
             findings.push(ask(rule, &mut tables, Some((&snapshot, under_way.is_empty()))).await?);
         }
-        Ok(Audit { at, findings, under_way, apart: snapshot.apart() })
+        Ok(Audit { at, findings, under_way, awaiting_processor: snapshot.awaiting_processor() })
     }
 }
 
-/// Asks one rule. Those across databases need all snapshot, and whether everything was at rest when they were read.
+/// Checks one rule. Those across databases need the snapshot, and whether the system was at rest when it was read.
 async fn ask(
     rule: &'static Rule,
     tables: &mut Tables,
@@ -213,7 +212,7 @@ async fn ask(
                 for (sum, (_, count)) in counted.iter_mut().zip(*counts) {
                     sum.0 += tables.count(*service, count).await?;
                 }
-                violations.extend(tables.violations(*service, faults, OFFENDERS).await?);
+                violations.extend(tables.violations(*service, faults, VIOLATION_LIMIT).await?);
             }
             (counted, violations)
         }

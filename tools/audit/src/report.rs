@@ -1,4 +1,4 @@
-//! An audit as lines for a person, and as JSON.
+//! An audit as text and as JSON.
 
 use serde_json::{Value, json};
 
@@ -15,15 +15,18 @@ pub fn lines(audit: &Audit) -> Vec<String> {
     for finding in &audit.findings {
         lines.push(line(finding));
         if let Verdict::Broken(violations) = &finding.verdict {
-            lines.push(format!("    why it matters: {}", finding.rule.why));
+            lines.push(format!("    why: {}", finding.rule.why));
             lines.extend(violations.iter().take(SHOWN).flat_map(shown));
             if violations.len() > SHOWN {
                 lines.push(format!("    and {} more", violations.len() - SHOWN));
             }
         }
     }
-    if !audit.apart.is_empty() {
-        let (count, first) = (audit.apart.len(), audit.apart.iter().take(SHOWN).cloned().collect::<Vec<_>>());
+    if !audit.awaiting_processor.is_empty() {
+        let (count, first) = (
+            audit.awaiting_processor.len(),
+            audit.awaiting_processor.iter().take(SHOWN).cloned().collect::<Vec<_>>(),
+        );
         lines.push(format!("waiting for the card processor's answer: {count}, such as {}", first.join(", ")));
     }
     lines.push(verdict(audit));
@@ -49,7 +52,7 @@ pub fn json(audit: &Audit) -> Value {
         "at": audit.at,
         "verdict": verdict(audit),
         "under_way": audit.under_way,
-        "awaiting_processor": audit.apart,
+        "awaiting_processor": audit.awaiting_processor,
         "rules": rules.collect::<Vec<_>>(),
     })
 }
@@ -63,7 +66,7 @@ pub fn verdict(audit: &Audit) -> String {
     } else if audit.under_way.is_empty() {
         format!("all {asked} rules hold")
     } else {
-        format!("nothing is wrong so far, and not at rest yet: {}", audit.under_way.join(", "))
+        format!("no rule is broken, and the system is not at rest: {}", audit.under_way.join(", "))
     }
 }
 
@@ -115,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_rule_shows_its_first_offenders_and_the_command_that_shows_more() {
+    fn a_broken_rule_shows_its_first_violations() {
         let order = "01a1fe4c-0000-7000-8000-000000000001";
         let violations = (0..7).map(|_| Violation { about: order.to_owned(), fault: "is gone".to_owned() });
         let verdict = Verdict::Broken(violations.collect());
@@ -124,7 +127,7 @@ mod tests {
             at: chrono::DateTime::UNIX_EPOCH,
             findings: vec![finding],
             under_way: vec![],
-            apart: vec![],
+            awaiting_processor: vec![],
         };
         let lines = lines(&audit);
         assert!(
@@ -138,12 +141,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_is_told_from_what_is_wrong() {
+    fn a_rule_not_at_rest_is_not_broken() {
         let finding = Finding { rule: &RULES[0], counted: vec![], verdict: Verdict::NotAtRest };
         let under_way = vec!["3 orders not ended".to_owned()];
-        let audit =
-            Audit { at: chrono::DateTime::UNIX_EPOCH, findings: vec![finding], under_way, apart: vec![] };
+        let audit = Audit {
+            at: chrono::DateTime::UNIX_EPOCH,
+            findings: vec![finding],
+            under_way,
+            awaiting_processor: vec![],
+        };
         assert!(!audit.is_broken());
-        assert_eq!(verdict(&audit), "nothing is wrong so far, and not at rest yet: 3 orders not ended");
+        assert_eq!(verdict(&audit), "no rule is broken, and the system is not at rest: 3 orders not ended");
     }
 }

@@ -1,4 +1,4 @@
-//! Every rule, with why it matters and how it is asked.
+//! Every rule, why it matters and how it is checked.
 
 use system::Service::{self, Analytics, Inventory, Notification, Order, Payment};
 
@@ -20,18 +20,18 @@ pub struct Rule {
 /// How a rule is asked.
 #[derive(Debug)]
 pub enum Check {
-    /// Of each of these databases by itself, at any time.
+    /// In each of these databases alone, at any time.
     Alone {
-        /// Whose databases.
+        /// The owners of the databases.
         services: &'static [Service],
         /// What is looked at, and the query that counts it.
         counts: &'static [(&'static str, &'static str)],
         /// The query that gives the violations: `about`, `fault`.
         faults: &'static str,
     },
-    /// Of several, at any time.
+    /// Across databases, at any time.
     Always(fn(&Snapshot) -> Found),
-    /// Of several, once nothing is under way.
+    /// Across databases, once nothing is under way.
     AtRest(fn(&Snapshot) -> Found),
 }
 
@@ -56,7 +56,7 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "stock is its ledger",
+        name: "stock matches its ledger",
         why: "a level that no movement explains was made up or lost",
         check: Check::Alone {
             services: &[Inventory],
@@ -64,12 +64,12 @@ pub const RULES: &[Rule] = &[
                 ("SKUs", "select count(*) from stock"),
                 ("movements", "select count(*) from stock_movements"),
             ],
-            faults: include_str!("rules/stock_is_its_ledger.sql"),
+            faults: include_str!("rules/stock_matches_its_ledger.sql"),
         },
     },
     Rule {
         name: "reserved stock is held by orders",
-        why: "stock that is set aside for nobody can never be sold",
+        why: "stock that is reserved for nobody can never be sold",
         check: Check::Alone {
             services: &[Inventory],
             counts: &[("open reservations", "select count(*) from reservations where status = 'reserved'")],
@@ -77,12 +77,12 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "a reservation is its movements",
-        why: "what is set aside for an order leaves or comes back whole, and once",
+        name: "a reservation matches its movements",
+        why: "what is reserved for an order is shipped or released as a whole, and once",
         check: Check::Alone {
             services: &[Inventory],
             counts: &[("reservations", "select count(*) from reservations")],
-            faults: include_str!("rules/a_reservation_is_its_movements.sql"),
+            faults: include_str!("rules/a_reservation_matches_its_movements.sql"),
         },
     },
     Rule {
@@ -96,7 +96,7 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "money moves once",
-        why: "a second hold, capture or refund of an order is somebody's money",
+        why: "a second hold, capture or refund of an order moves money wrongly",
         check: Check::Alone {
             services: &[Payment],
             counts: &[("entries", "select count(*) from ledger_entries")],
@@ -104,17 +104,17 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "a payment is its postings",
-        why: "a status that the ledger does not bear out says that money moved when it did not, or the reverse",
+        name: "a payment matches its postings",
+        why: "a status without its postings claims that money moved when it did not, or the reverse",
         check: Check::Alone {
             services: &[Payment],
             counts: &[("payments", "select count(*) from payments")],
-            faults: include_str!("rules/a_payment_is_its_postings.sql"),
+            faults: include_str!("rules/a_payment_matches_its_postings.sql"),
         },
     },
     Rule {
         name: "no order waits past its deadline",
-        why: "an order that nobody ends keeps stock and money for ever",
+        why: "an order that never ends keeps its stock and money for ever",
         check: Check::Alone {
             services: &[Order],
             counts: &[("pending orders", "select count(*) from orders where status = 'pending'")],
@@ -122,47 +122,47 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "an order is its log",
-        why: "the row is a projection: whatever the log does not say has no cause",
+        name: "an order matches its event log",
+        why: "the row is a projection of the log: anything else in it has no cause",
         check: Check::Alone {
             services: &[Order],
             counts: &[
                 ("orders", "select count(*) from orders"),
                 ("facts", "select count(*) from order_events"),
             ],
-            faults: include_str!("rules/an_order_is_its_log.sql"),
+            faults: include_str!("rules/an_order_matches_its_event_log.sql"),
         },
     },
     Rule {
-        name: "no order goes back",
+        name: "ended orders stay ended",
         why: "completed and cancelled are final: others have acted on them",
         check: Check::Alone {
             services: &[Order],
             counts: &[("orders", "select count(*) from orders")],
-            faults: include_str!("rules/no_order_goes_back.sql"),
+            faults: include_str!("rules/ended_orders_stay_ended.sql"),
         },
     },
     Rule {
-        name: "a key gives one order",
+        name: "a key creates one order",
         why: "a client that repeats its request must not buy twice",
         check: Check::Alone {
             services: &[Order],
             counts: &[("keys", "select count(*) from http_api.idempotency_keys")],
-            faults: include_str!("rules/a_key_gives_one_order.sql"),
+            faults: include_str!("rules/a_key_creates_one_order.sql"),
         },
     },
     Rule {
-        name: "what was heard is in the inbox",
-        why: "an effect without its inbox row would be made again by a redelivery",
+        name: "consumed events are in the inbox",
+        why: "an effect without its inbox row would be repeated by a redelivery",
         check: Check::Alone {
             services: &[Order],
             counts: &[("facts heard", "select count(*) from order_events where direction = 'heard'")],
-            faults: include_str!("rules/what_was_heard_is_in_the_inbox.sql"),
+            faults: include_str!("rules/consumed_events_are_in_the_inbox.sql"),
         },
     },
     Rule {
         name: "events leave the outbox",
-        why: "an event that stays was announced and is heard by nobody",
+        why: "an event that stays is published to nobody",
         check: Check::Alone {
             services: Service::ALL,
             counts: &[("waiting", "select count(*) from messaging.outbox")],
@@ -170,52 +170,52 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "one mail of a kind",
-        why: "a customer is told once",
+        name: "one mail per order and kind",
+        why: "a customer gets each mail once",
         check: Check::Alone {
             services: &[Notification],
             counts: &[("notifications", "select count(*) from notifications")],
-            faults: include_str!("rules/one_mail_of_a_kind.sql"),
+            faults: include_str!("rules/one_mail_per_order_and_kind.sql"),
         },
     },
     Rule {
-        name: "the summary is its facts",
-        why: "counts that are kept by deltas drift for ever once they are wrong",
+        name: "the summary matches its facts",
+        why: "counts that are kept by deltas stay wrong for ever",
         check: Check::Alone {
             services: &[Analytics],
             counts: &[("orders", "select count(*) from orders")],
-            faults: include_str!("rules/the_summary_is_its_facts.sql"),
+            faults: include_str!("rules/the_summary_matches_its_facts.sql"),
         },
     },
     Rule {
         name: "cancelled orders settle",
-        why: "stock and money of a cancelled order belong to somebody else",
+        why: "the stock and money of a cancelled order must be free again",
         check: Check::Always(cross_service::cancelled_orders_settle),
     },
     Rule {
-        name: "no dead letters but the expected",
-        why: "a dead letter is a fact that a service has not taken in",
-        check: Check::Always(cross_service::no_dead_letters_but_the_expected),
+        name: "only expected dead letters",
+        why: "a dead letter is an event that a service has not handled",
+        check: Check::Always(cross_service::only_expected_dead_letters),
     },
     Rule {
-        name: "every order that was taken is there",
+        name: "every accepted order exists",
         why: "202 is a promise",
-        check: Check::Always(cross_service::every_order_that_was_taken_is_there),
+        check: Check::Always(cross_service::every_accepted_order_exists),
     },
     Rule {
         name: "the processor charged once",
-        why: "a call that was made again must not take the money again",
+        why: "a repeated call must not charge again",
         check: Check::Always(cross_service::the_processor_charged_once),
     },
     Rule {
         name: "each order has its stock",
-        why: "what was sold left the shelf, and what was not is back on it",
+        why: "what was sold left the stock, and what was not is back in it",
         check: Check::AtRest(cross_service::each_order_has_its_stock),
     },
     Rule {
-        name: "sold is what was ordered",
+        name: "stock sold was ordered",
         why: "stock leaves for completed orders, and for nothing else",
-        check: Check::AtRest(cross_service::sold_is_what_was_ordered),
+        check: Check::AtRest(cross_service::stock_sold_was_ordered),
     },
     Rule {
         name: "each order has its money",
@@ -223,23 +223,23 @@ pub const RULES: &[Rule] = &[
         check: Check::AtRest(cross_service::each_order_has_its_money),
     },
     Rule {
-        name: "no capture without its order",
-        why: "money that was taken for no order, and not given back, is stolen",
-        check: Check::AtRest(cross_service::no_capture_without_its_order),
+        name: "no capture without an order",
+        why: "money that is captured for no order, and not refunded, is stolen",
+        check: Check::AtRest(cross_service::no_capture_without_an_order),
     },
     Rule {
-        name: "the ledger is the processor's",
-        why: "the money is where the processor says it is, not where we think",
-        check: Check::AtRest(cross_service::the_ledger_is_the_processors),
+        name: "the ledger matches the processor",
+        why: "the processor decides where the money is",
+        check: Check::AtRest(cross_service::the_ledger_matches_the_processor),
     },
     Rule {
         name: "each order has its mails",
-        why: "a customer hears of every end, and of no other",
+        why: "a customer is informed of each outcome, and of no other",
         check: Check::AtRest(cross_service::each_order_has_its_mails),
     },
     Rule {
-        name: "the summary is a recount",
+        name: "the summary matches a recount",
         why: "each event counts exactly once, whatever was killed meanwhile",
-        check: Check::AtRest(cross_service::the_summary_is_a_recount),
+        check: Check::AtRest(cross_service::the_summary_matches_a_recount),
     },
 ];

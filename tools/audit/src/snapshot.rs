@@ -1,4 +1,4 @@
-//! What the rules across databases look at, read from all of them.
+//! The data of the rules across databases.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ pub struct Snapshot {
     pub orders: ByOrder<OrderRow>,
     /// Status of the reservation.
     pub reservations: ByOrder<String>,
-    /// What left the shelf and did not come back, by SKU.
+    /// What left the stock and did not come back, by SKU.
     pub sold: BTreeMap<String, i64>,
     /// The payment service's payments.
     pub payments: ByOrder<PaymentRow>,
@@ -36,9 +36,9 @@ pub struct Snapshot {
     pub queues: BTreeMap<String, u32>,
     /// Dead letters by where they are, with their message ids.
     pub dead_letters: BTreeMap<String, BTreeSet<String>>,
-    /// How many dead letters are no fault.
+    /// How many dead letters are expected.
     pub expected_dead_letters: usize,
-    /// What clients were told of.
+    /// What clients know to be accepted.
     pub recorded: Vec<Recorded>,
     /// Rows of outbox and jobs, by service.
     pub waiting: BTreeMap<Service, (i64, i64)>,
@@ -58,11 +58,11 @@ pub struct OrderRow {
     pub currency: String,
     /// What was ordered.
     pub lines: Json<Vec<OrderLine>>,
-    /// Whether it is cancelled with both sides closed.
+    /// Whether it is cancelled and both participants have compensated.
     pub settled: bool,
     /// Seconds since it was cancelled.
     pub cancelled_for: Option<f64>,
-    /// The types of all facts of its log.
+    /// The types of all events of its log.
     pub facts: Vec<String>,
 }
 
@@ -72,7 +72,7 @@ pub struct PaymentRow {
     order_id: Uuid,
     /// Its state.
     pub status: String,
-    /// The amount asked for; none of a tombstone.
+    /// The amount asked for; nothing for a tombstone.
     pub amount_minor: Option<i64>,
     /// ISO 4217.
     pub currency: Option<String>,
@@ -100,16 +100,15 @@ impl Pools {
     /// Connects to each.
     ///
     /// # Errors
-    /// When one does not let the auditor in; names it.
+    /// Which one refuses the connection.
     pub async fn open(databases: &[(Service, String)]) -> Result<Self> {
         let mut pools = BTreeMap::new();
         for (service, url) in databases {
-            let options: PgConnectOptions = url.parse().context("a database's URL is none")?;
-            // Whatever the role may do: an auditor writes nothing.
+            let options: PgConnectOptions = url.parse().context("not a valid database URL")?;
+            // Whatever its role is allowed: an auditor writes nothing.
             let options = options.options([("default_transaction_read_only", "on")]);
             let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await;
-            let pool =
-                pool.with_context(|| format!("the database of {service} does not let the auditor in"))?;
+            let pool = pool.with_context(|| format!("cannot connect to the database of {service}"))?;
             pools.insert(*service, pool);
         }
         Ok(Self(pools))
@@ -192,7 +191,7 @@ impl Snapshot {
         })
     }
 
-    /// What is under way, in words; nothing at rest.
+    /// Descriptions of what is under way; empty at rest.
     pub(super) fn under_way(&self) -> Vec<String> {
         let open = |order: &&OrderRow| order.status != "completed" && !order.settled;
         let orders = self.orders.values().filter(open).count();
@@ -214,7 +213,7 @@ impl Snapshot {
     }
 
     /// Cancelled orders that wait for the processor's answer.
-    pub(super) fn apart(&self) -> Vec<String> {
+    pub(super) fn awaiting_processor(&self) -> Vec<String> {
         let waits = |id: &&Uuid| self.payments.get(*id).is_some_and(|payment| payment.calling);
         let open = self.orders.iter().filter(|(_, order)| order.status == "cancelled" && !order.settled);
         open.map(|(id, _)| id).filter(waits).map(ToString::to_string).collect()
@@ -230,26 +229,26 @@ async fn waiting(tables: &mut Tables) -> Result<BTreeMap<Service, (i64, i64)>> {
     Ok(waiting)
 }
 
-/// The ids of the messages in the dead-letter queues, and the offsets in the table of the log's reader.
+/// The ids of the messages in the dead-letter queues, and the offsets in the table of the stream reader.
 async fn dead_letters(
     tables: &mut Tables,
     sources: &Sources,
     queues: &BTreeMap<String, u32>,
 ) -> Result<BTreeMap<String, BTreeSet<String>>> {
-    let mut letters = BTreeMap::new();
+    let mut dead_letters = BTreeMap::new();
     for (queue, depth) in queues.iter().filter(|(queue, _)| queue.ends_with(".dead-letters")) {
         let ids = match depth {
             0 => BTreeSet::new(),
             _ => amqp::inspect::message_ids(&sources.amqp_url, queue).await?,
         };
-        letters.insert(queue.clone(), ids);
+        dead_letters.insert(queue.clone(), ids);
     }
-    let of_the_log: Vec<String> =
+    let of_the_stream: Vec<String> =
         sqlx::query_scalar("select stream || ' at ' || stream_offset from messaging.stream_dead_letters")
             .fetch_all(tables.of(Service::Analytics)?)
             .await?;
-    letters.insert("analytics".to_owned(), of_the_log.into_iter().collect());
-    Ok(letters)
+    dead_letters.insert("analytics".to_owned(), of_the_stream.into_iter().collect());
+    Ok(dead_letters)
 }
 
 const ORDERS: &str = "
