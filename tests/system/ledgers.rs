@@ -2,7 +2,7 @@
 //! service's data, and events that a service does not own.
 
 use crate::shop::Shop;
-use messaging::{Effects, Outbox, OutgoingEvent};
+use messaging::{Effects, OutgoingEvent, UnitOfWork};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use system::Service;
 use testkit::World;
@@ -60,9 +60,9 @@ async fn an_event_that_a_service_does_not_own_is_not_announced() {
             }],
             ..Effects::default()
         };
-        let outbox = Outbox::new(Service::Payment.into());
+        let unit_of_work = UnitOfWork::new(Service::Payment.into());
         let announced =
-            outbox.commit(runtime::database::begin(&pool).await.expect("begins"), effects()).await;
+            unit_of_work.commit(runtime::database::begin(&pool).await.expect("begins"), effects()).await;
         assert_eq!(
             announced.is_ok(),
             owner == Service::Payment,

@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::future::join_all;
 use http_api::Problem;
 use http_api::idempotency::{Key, StoredResponse};
-use messaging::Outbox;
+use messaging::UnitOfWork;
 use order::Limits;
 use order::admission::AdmissionControl;
 use order::domain::PlaceOrder;
@@ -45,7 +45,7 @@ impl Bench {
         let admission = Arc::new(AdmissionControl::new(Limits { max_outbox: 1_000, max_pending: 1_000 }));
         PlacementBatcher::new(
             self.pool.clone(),
-            Outbox::new(Service::Order.into()),
+            UnitOfWork::new(Service::Order.into()),
             admission,
             Duration::from_secs(60),
             order_accepted,

@@ -37,5 +37,5 @@ pub use headers::Headers;
 pub use held_queue::HeldQueue;
 pub use message::{OutgoingMessage, RawMessage};
 pub use publisher::{ConfirmChannel, Publisher};
-pub use receiver::{Receiver, StreamStart};
+pub use receiver::{Receiver, StreamConnection, StreamStart};
 pub use topology::{Topology, apply_topology};

@@ -10,8 +10,7 @@ use lapin::{
 use crate::broker::Broker;
 use crate::error::BrokerError;
 use crate::message::{RawMessage, STREAM_OFFSET};
-use crate::topology::EVENT_STREAM;
-use crate::topology::events_queue;
+use crate::topology::{EVENT_STREAM, events_queue};
 
 const CONSUMER_TAG: &str = "receiver";
 
@@ -22,6 +21,38 @@ pub enum StreamStart {
     First,
     /// At this offset.
     Offset(i64),
+}
+
+/// A connection of a reader of the event stream that does not read yet.
+#[derive(Debug)]
+pub struct StreamConnection {
+    connection: Connection,
+    channel: Channel,
+    batch: u16,
+}
+
+impl StreamConnection {
+    /// # Errors
+    /// [`BrokerError`].
+    pub async fn open(broker: &Broker) -> Result<Self, BrokerError> {
+        let connection = broker.connect("stream reader").await?;
+        let channel = connection.create_channel().await?;
+        Ok(Self { connection, channel, batch: broker.config().batch })
+    }
+
+    /// Reads the event stream.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub async fn receive(self, start: StreamStart) -> Result<Receiver, BrokerError> {
+        let mut arguments = FieldTable::default();
+        let start = match start {
+            StreamStart::First => AMQPValue::LongString("first".into()),
+            StreamStart::Offset(offset) => AMQPValue::LongLongInt(offset),
+        };
+        arguments.insert(STREAM_OFFSET.into(), start);
+        Receiver::consume(self.connection, self.channel, EVENT_STREAM.to_owned(), self.batch, arguments).await
+    }
 }
 
 /// Receives the messages of one queue over a connection of its own.
@@ -44,22 +75,6 @@ impl Receiver {
         broker.declare_own(&channel).await?;
         let queue = events_queue(broker.service());
         Self::consume(connection, channel, queue, broker.config().batch, FieldTable::default()).await
-    }
-
-    /// Reads the event stream.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
-    pub async fn of_event_stream(broker: &Broker, start: StreamStart) -> Result<Self, BrokerError> {
-        let connection = broker.connect("stream reader").await?;
-        let channel = connection.create_channel().await?;
-        let mut arguments = FieldTable::default();
-        let start = match start {
-            StreamStart::First => AMQPValue::LongString("first".into()),
-            StreamStart::Offset(offset) => AMQPValue::LongLongInt(offset),
-        };
-        arguments.insert(STREAM_OFFSET.into(), start);
-        Self::consume(connection, channel, EVENT_STREAM.to_owned(), broker.config().batch, arguments).await
     }
 
     async fn consume(

@@ -1,45 +1,54 @@
-//! RabbitMQ and Postgres, made into one promise: what a transaction announced is published at least once, and
-//! what is delivered takes effect exactly once.
+//! Durable messaging on Postgres, over RabbitMQ: an event of a committed transaction is published at least once, and
+//! a delivered event takes effect exactly once.
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`outbox`] | writes events in the business transaction |
-//! | [`relay`] | publishes what the outbox holds, and deletes what the broker confirmed |
-//! | [`consumer`] | takes a batch of messages, and gives it to a [`Handler`] in one transaction with its [`inbox`] |
-//! | [`failure`] | says which failures to wait out, to repeat, or to put aside |
-//! | [`dead_letters`] | what is put aside, in the hands of a person: to look at, to try again, to remove |
-//! | [`jobs`] | work that talks to the outside, from a durable queue, outside any transaction |
+//! | [`handler`] | what a service implements: [`Handler`], [`StreamHandler`] |
+//! | [`effects`] | what a handler returns: events to publish, jobs to run |
+//! | [`unit_of_work`] | writes the effects in the business transaction, commits, wakes relay and job runners |
+//! | [`outbox`], [`relay`] | events as rows; publishing them, and deleting what the broker confirmed |
+//! | [`consumer`] | takes a batch of messages through [`Handler`] and [`inbox`] in one transaction |
+//! | [`stream_reader`] | reads the event stream, its offset stored in the reader's transaction |
+//! | [`failure_policy`] | which failures are waited for, repeated, or belong to one item |
+//! | [`dead_letters`] | list, replay and discard dead letters |
+//! | [`jobs`], [`breaker`] | calls to the outside from a durable queue, held back while the outside fails |
 //! | [`throttle`] | how often batches begin, so that they are large under load |
-//! | [`breaker`] | leaves jobs alone while the outside is in trouble |
-//! | [`stream`] | reads the log of all events, its offset kept in the reader's transaction |
+//! | [`service_host`] | starts all of it for one service |
 //!
-//! A handler cannot publish: it returns [`Effects`], and they are written in its own transaction. The broker
-//! itself is the business of the crate `amqp`.
+//! A handler cannot publish: it returns [`Effects`], and they are written in its own transaction. The broker itself is the
+//! business of the crate `amqp`.
 
 pub mod breaker;
 pub mod consumer;
 pub mod dead_letters;
+pub mod delivery;
+pub mod effects;
+mod failed_message;
 pub mod failpoint;
-pub mod failure;
+pub mod failure_policy;
+pub mod handler;
 pub mod inbox;
 pub mod jobs;
 mod metrics;
 pub mod outbox;
 pub mod prune;
 pub mod relay;
-pub mod retry;
 pub mod service_host;
-pub mod stream;
+pub mod stream_reader;
 pub mod throttle;
+mod timeouts;
 mod trace;
+pub mod unit_of_work;
 
 pub use amqp::{BrokerConfig, RetryDelays};
 pub use breaker::{BreakerConfig, CallResult};
-pub use consumer::{Consumer, Delivery, Handler};
-pub use failure::HandlerError;
-pub use jobs::{Job, JobOutcome, NewJob, Worker};
-pub use outbox::{CausationContext, Effects, Outbox, OutgoingEvent};
+pub use consumer::Consumer;
+pub use delivery::Delivery;
+pub use effects::{CausationContext, Effects, NewJob, OutgoingEvent};
+pub use handler::{Handler, HandlerError, StreamHandler};
+pub use jobs::{Job, JobOutcome, Worker};
 pub use service_host::ServiceHost;
+pub use unit_of_work::UnitOfWork;
 
 /// The migrations of schema `messaging`, which lives in the database of every service.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/messaging");

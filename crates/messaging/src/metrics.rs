@@ -1,4 +1,4 @@
-//! What messaging counts. Names after the OpenTelemetry semantic conventions for messaging, where they have one.
+//! The metrics of messaging. Names after the OpenTelemetry semantic conventions for messaging, where they have one.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -15,7 +15,8 @@ pub(crate) struct Metrics {
     sent: Counter<u64>,
     consumed: Counter<u64>,
     process_duration: Histogram<f64>,
-    put_aside: Counter<u64>,
+    retries_scheduled: Counter<u64>,
+    dead_letters: Counter<u64>,
     outbox_depth: Gauge<i64>,
     outbox_age: Gauge<f64>,
     jobs_waiting: Gauge<i64>,
@@ -33,16 +34,20 @@ impl Metrics {
                 .build(),
             consumed: meter
                 .u64_counter("messaging.client.consumed.messages")
-                .with_description("Messages that took effect")
+                .with_description("Messages that are in effect")
                 .build(),
             process_duration: meter
                 .f64_histogram("messaging.process.duration")
-                .with_description("How long the transaction of a batch took")
+                .with_description("Duration of the transaction of a batch")
                 .with_unit("s")
                 .build(),
-            put_aside: meter
-                .u64_counter("messaging.put_aside.messages")
-                .with_description("Messages that failed and went to a retry queue or to the dead letters")
+            retries_scheduled: meter
+                .u64_counter("messaging.retries.scheduled")
+                .with_description("Messages that failed and wait in a retry queue")
+                .build(),
+            dead_letters: meter
+                .u64_counter("messaging.dead_letters")
+                .with_description("Messages that became dead letters")
                 .build(),
             outbox_depth: meter
                 .i64_gauge("messaging.outbox.depth")
@@ -50,12 +55,12 @@ impl Metrics {
                 .build(),
             outbox_age: meter
                 .f64_gauge("messaging.outbox.oldest.age")
-                .with_description("How long the oldest of them waits")
+                .with_description("Age of the oldest event that waits to be published")
                 .with_unit("s")
                 .build(),
             jobs_waiting: meter
                 .i64_gauge("messaging.jobs.depth")
-                .with_description("Jobs that are not done")
+                .with_description("Jobs that are not completed")
                 .build(),
             breaker_state: meter
                 .i64_gauge("messaging.breaker.state")
@@ -63,7 +68,7 @@ impl Metrics {
                 .build(),
             breaker_transitions: meter
                 .u64_counter("messaging.breaker.transitions")
-                .with_description("How often a breaker went to a state")
+                .with_description("Changes of a breaker to a state")
                 .build(),
         }
     }
@@ -77,8 +82,14 @@ impl Metrics {
         self.process_duration.record(took.as_secs_f64(), &[]);
     }
 
-    pub(crate) fn dead_lettered_or_retried(&self, queue: &str) {
-        self.put_aside.add(1, &[KeyValue::new("messaging.destination.name", queue.to_owned())]);
+    pub(crate) fn retry_scheduled(&self, queue: &str) {
+        self.retries_scheduled.add(1, &[destination(queue)]);
+    }
+
+    pub(crate) fn dead_lettered(&self, queue: &str, count: usize) {
+        if count > 0 {
+            self.dead_letters.add(count as u64, &[destination(queue)]);
+        }
     }
 
     pub(crate) fn backlog(&self, backlog: &Backlog) {
@@ -96,6 +107,10 @@ impl Metrics {
         let attributes = [KeyValue::new("dependency", dependency), KeyValue::new("to", state.name())];
         self.breaker_transitions.add(1, &attributes);
     }
+}
+
+fn destination(queue: &str) -> KeyValue {
+    KeyValue::new("messaging.destination.name", queue.to_owned())
 }
 
 /// A breaker's state as the gauge shows it.
@@ -116,7 +131,7 @@ impl BreakerState {
     }
 }
 
-/// What waits in the database.
+/// Work that waits in the database.
 #[derive(Debug)]
 pub(crate) struct Backlog {
     pub(crate) events: i64,

@@ -1,4 +1,4 @@
-//! Housekeeping: deletes inbox rows that are past their retention, and measures what waits in the database.
+//! Housekeeping: deletes inbox rows that are past their retention, and measures the backlog in the database.
 
 use std::time::Duration;
 
@@ -11,18 +11,15 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::{Backlog, METRICS};
 use uuid::{NoContext, Timestamp, Uuid};
 
-/// How long a message that comes again is known: longer than any backlog or dead letter waits, as a rule.
+/// How long the inbox keeps an id: longer than a message usually waits in a backlog or as a dead letter.
 const INBOX_RETENTION: chrono::Duration = chrono::Duration::days(7);
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
-/// Rows deleted in one statement: short locks, and no long transaction.
+/// Rows deleted in one statement, to keep locks and transactions short.
 const SLICE: i64 = 10_000;
 
 /// Prunes once a minute, and measures every few seconds, until the shutdown.
-///
-/// # Errors
-/// None; a failure is tried again. The signature is that of a task.
-pub async fn run(pool: PgPool, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(pool: PgPool, shutdown: CancellationToken) {
     let (mut pruning, mut measuring) = (interval(PRUNE_INTERVAL), interval(MEASURE_INTERVAL));
     let housekeeping = async {
         loop {
@@ -35,9 +32,8 @@ pub async fn run(pool: PgPool, shutdown: CancellationToken) -> anyhow::Result<()
             }
         }
     };
-    // Cut off wherever it is: all of it is done again.
-    shutdown.run_until_cancelled(housekeeping).await;
-    Ok(())
+    // All of it may be cut off, and is done again.
+    let _: Option<()> = shutdown.run_until_cancelled(housekeeping).await;
 }
 
 async fn measure(pool: &PgPool) -> sqlx::Result<()> {
@@ -54,7 +50,7 @@ async fn measure(pool: &PgPool) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Forgets what is past its retention at the given time, and says how many rows that were.
+/// Deletes the rows that are past their retention at the given time, and returns their number.
 ///
 /// # Errors
 /// The database's.
@@ -91,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_drawn_before_sort_before() {
+    fn earlier_ids_sort_first() {
         let now = clock::now();
         assert!(first_id_at(now + chrono::Duration::seconds(1)) > clock::new_id());
         assert!(first_id_at(now - chrono::Duration::seconds(1)) < clock::new_id());

@@ -1,8 +1,8 @@
-//! The relay: publishes what the outbox holds, in its order, and deletes what the broker confirmed.
+//! The relay: publishes the rows of the outbox in their order, and deletes those that the broker confirmed.
 //!
-//! One relay per database leads. It holds a session advisory lock on the very connection that it reads and deletes
-//! with, so that a leader whose connection is gone is none any more. There is no cursor: ids are drawn before
-//! the commit, and a row that becomes visible behind a cursor would be lost.
+//! One relay per database leads. It holds a session advisory lock on the connection that it reads and deletes with, so
+//! that a leader loses the lock together with its connection. There is no cursor: ids are drawn before the commit, and a
+//! row that becomes visible behind a cursor would be lost.
 
 use std::time::Duration;
 
@@ -15,26 +15,25 @@ use runtime::{
 };
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::failpoint::{self, Failpoint};
+use crate::failure_policy::backoff;
 use crate::metrics::METRICS;
-use crate::outbox::Outbox;
+use crate::outbox::{Row, delete_and_read};
 use crate::throttle::{self, BatchThrottle};
+use crate::unit_of_work::UnitOfWork;
 
-/// Events that are read and published at once, and confirms outstanding.
+/// Events that are read and published at once; the most confirms that are pending.
 const WINDOW: usize = 256;
-/// The net under the wake-up: events of another replica, or a wake-up that was lost.
+/// How often the outbox is polled: a wake-up may be lost, and events of another replica have none.
 const POLL: Duration = Duration::from_millis(250);
-const BACKOFF_BASE: Duration = Duration::from_millis(50);
-const BACKOFF_CAP: Duration = Duration::from_secs(2);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The advisory lock of the relay that leads. Any number, the same in all replicas.
 pub const LEADER_LOCK: i64 = 0x6f75_7462_6f78;
 
-/// The session of a leader: a peer that is gone is noticed within 5 + 2 * 3 s, and a delete that is lost is only a
-/// duplicate, so it need not wait for the disk.
-const SESSION: [(&str, &str); 4] = [
+/// Options of the leader's connection. A peer that does not answer is noticed within 5 + 2 * 3 s. A delete that is lost
+/// causes only a duplicate, so it need not wait for the disk.
+const CONNECTION_OPTIONS: [(&str, &str); 4] = [
     ("tcp_keepalives_idle", "5"),
     ("tcp_keepalives_interval", "2"),
     ("tcp_keepalives_count", "3"),
@@ -51,58 +50,41 @@ enum RelayError {
     Unconfirmed { unconfirmed: usize, published: usize },
 }
 
-/// Relays until the shutdown. A replica that does not lead waits for its turn.
-///
-/// # Errors
-/// None; it goes on after every failure. The signature is that of a task.
+/// Relays until the shutdown, also after every failure. A replica that does not lead waits until it can.
 pub async fn run(
     pool: PgPool,
     publisher: Publisher,
-    outbox: Outbox,
+    unit_of_work: UnitOfWork,
     health: Health,
     shutdown: CancellationToken,
-) -> anyhow::Result<()> {
+) {
     let item = health.item("relay");
-    let relay = Relay { pool, publisher, outbox, item };
-    let mut attempt = 0;
-    loop {
-        let mut progressed = false;
-        let ended = tokio::select! {
-            ended = relay.follow_or_lead(&mut progressed) => ended,
-            () = shutdown.cancelled() => return Ok(()),
-        };
-        if progressed {
-            attempt = 0;
+    let relay = Relay { pool, publisher, unit_of_work, item };
+    let lead_again = async {
+        let mut attempt = 0;
+        loop {
+            let mut progressed = false;
+            if let Err(error) = relay.follow_or_lead(&mut progressed).await {
+                relay.item.down(error.to_string());
+            }
+            attempt = if progressed { 0 } else { attempt + 1 };
+            tokio::time::sleep(backoff(attempt)).await;
         }
-        if let Err(error) = ended {
-            relay.item.down(error.to_string());
-        }
-        let wait = runtime::retry::backoff(attempt, BACKOFF_BASE, BACKOFF_CAP);
-        attempt += 1;
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = shutdown.cancelled() => return Ok(()),
-        }
-    }
+    };
+    // What is cut off here is still in the outbox.
+    let _: Option<()> = shutdown.run_until_cancelled(lead_again).await;
 }
 
 struct Relay {
     pool: PgPool,
     publisher: Publisher,
-    outbox: Outbox,
+    unit_of_work: UnitOfWork,
     item: HealthItem,
-}
-
-struct Row {
-    id: i64,
-    event_id: Uuid,
-    routing_key: String,
-    body: String,
 }
 
 impl Relay {
     async fn follow_or_lead(&self, progressed: &mut bool) -> Result<(), RelayError> {
-        let options = self.pool.connect_options().as_ref().clone().options(SESSION);
+        let options = self.pool.connect_options().as_ref().clone().options(CONNECTION_OPTIONS);
         let mut conn = answer(ANSWER_TIMEOUT, PgConnection::connect_with(&options)).await?;
         while !answer(ANSWER_TIMEOUT, try_to_lead(&mut conn)).await? {
             self.item.up();
@@ -118,7 +100,7 @@ impl Relay {
         let (mut published, mut confirmed) = (0, Vec::new());
         loop {
             throttle.ready().await;
-            let rows = answer(ANSWER_TIMEOUT, delete_and_read(conn, &confirmed)).await?;
+            let rows = answer(ANSWER_TIMEOUT, delete_and_read(conn, &confirmed, WINDOW as i64)).await?;
             METRICS.sent(confirmed.len());
             *progressed |= !confirmed.is_empty();
             if confirmed.len() < published {
@@ -131,7 +113,7 @@ impl Relay {
             if rows.is_empty() {
                 (published, confirmed) = (0, Vec::new());
                 // Either way the table is read again.
-                let _ = tokio::time::timeout(POLL, self.outbox.announced.notified()).await;
+                let _ = tokio::time::timeout(POLL, self.unit_of_work.events_written.notified()).await;
             } else {
                 throttle.begin_with(rows.len(), WINDOW);
                 (published, confirmed) = (rows.len(), publish(&channel, &rows).await);
@@ -141,22 +123,20 @@ impl Relay {
     }
 }
 
-impl Row {
-    fn message(&self) -> OutgoingMessage<'_> {
-        OutgoingMessage {
-            id: self.event_id.to_string(),
-            exchange: EVENTS_EXCHANGE,
-            routing_key: &self.routing_key,
-            content_type: contracts::envelope::CONTENT_TYPE,
-            headers: Headers::default(),
-            body: self.body.as_bytes(),
-        }
+fn message(row: &Row) -> OutgoingMessage<'_> {
+    OutgoingMessage {
+        id: row.event_id.to_string(),
+        exchange: EVENTS_EXCHANGE,
+        routing_key: &row.routing_key,
+        content_type: contracts::envelope::CONTENT_TYPE,
+        headers: Headers::default(),
+        body: row.body.as_bytes(),
     }
 }
 
-/// Publishes the rows, and gives back those that were confirmed.
+/// Publishes the rows, and returns the ids of those that were confirmed.
 async fn publish(channel: &ConfirmChannel, rows: &[Row]) -> Vec<i64> {
-    let messages: Vec<_> = rows.iter().map(Row::message).collect();
+    let messages: Vec<_> = rows.iter().map(message).collect();
     let pending = channel.publish(&messages).await;
     failpoint::hit(Failpoint::AfterPublish);
     let confirmed = pending.confirmed().await;
@@ -167,18 +147,4 @@ async fn publish(channel: &ConfirmChannel, rows: &[Row]) -> Vec<i64> {
 
 async fn try_to_lead(conn: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "leads!""#, LEADER_LOCK).fetch_one(conn).await
-}
-
-/// Deletes what is done and reads what waits, in one round trip.
-async fn delete_and_read(conn: &mut PgConnection, done: &[i64]) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as!(
-        Row,
-        // What the first part deletes the second still sees.
-        "with done as (delete from messaging.outbox where id = any($1))
-         select id, event_id, routing_key, body from messaging.outbox where id <> all($1) order by id limit $2",
-        done,
-        WINDOW as i64
-    )
-    .fetch_all(conn)
-    .await
 }

@@ -13,9 +13,10 @@ use runtime::{
 use sqlx::{PgPool, migrate::Migrator};
 use tokio_util::sync::CancellationToken;
 
-use crate::consumer::{Consumer, Handler};
-use crate::outbox::Outbox;
-use crate::stream::{StreamHandler, StreamReader};
+use crate::consumer::Consumer;
+use crate::handler::{Handler, StreamHandler};
+use crate::stream_reader::StreamReader;
+use crate::unit_of_work::UnitOfWork;
 use crate::{prune, relay};
 
 /// The pause before migrations that something stood in the way of are tried again.
@@ -29,8 +30,7 @@ const READER_PARTS: [&str; 3] = ["database", "consuming", "bindings"];
 pub struct ServiceHost {
     /// The service's database.
     pub pool: PgPool,
-    /// The service's outbox.
-    pub outbox: Outbox,
+    pub unit_of_work: UnitOfWork,
     /// Where its parts tell whether they are there.
     pub health: Health,
     /// Cancelled when the service is to stop.
@@ -63,7 +63,7 @@ impl ServiceHost {
         let broker = Broker::new(broker, service.as_str(), &routing_keys)?;
         Ok(Self {
             pool: database::pool(database, service.as_str())?,
-            outbox: Outbox::new(service),
+            unit_of_work: UnitOfWork::new(service),
             publisher: Publisher::new(&broker, &health),
             health,
             shutdown,
@@ -100,16 +100,19 @@ impl ServiceHost {
     pub fn start<H: Handler>(&self, tasks: &mut Tasks, handler: H) {
         self.start_watchers(tasks);
         let host = self.clone();
-        tasks.spawn("publisher", async { Ok(host.publisher.run(host.shutdown).await?) });
+        tasks.spawn("publisher", host.publisher.run(host.shutdown));
         let host = self.clone();
-        tasks.spawn("relay", relay::run(host.pool, host.publisher, host.outbox, host.health, host.shutdown));
+        tasks.spawn(
+            "relay",
+            relay::run(host.pool, host.publisher, host.unit_of_work, host.health, host.shutdown),
+        );
         let host = self.clone();
         let consumer = Consumer {
             broker: host.broker,
             subscriptions: host.subscriptions,
             publisher: host.publisher,
             pool: host.pool,
-            outbox: host.outbox,
+            unit_of_work: host.unit_of_work,
             health: host.health,
             handler,
         };
@@ -127,10 +130,7 @@ impl ServiceHost {
     fn start_watchers(&self, tasks: &mut Tasks) {
         let (client, needed) = (self.broker.bindings().clone(), self.broker.needed_topology());
         let watch = bindings::watch(client, needed, self.health.item("bindings"), self.shutdown.clone());
-        tasks.spawn("bindings", async {
-            watch.await;
-            Ok(())
-        });
+        tasks.spawn("bindings", watch);
         tasks.spawn("pruning", prune::run(self.pool.clone(), self.shutdown.clone()));
         let item = self.health.item("database");
         tasks.spawn("database", database::watch(self.pool.clone(), item, self.shutdown.clone()));

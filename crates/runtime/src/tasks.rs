@@ -14,12 +14,33 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// The tasks of one service. The first that fails or panics stops all the others.
 ///
-/// A task that returns `Ok` has just finished; it stops nothing. Dropping `Tasks` aborts what still runs.
+/// A task that returns no error has just finished; it stops nothing. Dropping `Tasks` aborts what still runs.
 #[derive(Debug)]
 pub struct Tasks {
     set: JoinSet<anyhow::Result<()>>,
     names: HashMap<Id, &'static str>,
     shutdown: CancellationToken,
+}
+
+/// What a task may return: nothing, or an error that stops the others.
+pub trait TaskOutcome {
+    /// The error, if there is one.
+    ///
+    /// # Errors
+    /// The task's own.
+    fn into_result(self) -> anyhow::Result<()>;
+}
+
+impl TaskOutcome for () {
+    fn into_result(self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+impl<E: Into<anyhow::Error>> TaskOutcome for Result<(), E> {
+    fn into_result(self) -> anyhow::Result<()> {
+        self.map_err(Into::into)
+    }
 }
 
 impl Tasks {
@@ -31,9 +52,10 @@ impl Tasks {
     /// Starts a task. Its `name` goes in front of its error.
     pub fn spawn<F>(&mut self, name: &'static str, task: F)
     where
-        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+        F: Future + Send + 'static,
+        F::Output: TaskOutcome,
     {
-        let handle = self.set.spawn(task);
+        let handle = self.set.spawn(async { task.await.into_result() });
         self.names.insert(handle.id(), name);
     }
 
@@ -112,7 +134,10 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_error_with_its_message() {
         let mut tasks = Tasks::new(CancellationToken::new());
-        tasks.spawn("clumsy", async { panic!("dropped {}", "it") });
+        async fn clumsy() {
+            panic!("dropped {}", "it")
+        }
+        tasks.spawn("clumsy", clumsy());
         assert_eq!(format!("{:#}", tasks.join().await.unwrap_err()), "clumsy: panicked: dropped it");
     }
 
@@ -120,7 +145,7 @@ mod tests {
     async fn a_task_that_finishes_stops_nothing() {
         let shutdown = CancellationToken::new();
         let mut tasks = Tasks::new(shutdown.clone());
-        tasks.spawn("short", async { Ok(()) });
+        tasks.spawn("short", async {});
         tasks.join().await.unwrap();
         assert!(!shutdown.is_cancelled());
     }
@@ -129,8 +154,8 @@ mod tests {
     async fn tasks_that_ignore_a_shutdown_are_named_after_the_grace() {
         let shutdown = CancellationToken::new();
         let mut tasks = Tasks::new(shutdown.clone());
-        tasks.spawn("deaf", std::future::pending());
-        tasks.spawn("stubborn", std::future::pending());
+        tasks.spawn("deaf", std::future::pending::<()>());
+        tasks.spawn("stubborn", std::future::pending::<()>());
         shutdown.cancel();
         let error = tasks.join().await.unwrap_err();
         assert_eq!(error.to_string(), "did not stop within 10 s: deaf, stubborn");

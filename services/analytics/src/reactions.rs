@@ -1,6 +1,6 @@
 //! Load, react, save: the shell around [`domain`](crate::domain) for a batch of the stream.
 
-use messaging::{Delivery, HandlerError, stream::StreamHandler};
+use messaging::{Delivery, HandlerError, StreamHandler};
 use sqlx::PgConnection;
 use uuid::Uuid;
 

@@ -4,7 +4,7 @@ use std::slice;
 
 use anyhow::Context;
 use contracts::{Money, Sku};
-use messaging::{CausationContext, Effects, Outbox, OutgoingEvent};
+use messaging::{CausationContext, Effects, OutgoingEvent, UnitOfWork};
 use sqlx::{PgConnection, PgPool};
 
 use crate::domain::{Level, Movement, Offer, Product, Stock};
@@ -52,7 +52,7 @@ pub async fn list(conn: &mut PgConnection, sku: &Sku, offer: Offer) -> sqlx::Res
 ///
 /// # Errors
 /// The database's.
-pub async fn list_demo_once(pool: &PgPool, outbox: &Outbox) -> anyhow::Result<()> {
+pub async fn list_demo_once(pool: &PgPool, unit_of_work: &UnitOfWork) -> anyhow::Result<()> {
     let mut tx = runtime::database::begin(pool).await?;
     if !store::mark_demo_catalogue(&mut tx).await? {
         return Ok(());
@@ -67,7 +67,7 @@ pub async fn list_demo_once(pool: &PgPool, outbox: &Outbox) -> anyhow::Result<()
     let mut stock = Stock::default();
     stock.apply(&restocks);
     store::save_stock(&mut tx, &restocks, &stock).await?;
-    outbox.commit(tx, announce(&listed)).await?;
+    unit_of_work.commit(tx, announce(&listed)).await?;
     tracing::info!(products = listed.len(), "listed the demo catalogue");
     Ok(())
 }

@@ -13,7 +13,7 @@ use http_api::{
     idempotency::{self, Begin, StoredResponse},
     page::{Cursor, Limit, Page},
 };
-use messaging::Outbox;
+use messaging::UnitOfWork;
 use runtime::database;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgExecutor, PgPool};
@@ -25,17 +25,17 @@ use crate::store::{self, Shelf};
 #[derive(Clone)]
 struct App {
     pool: PgPool,
-    outbox: Outbox,
+    unit_of_work: UnitOfWork,
 }
 
 /// The routes of `/api/v1`.
-pub fn router(pool: PgPool, outbox: Outbox) -> Router {
+pub fn router(pool: PgPool, unit_of_work: UnitOfWork) -> Router {
     Router::new()
         .route("/api/v1/products", get(list_products))
         .route("/api/v1/products/{sku}", get(get_product).put(put_product))
         .route("/api/v1/products/{sku}/restock", post(restock))
         .route("/api/v1/reservations/{order_id}", get(get_reservation))
-        .with_state(App { pool, outbox })
+        .with_state(App { pool, unit_of_work })
 }
 
 #[derive(Deserialize)]
@@ -70,7 +70,7 @@ async fn put_product(
     let mut tx = database::begin(&app.pool).await?;
     let listed = catalogue::list(&mut tx, &sku, offer).await?;
     let product = product_view(&mut *tx, &sku).await?;
-    app.outbox.commit(tx, listed.effects()).await?;
+    app.unit_of_work.commit(tx, listed.effects()).await?;
     match listed {
         Listed::Created(_) => {
             let location = [(header::LOCATION, format!("/api/v1/products/{sku}"))];

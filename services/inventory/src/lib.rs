@@ -40,14 +40,14 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let mut tasks = Tasks::new(shutdown.clone());
 
     let router = http_api::admit(
-        http::router(host.pool.clone(), host.outbox.clone()),
+        http::router(host.pool.clone(), host.unit_of_work.clone()),
         config.database.max_connections,
     );
     tasks
         .spawn("http", http_api::serve(listener, router, host.health.clone(), config.http, shutdown.clone()));
     if host.open(&[&http_api::MIGRATIONS, &store::MIGRATIONS]).await? == Wait::Usable {
         if config.demo_catalogue {
-            catalogue::list_demo_once(&host.pool, &host.outbox).await?;
+            catalogue::list_demo_once(&host.pool, &host.unit_of_work).await?;
         }
         tasks.spawn("idempotency keys", idempotency::run_pruning(host.pool.clone(), shutdown));
         host.start(&mut tasks, Reactions);

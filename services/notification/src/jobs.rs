@@ -67,9 +67,9 @@ pub(crate) fn runner(config: &SmtpConfig, host: &ServiceHost) -> JobRunner<Maile
         backoff_cap: BACKOFF_CAP,
         breaker: config.breaker.settings(MAIL_SERVER),
     };
-    let (pool, outbox, health) = (host.pool.clone(), host.outbox.clone(), host.health.clone());
+    let (pool, unit_of_work, health) = (host.pool.clone(), host.unit_of_work.clone(), host.health.clone());
     let worker = Arc::new(Mailer::new(config, pool.clone()));
-    JobRunner { settings, pool, outbox, health, worker }
+    JobRunner { settings, pool, unit_of_work, health, worker }
 }
 
 /// Sends mails.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use messaging::{Effects, Outbox};
+use messaging::{Effects, UnitOfWork};
 use runtime::{clock, retry};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -32,12 +32,12 @@ const BACKOFF_CAP: Duration = Duration::from_secs(2);
 /// None; it goes on after every failure. The signature is that of a task.
 pub async fn watch_deadlines(
     pool: PgPool,
-    outbox: Outbox,
+    unit_of_work: UnitOfWork,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut failures = 0;
     while !shutdown.is_cancelled() {
-        let pause = match expire_all(&pool, &outbox).await {
+        let pause = match expire_all(&pool, &unit_of_work).await {
             Ok(next) => {
                 failures = 0;
                 next.map_or(POLL, |next| {
@@ -59,14 +59,14 @@ pub async fn watch_deadlines(
 }
 
 /// Cancels every order whose deadline has passed, and says when the next one does.
-async fn expire_all(pool: &PgPool, outbox: &Outbox) -> sqlx::Result<Option<DateTime<Utc>>> {
-    while expire(pool, outbox, clock::now()).await? == usize::try_from(BATCH).unwrap_or(usize::MAX) {}
+async fn expire_all(pool: &PgPool, unit_of_work: &UnitOfWork) -> sqlx::Result<Option<DateTime<Utc>>> {
+    while expire(pool, unit_of_work, clock::now()).await? == usize::try_from(BATCH).unwrap_or(usize::MAX) {}
     let mut conn = pool.acquire().await?;
     store::next_deadline(&mut conn).await
 }
 
 /// Cancels a batch of the orders whose deadline is before `now`, and says how many those were.
-async fn expire(pool: &PgPool, outbox: &Outbox, now: DateTime<Utc>) -> sqlx::Result<usize> {
+async fn expire(pool: &PgPool, unit_of_work: &UnitOfWork, now: DateTime<Utc>) -> sqlx::Result<usize> {
     let mut tx = runtime::database::begin(pool).await?;
     let mut orders = store::claim_expired(&mut tx, now, BATCH).await?;
     if orders.is_empty() {
@@ -80,7 +80,7 @@ async fn expire(pool: &PgPool, outbox: &Outbox, now: DateTime<Utc>) -> sqlx::Res
     }
     store::save(&mut tx, &orders.iter().collect::<Vec<&Order>>()).await?;
     store::append(&mut tx, &record.entries).await?;
-    outbox.commit(tx, Effects::publish(record.outgoing)).await?;
+    unit_of_work.commit(tx, Effects::publish(record.outgoing)).await?;
     tracing::info!(orders = orders.len(), "timed out");
     Ok(orders.len())
 }

@@ -18,7 +18,7 @@ use http_api::{
     idempotency::StoredResponse,
     page::{Cursor, Limit, Page},
 };
-use messaging::{Effects, Outbox};
+use messaging::{Effects, UnitOfWork};
 use runtime::{clock, database};
 use serde::Deserialize;
 use sqlx::PgPool;
@@ -39,7 +39,7 @@ const ORDERS: &str = "/api/v1/orders";
 #[derive(Debug, Clone)]
 pub struct App {
     pub pool: PgPool,
-    pub outbox: Outbox,
+    pub unit_of_work: UnitOfWork,
     /// Which versions of events the log may hold.
     pub versions: Versions<Event>,
 }
@@ -113,7 +113,7 @@ async fn cancel_order(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Re
         store::save(&mut tx, &[&order]).await?;
         store::append(&mut tx, &recorder.entries).await?;
     }
-    app.outbox.commit(tx, Effects::publish(recorder.outgoing)).await?;
+    app.unit_of_work.commit(tx, Effects::publish(recorder.outgoing)).await?;
     Ok((StatusCode::ACCEPTED, Json(OrderView::from(&order))).into_response())
 }
 

@@ -44,25 +44,25 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         &config.broker,
         shutdown.clone(),
     )?;
-    let (pool, outbox) = (host.pool.clone(), host.outbox.clone());
+    let (pool, unit_of_work) = (host.pool.clone(), host.unit_of_work.clone());
     let admission = Arc::new(AdmissionControl::new(config.limits));
     let mut tasks = Tasks::new(shutdown.clone());
 
     let (placement, batcher) = PlacementBatcher::new(
         pool.clone(),
-        outbox.clone(),
+        unit_of_work.clone(),
         admission.clone(),
         config.deadline,
         http::order_accepted,
     );
-    let app = App { pool: pool.clone(), outbox: outbox.clone(), versions: Versions::current() };
+    let app = App { pool: pool.clone(), unit_of_work: unit_of_work.clone(), versions: Versions::current() };
     let placement_router = http_api::admit(http::placement_router(placement), placement::QUEUE_CAPACITY);
     let router = http_api::admit(http::router(app), config.database.max_connections).merge(placement_router);
     tasks
         .spawn("http", http_api::serve(listener, router, host.health.clone(), config.http, shutdown.clone()));
     tasks.spawn("placement", batcher.run());
     if host.open(&[&http_api::MIGRATIONS, &store::MIGRATIONS]).await? == Wait::Usable {
-        tasks.spawn("deadlines", deadlines::watch_deadlines(pool.clone(), outbox, shutdown.clone()));
+        tasks.spawn("deadlines", deadlines::watch_deadlines(pool.clone(), unit_of_work, shutdown.clone()));
         tasks.spawn("idempotency keys", idempotency::run_pruning(pool.clone(), shutdown.clone()));
         tasks.spawn("admission", admission::watch(admission, pool, shutdown));
         host.start(&mut tasks, Reactions);

@@ -18,7 +18,7 @@ use http_api::{
     idempotency::{self, Begin, Key, StoredResponse},
 };
 use messaging::{
-    Effects, Outbox,
+    Effects, UnitOfWork,
     throttle::{self, BatchThrottle},
 };
 use runtime::{clock, database};
@@ -107,7 +107,7 @@ impl PlacementHandle {
 /// Places the orders that its [`PlacementHandle`]s hand over.
 pub struct PlacementBatcher {
     pool: PgPool,
-    outbox: Outbox,
+    unit_of_work: UnitOfWork,
     admission: Arc<AdmissionControl>,
     deadline: Duration,
     respond: Respond,
@@ -119,7 +119,7 @@ impl PlacementBatcher {
     #[must_use]
     pub fn new(
         pool: PgPool,
-        outbox: Outbox,
+        unit_of_work: UnitOfWork,
         admission: Arc<AdmissionControl>,
         deadline: Duration,
         respond: Respond,
@@ -128,7 +128,7 @@ impl PlacementBatcher {
         let queue = Queue { requests, throttle: BatchThrottle::new(throttle::INTERVAL) };
         (
             PlacementHandle(sender),
-            Self { pool, outbox, admission, deadline, respond, queue: Mutex::new(queue) },
+            Self { pool, unit_of_work, admission, deadline, respond, queue: Mutex::new(queue) },
         )
     }
 
@@ -199,7 +199,7 @@ impl PlacementBatcher {
         store::insert(&mut tx, &placed).await?;
         store::append(&mut tx, &batch.recorder.entries).await?;
         complete_keys(&mut tx, requests, &results, &batch.responses).await?;
-        self.outbox.commit(tx, Effects::publish(batch.recorder.outgoing)).await?;
+        self.unit_of_work.commit(tx, Effects::publish(batch.recorder.outgoing)).await?;
         Ok(results)
     }
 

@@ -48,7 +48,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let calls = JobRunner {
         settings: config.processor.jobs(),
         pool: host.pool.clone(),
-        outbox: host.outbox.clone(),
+        unit_of_work: host.unit_of_work.clone(),
         health: host.health.clone(),
         worker: Arc::new(Calls::new(processor)),
     };

@@ -49,7 +49,7 @@ async fn a_replay_of_the_log_counts_exactly_once_however_often_the_event_comes()
     let listed = stage.list().await;
     let [letter] = listed.as_slice() else { panic!("{listed:?}") };
     assert_eq!(letter["message_id"], event.id.to_string());
-    assert_eq!(letter["reason"], format!("impossible: order {order}"));
+    assert_eq!(letter["reason"], format!("invalid transition: order {order}"));
     assert_eq!((&letter["attempts"], &letter["subject"]), (&1.into(), &order.to_string().into()));
 
     let id = letter["id"].as_str().expect("an id");
@@ -111,7 +111,10 @@ async fn a_replay_of_the_log_waits_for_a_reader_and_a_discard_ends_it() {
     replica.stop().await;
     let id = stage.only_id().await;
     stage.done(&["replay", &id]).await;
-    assert!(stage.done(&["list"]).await.contains("(replay requested) impossible"), "it is still there");
+    assert!(
+        stage.done(&["list"]).await.contains("(replay requested) invalid transition"),
+        "it is still there"
+    );
     assert!(stage.done(&["replay", "--all"]).await.starts_with("nothing to replay: of 1 dead letters"));
     let said = stage.done(&["discard", &id, "--reason", "of no use"]).await;
     assert_eq!(said, "discarded: 1 of analytics\n");

@@ -4,7 +4,7 @@ use crate::{DEADLINE, World, eventually};
 use amqp::{Broker, Publisher, RetryDelays};
 use contracts::OrderId;
 use devstack::Proxy;
-use messaging::{BrokerConfig, Consumer, Effects, Handler, Outbox, OutgoingEvent, ServiceHost};
+use messaging::{BrokerConfig, Consumer, Effects, Handler, OutgoingEvent, ServiceHost, UnitOfWork};
 use runtime::config::DatabaseConfig;
 use runtime::tasks::Tasks;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
@@ -91,7 +91,7 @@ impl ServiceFixture {
             broker,
             subscriptions,
             pool: host.pool.clone(),
-            outbox: host.outbox.clone(),
+            unit_of_work: host.unit_of_work.clone(),
             health: host.health.clone(),
             handler,
         };
@@ -128,9 +128,9 @@ impl ServiceFixture {
     }
 
     /// Announces an event in a transaction of its own.
-    pub async fn announce(&self, outbox: &Outbox, announcement: OutgoingEvent) {
+    pub async fn announce(&self, unit_of_work: &UnitOfWork, announcement: OutgoingEvent) {
         let tx = runtime::database::begin(&self.pool).await.expect("a transaction");
-        outbox.commit(tx, Effects::publish(vec![announcement])).await.expect("committed");
+        unit_of_work.commit(tx, Effects::publish(vec![announcement])).await.expect("committed");
     }
 
     /// Waits until everything announced is published.

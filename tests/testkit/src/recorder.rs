@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use contracts::OrderId;
-use messaging::stream::StreamHandler;
+use messaging::StreamHandler;
 use messaging::{Delivery, Effects, Handler, HandlerError};
 use sqlx::{AssertSqlSafe, PgConnection};
 

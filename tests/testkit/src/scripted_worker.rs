@@ -10,7 +10,7 @@ use contracts::OrderId;
 use messaging::breaker::BreakerSettings;
 use messaging::jobs::{JobRunner, JobSettings};
 use messaging::{
-    CallResult, CausationContext, Effects, HandlerError, Job, JobOutcome, NewJob, Outbox, Worker,
+    CallResult, CausationContext, Effects, HandlerError, Job, JobOutcome, NewJob, UnitOfWork, Worker,
 };
 use runtime::clock;
 use runtime::tasks::Tasks;
@@ -139,7 +139,7 @@ impl ScriptedWorker {
                 breaker,
             },
             pool: host.pool.clone(),
-            outbox: host.outbox.clone(),
+            unit_of_work: host.unit_of_work.clone(),
             health: host.health.clone(),
             worker: self.clone(),
         };
@@ -198,11 +198,11 @@ pub fn breaker(dependency: &'static str) -> BreakerSettings {
 
 /// Commits a job for the scripted_worker, and gives its id.
 pub async fn order_job(fixture: &ServiceFixture) -> Uuid {
-    order_job_at(fixture, &fixture.node().outbox).await
+    order_job_at(fixture, &fixture.node().unit_of_work).await
 }
 
 /// The same by this outbox, which wakes the worker that listens to it.
-pub async fn order_job_at(fixture: &ServiceFixture, outbox: &Outbox) -> Uuid {
+pub async fn order_job_at(fixture: &ServiceFixture, unit_of_work: &UnitOfWork) -> Uuid {
     let id = clock::new_id();
     let job = NewJob {
         id,
@@ -213,6 +213,6 @@ pub async fn order_job_at(fixture: &ServiceFixture, outbox: &Outbox) -> Uuid {
     };
     let tx = runtime::database::begin(&fixture.pool).await.expect("a transaction");
     let effects = Effects { outgoing: Vec::new(), jobs: vec![job] };
-    outbox.commit(tx, effects).await.expect("committed");
+    unit_of_work.commit(tx, effects).await.expect("committed");
     id
 }

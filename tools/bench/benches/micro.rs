@@ -10,7 +10,7 @@ use contracts::{Envelope, Event, Sku, samples::samples};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use inventory::domain::{self, Reservation, Stock};
 use inventory::reactions::Reactions;
-use messaging::Outbox;
+use messaging::UnitOfWork;
 use runtime::config::DatabaseConfig;
 use sqlx::PgPool;
 use system::Service;
@@ -71,7 +71,7 @@ fn batch(criterion: &mut Criterion) {
     let sku: Sku = "BENCH-1".parse().expect("a SKU");
     // The database goes with its world.
     let (_world, pool) = runtime.block_on(database_of_inventory(&sku));
-    let outbox = Outbox::new(Service::Inventory.into());
+    let outbox = UnitOfWork::new(Service::Inventory.into());
     let mut group = criterion.benchmark_group("batch");
     for size in [1, 20, 100] {
         group.throughput(Throughput::Elements(size));

@@ -20,9 +20,8 @@ use amqp::config::BATCH;
 use amqp::connection::connect;
 use amqp::topology;
 use amqp::{ConfirmChannel, Headers, OutgoingMessage};
-use messaging::consumer::{Delivery, Handler, apply};
-use messaging::failure::Failure;
-use messaging::outbox::Outbox;
+use messaging::consumer::commit_events;
+use messaging::{Delivery, Handler, UnitOfWork};
 
 const QUEUE: &str = "calibration";
 /// Confirms outstanding at once, as many as the relay has.
@@ -52,16 +51,15 @@ pub fn placed(sku: &Sku) -> Envelope {
 /// Why the batch is not in effect.
 pub async fn commit<H: Handler>(
     pool: &PgPool,
-    outbox: &Outbox,
+    unit_of_work: &UnitOfWork,
     handler: &H,
     batch: Vec<Envelope>,
 ) -> anyhow::Result<()> {
-    let queue = topology::events_queue(outbox.service().as_str());
-    let batch: Vec<_> = batch.into_iter().map(|envelope| Delivery::new(envelope, &queue)).collect();
-    apply(pool, outbox, handler, &batch)
-        .await
-        .map(drop)
-        .map_err(|failure: Failure| anyhow::anyhow!("{failure}"))
+    let queue = topology::events_queue(unit_of_work.service().as_str());
+    let deliveries = batch.into_iter().enumerate();
+    let mut batch: Vec<_> =
+        deliveries.map(|(position, envelope)| Delivery::new(envelope, &queue, position)).collect();
+    Ok(commit_events(pool, unit_of_work, handler, &mut batch).await?)
 }
 
 /// What a quorum queue does.

@@ -13,7 +13,7 @@ use contracts::{Envelope, Sku};
 use devstack::System;
 use inventory::reactions::Reactions;
 use lettre::Message;
-use messaging::Outbox;
+use messaging::UnitOfWork;
 use notification::mail_server::MailServer;
 use reqwest::Client;
 use runtime::config::DatabaseConfig;
@@ -154,7 +154,7 @@ fn placed(committer: usize, number: usize) -> Result<Envelope> {
 struct Commits {
     admin: PgPool,
     pool: PgPool,
-    outbox: Outbox,
+    unit_of_work: UnitOfWork,
     duration: Duration,
 }
 
@@ -182,12 +182,12 @@ impl Commits {
         ] {
             sqlx::query(statement).bind(&skus).execute(&pool).await?;
         }
-        Ok(Self { admin, pool, outbox: Outbox::new(Service::Inventory.into()), duration })
+        Ok(Self { admin, pool, unit_of_work: UnitOfWork::new(Service::Inventory.into()), duration })
     }
 
     /// So many committers at once, each one batch after the other.
     async fn per_second(&self, at_once: usize, batch: usize) -> Result<f64> {
-        let (pool, outbox) = (self.pool.clone(), self.outbox.clone());
+        let (pool, outbox) = (self.pool.clone(), self.unit_of_work.clone());
         per_second(at_once, self.duration, move |committer| {
             let (pool, outbox) = (pool.clone(), outbox.clone());
             async move {
@@ -200,7 +200,7 @@ impl Commits {
 
     async fn alone_ms(&self) -> Result<f64> {
         median_ms(async |number| {
-            broker_limit::commit(&self.pool, &self.outbox, &Reactions, vec![placed(0, number)?]).await
+            broker_limit::commit(&self.pool, &self.unit_of_work, &Reactions, vec![placed(0, number)?]).await
         })
         .await
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::retry::{ATTEMPTS, FAILED_AT, REASON};
+use crate::failed_message::{ATTEMPTS, FAILED_AT, REASON};
 
 /// How many hexadecimal digits an id has: of 10,000 letters no two are likely to share one.
 const ID_DIGITS: usize = 12;

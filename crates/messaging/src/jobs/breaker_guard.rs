@@ -1,19 +1,19 @@
-//! The breaker of a queue, and whom its changes are told: the log, the metrics, and readiness, which notes them only.
+//! The breaker of a queue, which reports its changes to the log, the metrics and the health notes.
 
 use std::time::{Duration, Instant};
 
 use runtime::{health::Health, retry};
 
-use super::Job;
+use super::job::Job;
 use crate::breaker::{Breaker, BreakerSettings, CallResult, Change, Period};
 use crate::metrics::{BreakerState, METRICS};
 
-/// Stands before the claim: what it does not let through stays in the queue, and spends no attempt.
+/// Limits the claims: a job that it does not permit stays in the queue, and spends no attempt.
 pub(super) struct BreakerGuard {
     breaker: Breaker,
     dependency: &'static str,
     health: Health,
-    /// What the last trouble was.
+    /// Why the last call failed.
     reason: String,
 }
 
@@ -24,48 +24,48 @@ impl BreakerGuard {
         Self { breaker: Breaker::new(settings, retry::spread), dependency, health, reason: String::new() }
     }
 
-    /// How many of the calls that could start may start.
+    /// How many of the `free` calls may start.
     pub(super) fn permits(&mut self, free: usize) -> usize {
         if let Some(change) = self.breaker.look(Instant::now()) {
-            self.tell(change);
+            self.report(change);
         }
         self.breaker.permits().min(free)
     }
 
-    /// How long nothing changes by itself: the pause, or `at_most`.
+    /// How long until the breaker changes by itself, or `at_most`.
     pub(super) fn cooldown(&self, at_most: Duration) -> Duration {
         self.breaker.cooldown(Instant::now()).map_or(at_most, |rest| rest.min(at_most))
     }
 
-    /// So many calls start.
+    /// Counts calls that start.
     pub(super) fn started(&mut self, calls: usize) -> Period {
         self.breaker.started(calls)
     }
 
-    /// A call ended with that sign, for that reason when it was no good one.
-    pub(super) fn ended(&mut self, started: Period, job: &Job, sign: CallResult, reason: &str) {
-        if let Some(change) = self.breaker.ended(started, job.id, sign, Instant::now()) {
+    /// Counts a call that ended, with the reason when it failed.
+    pub(super) fn ended(&mut self, started: Period, job: &Job, result: CallResult, reason: &str) {
+        if let Some(change) = self.breaker.ended(started, job.id, result, Instant::now()) {
             reason.clone_into(&mut self.reason);
-            self.tell(change);
+            self.report(change);
         }
     }
 
-    fn tell(&self, change: Change) {
+    fn report(&self, change: Change) {
         let (dependency, reason) = (self.dependency, &self.reason);
         let state = match change {
             Change::Opened(pause) => {
                 let pause_ms = pause.as_millis();
-                tracing::warn!(dependency, reason, pause_ms, "the breaker opens: its jobs wait");
-                self.health.note(dependency, format!("in trouble, its jobs wait: {reason}"));
+                tracing::warn!(dependency, reason, pause_ms, "the breaker opens: jobs wait");
+                self.health.note(dependency, format!("failing, its jobs wait: {reason}"));
                 BreakerState::Open
             }
             Change::HalfOpened => {
                 tracing::info!(dependency, "the breaker is half-open: a few jobs are tried");
-                self.health.note(dependency, format!("was in trouble, a few jobs are tried: {reason}"));
+                self.health.note(dependency, format!("was failing, a few jobs are tried: {reason}"));
                 BreakerState::HalfOpen
             }
             Change::Closed => {
-                tracing::info!(dependency, "the breaker closes: its jobs are done again");
+                tracing::info!(dependency, "the breaker closes: jobs run again");
                 self.health.drop_note(dependency);
                 BreakerState::Closed
             }

@@ -1,4 +1,4 @@
-//! When jobs are claimed, and how many outcomes are recorded together.
+//! When jobs are claimed, and which outcomes are recorded together.
 
 use std::pin::pin;
 
@@ -6,43 +6,43 @@ use tokio::sync::mpsc::Receiver;
 
 use crate::throttle::BatchThrottle;
 
-/// What is known of the jobs that wait to be claimed.
+/// Whether jobs wait to be claimed, as far as that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Backlog {
     /// The last claim found fewer than it asked for, or failed.
     Unknown,
-    /// One was added, or it is time to look.
-    Perhaps,
+    /// A job was added, or it is time to poll.
+    Possible,
     /// The last claim found as many as it asked for.
-    Surely,
+    Certain,
 }
 
 impl Backlog {
-    /// Whether the next claim does without its turn: to wait for it would keep half of the places empty, for which there
-    /// are jobs.
+    /// Whether the next claim does not wait for the throttle: half of the places would stay free although there are jobs
+    /// for them.
     pub(super) fn skips_throttle(self, free: usize, places: usize) -> bool {
-        self == Self::Surely && free * 2 >= places
+        self == Self::Certain && free * 2 >= places
     }
 }
 
-/// What comes until the turn, or until it is `most`, whichever is first. What comes alone, after a pause, is given at
-/// once. Empty when nothing can come any more.
+/// Collects what arrives until the throttle is ready, or until there are `most`. What arrives alone, after a pause, is
+/// returned at once. Empty when the source is closed.
 pub(super) async fn collect_batch<T>(
     source: &mut Receiver<T>,
     most: usize,
     throttle: &BatchThrottle,
 ) -> Vec<T> {
-    let mut together = Vec::new();
-    let mut turn = pin!(throttle.ready());
-    while together.len() < most {
-        let left = most - together.len();
+    let mut batch = Vec::new();
+    let mut ready = pin!(throttle.ready());
+    while batch.len() < most {
+        let left = most - batch.len();
         tokio::select! {
             biased;
-            count = source.recv_many(&mut together, left) => if count == 0 { break },
-            () = &mut turn, if !together.is_empty() => break,
+            count = source.recv_many(&mut batch, left) => if count == 0 { break },
+            () = &mut ready, if !batch.is_empty() => break,
         }
     }
-    together
+    batch
 }
 
 #[cfg(test)]
@@ -55,14 +55,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_claim_hurries_where_jobs_are_left_over_and_half_of_the_places_are_free() {
+    fn a_claim_skips_the_throttle_while_half_the_places_are_free() {
         for (waiting, free, places, skips_throttle) in [
-            (Backlog::Surely, 8, 8, true),
-            (Backlog::Surely, 4, 8, true),
-            (Backlog::Surely, 3, 8, false),
-            (Backlog::Surely, 0, 8, false),
-            (Backlog::Surely, 1, 1, true),
-            (Backlog::Perhaps, 8, 8, false),
+            (Backlog::Certain, 8, 8, true),
+            (Backlog::Certain, 4, 8, true),
+            (Backlog::Certain, 3, 8, false),
+            (Backlog::Certain, 0, 8, false),
+            (Backlog::Certain, 1, 1, true),
+            (Backlog::Possible, 8, 8, false),
             (Backlog::Unknown, 8, 8, false),
         ] {
             assert_eq!(
@@ -73,7 +73,7 @@ mod tests {
         }
     }
 
-    /// A pace whose next turn comes after so many ms.
+    /// A throttle that is ready after so many ms.
     fn used_up(ms: u64) -> BatchThrottle {
         let mut throttle = BatchThrottle::new(Duration::from_millis(ms));
         (0..3).for_each(|_| throttle.begin());
@@ -81,43 +81,43 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_comes_before_the_turn_is_given_together_when_it_comes() {
+    async fn items_that_arrive_before_the_throttle_is_ready_are_one_batch() {
         let (sender, mut source) = mpsc::channel(8);
-        let (pace, start) = (used_up(100), Instant::now());
+        let (throttle, start) = (used_up(100), Instant::now());
         let send = async {
             for number in 0..3 {
-                sender.send(number).await.expect("a hearer");
+                sender.send(number).await.expect("a receiver");
                 tokio::time::advance(Duration::from_millis(30)).await;
             }
         };
-        let (together, ()) = tokio::join!(collect_batch(&mut source, 8, &pace), send);
-        assert_eq!(together, [0, 1, 2]);
+        let (batch, ()) = tokio::join!(collect_batch(&mut source, 8, &throttle), send);
+        assert_eq!(batch, [0, 1, 2]);
         assert_eq!(start.elapsed().as_millis(), 100);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn as_much_as_is_taken_together_waits_for_no_turn() {
+    async fn a_full_batch_does_not_wait() {
         let (sender, mut source) = mpsc::channel(8);
-        let (pace, start) = (used_up(100), Instant::now());
+        let (throttle, start) = (used_up(100), Instant::now());
         for number in 0..5 {
-            sender.send(number).await.expect("a hearer");
+            sender.send(number).await.expect("a receiver");
         }
-        assert_eq!(collect_batch(&mut source, 4, &pace).await, [0, 1, 2, 3]);
+        assert_eq!(collect_batch(&mut source, 4, &throttle).await, [0, 1, 2, 3]);
         assert_eq!(start.elapsed().as_millis(), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_comes_after_a_pause_is_given_at_once_and_what_came_last_before_the_end() {
+    async fn an_item_after_a_pause_is_returned_at_once() {
         let (sender, mut source) = mpsc::channel(8);
         let start = Instant::now();
         let send = async {
             tokio::time::advance(Duration::from_secs(1)).await;
-            sender.send(1).await.expect("a hearer");
+            sender.send(1).await.expect("a receiver");
         };
-        let pace = BatchThrottle::new(Duration::from_millis(100));
-        let (alone, ()) = tokio::join!(collect_batch(&mut source, 8, &pace), send);
+        let throttle = BatchThrottle::new(Duration::from_millis(100));
+        let (alone, ()) = tokio::join!(collect_batch(&mut source, 8, &throttle), send);
         assert_eq!((alone, start.elapsed().as_millis()), (vec![1], 1000));
-        sender.send(2).await.expect("a hearer");
+        sender.send(2).await.expect("a receiver");
         drop(sender);
         assert_eq!(collect_batch(&mut source, 8, &used_up(100)).await, [2]);
         assert_eq!(collect_batch(&mut source, 8, &used_up(100)).await, Vec::<i32>::new());

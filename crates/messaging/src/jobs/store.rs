@@ -4,7 +4,8 @@ use contracts::TraceContext;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::{Job, JobSettings, NewJob};
+use super::job::{Job, JobSettings};
+use crate::effects::NewJob;
 
 /// Writes jobs in the given transaction.
 pub(crate) async fn insert(conn: &mut PgConnection, jobs: &[NewJob]) -> sqlx::Result<()> {

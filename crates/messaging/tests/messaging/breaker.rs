@@ -82,7 +82,7 @@ async fn while_the_breaker_is_open_nothing_is_claimed_however_often_the_worker_i
     .await;
     let calls = scripted_worker.calls();
     for _ in 0..10 {
-        order_job_at(&fixture, &replica.host.outbox).await;
+        order_job_at(&fixture, &replica.host.unit_of_work).await;
     }
     eventually("the last job to have waited for several polls", async || {
         let waited = "select count(*) from messaging.jobs where created_at > now() - interval '1 second'";

@@ -24,7 +24,7 @@ async fn poison_is_a_dead_letter_byte_for_byte_and_its_neighbours_are_handled() 
     let (_world, fixture, raw_publisher) = stage().await;
     let placed = envelope(placed(new_order(), "BEANS", 1), 1);
     let json = placed.to_json().expect("JSON");
-    let not_heard = include_bytes!("../../../contracts/samples/product.listed.v1.json");
+    let not_subscribed = include_bytes!("../../../contracts/samples/product.listed.v1.json");
     let cases: [(&str, Vec<u8>, &str); 7] = [
         ("empty", Vec::new(), "not a CloudEvents envelope"),
         ("text", b"not json".to_vec(), "not a CloudEvents envelope"),
@@ -32,7 +32,7 @@ async fn poison_is_a_dead_letter_byte_for_byte_and_its_neighbours_are_handled() 
         ("other", b"{}".to_vec(), "not a CloudEvents envelope"),
         ("unknown", json.replace("order.placed.v1", "order.mislaid.v1").into_bytes(), "not supported"),
         ("newer", json.replace("order.placed.v1", "order.placed.v9").into_bytes(), "not supported"),
-        ("stray", not_heard.to_vec(), "not heard here"),
+        ("stray", not_subscribed.to_vec(), "is not subscribed to here"),
     ];
     let (before, after) = (new_order(), new_order());
     raw_publisher.publish(&[placed_for(before)]).await;

@@ -3,7 +3,7 @@
 use contracts::OrderId;
 use devstack::NetworkFault;
 use futures::future::join_all;
-use messaging::{Effects, Outbox};
+use messaging::{Effects, UnitOfWork};
 use sqlx::PgPool;
 use system::Service;
 use testkit::world::Servers;
@@ -37,7 +37,7 @@ impl Stage {
     /// Announces something new, through an outbox that wakes nobody.
     async fn announces(&self) {
         let order = new_order();
-        self.inventory.announce(&Outbox::new(Service::Inventory.into()), reserved(order, 1)).await;
+        self.inventory.announce(&UnitOfWork::new(Service::Inventory.into()), reserved(order, 1)).await;
         self.order.takes_effect(order, &[1]).await;
     }
 
@@ -61,7 +61,7 @@ impl Stage {
 }
 
 /// One more version of the aggregate, announced as one writer among many does it.
-async fn write(pool: &PgPool, outbox: &Outbox, aggregate: OrderId) {
+async fn write(pool: &PgPool, unit_of_work: &UnitOfWork, aggregate: OrderId) {
     let mut tx = runtime::database::begin(pool).await.expect("a transaction");
     let version = sqlx::query_scalar(
         "insert into counters (id, version) values ($1, 1)
@@ -71,7 +71,7 @@ async fn write(pool: &PgPool, outbox: &Outbox, aggregate: OrderId) {
     .fetch_one(&mut *tx)
     .await
     .expect("a version");
-    outbox.commit(tx, Effects::publish(vec![reserved(aggregate, version)])).await.expect("committed");
+    unit_of_work.commit(tx, Effects::publish(vec![reserved(aggregate, version)])).await.expect("committed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +82,7 @@ async fn the_events_of_an_aggregate_keep_their_order_under_sixteen_writers() {
     let writers = (0..16).map(async |writer| {
         for round in 0..20 {
             let aggregate = aggregates[(writer + round) % aggregates.len()];
-            write(&stage.inventory.pool, &replica.host.outbox, aggregate).await;
+            write(&stage.inventory.pool, &replica.host.unit_of_work, aggregate).await;
         }
     });
     join_all(writers).await;
@@ -176,7 +176,7 @@ async fn nothing_is_lost_or_doubled_when_connections_are_cut_while_events_flow()
     // Events flow for as long as connections are cut.
     loop {
         let round = join_all((0..WRITERS).map(async |_| {
-            write(&stage.inventory.pool, &replica.host.outbox, new_order()).await;
+            write(&stage.inventory.pool, &replica.host.unit_of_work, new_order()).await;
         }));
         let done = futures::join!(round, futures::future::poll_immediate(&mut cuts)).1;
         announced += i64::try_from(WRITERS).expect("few");

@@ -1,0 +1,44 @@
+//! An event as a handler gets it.
+
+use contracts::{Envelope, TraceContext};
+use tracing::{Span, field};
+
+use crate::effects::CausationContext;
+use crate::trace;
+
+/// An event that was received.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    pub envelope: Envelope,
+    /// Its place among the messages that were received together.
+    pub(crate) position: usize,
+    pub(crate) span: Span,
+    trace: TraceContext,
+}
+
+impl Delivery {
+    /// An event of that queue, with a span that continues the trace of its publisher.
+    #[must_use]
+    pub fn new(envelope: Envelope, queue: &str, position: usize) -> Self {
+        let name = envelope.event.event_type().name();
+        let span = tracing::info_span!(
+            "process",
+            otel.name = format!("process {name}"),
+            otel.kind = "consumer",
+            messaging.system = "rabbitmq",
+            messaging.operation.type = "process",
+            messaging.destination.name = queue,
+            messaging.rabbitmq.destination.routing_key = name,
+            messaging.message.id = %envelope.id,
+            messaging.message.conversation_id = envelope.event.order_id().map(field::display),
+        );
+        let trace = trace::continue_in(&span, &envelope.trace);
+        Self { envelope, position, span, trace }
+    }
+
+    /// The context of what this event causes.
+    #[must_use]
+    pub fn origin(&self) -> CausationContext {
+        CausationContext { cause: Some(self.envelope.id), trace: self.trace.clone() }
+    }
+}

@@ -1,0 +1,63 @@
+//! What a transaction causes beyond its own tables: events to publish, and jobs to run.
+
+use contracts::{Event, TraceContext};
+use serde_json::Value;
+use tracing::Span;
+use uuid::Uuid;
+
+use crate::trace;
+
+/// What caused a piece of work: an event or a request, and the trace that it belongs to.
+#[derive(Debug, Clone, Default)]
+pub struct CausationContext {
+    /// The id of the event; none for a request or a timer.
+    pub cause: Option<Uuid>,
+    /// The trace to continue.
+    pub trace: TraceContext,
+}
+
+impl CausationContext {
+    /// The current span, for work that a request or a timer caused.
+    #[must_use]
+    pub fn current() -> Self {
+        Self { cause: None, trace: trace::context_of(&Span::current()) }
+    }
+}
+
+/// An event to publish. The outbox gives it id, time and source.
+#[derive(Debug, Clone)]
+pub struct OutgoingEvent {
+    pub event: Event,
+    /// The version of the aggregate that the event made, counted from 1.
+    pub aggregate_version: i64,
+    pub origin: CausationContext,
+}
+
+/// A job to run after the commit.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    pub id: Uuid,
+    /// The queue that its worker serves.
+    pub queue: &'static str,
+    /// The id of the aggregate that the job is about.
+    pub key: Uuid,
+    /// What the worker needs to know.
+    pub payload: Value,
+    pub origin: CausationContext,
+}
+
+/// What a transaction causes beyond its own tables.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Events to publish, in this order.
+    pub outgoing: Vec<OutgoingEvent>,
+    pub jobs: Vec<NewJob>,
+}
+
+impl Effects {
+    /// Only events, no jobs.
+    #[must_use]
+    pub fn publish(outgoing: Vec<OutgoingEvent>) -> Self {
+        Self { outgoing, jobs: Vec::new() }
+    }
+}

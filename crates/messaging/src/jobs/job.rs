@@ -1,0 +1,86 @@
+//! A job, its worker, and how it is run.
+
+use std::{future::Future, time::Duration};
+
+use contracts::TraceContext;
+use serde_json::Value;
+use sqlx::PgConnection;
+use tracing::Span;
+use uuid::Uuid;
+
+use crate::breaker::{BreakerSettings, CallResult};
+use crate::effects::{CausationContext, Effects};
+use crate::handler::HandlerError;
+use crate::{throttle, trace};
+
+/// A claimed job.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub id: Uuid,
+    /// The id of the aggregate that it is about.
+    pub key: Uuid,
+    /// What the worker needs to know.
+    pub payload: Value,
+    /// How often it was claimed, this time included.
+    pub attempts: i32,
+    pub(super) cause: Option<Uuid>,
+    pub(super) trace: TraceContext,
+}
+
+impl Job {
+    /// The context of what its outcome causes.
+    #[must_use]
+    pub fn origin(&self) -> CausationContext {
+        CausationContext { cause: self.cause, trace: self.trace.clone() }
+    }
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub enum JobOutcome<T> {
+    /// This outcome is definite, and is recorded.
+    Completed(T),
+    /// The outcome is unknown, or was refused for now: the job runs again after a backoff. The text says why.
+    Retry(String),
+}
+
+/// Does the jobs of one queue.
+pub trait Worker: Send + Sync + 'static {
+    /// What a call that completed returned.
+    type Outcome: Send + Sync + 'static;
+
+    /// How often outcomes are recorded under load. A longer interval makes the batches larger and cheaper, and later.
+    const PACE: Duration = throttle::INTERVAL;
+
+    /// Calls the outside, and says what that tells about the outside itself. No transaction is open. A panic counts as
+    /// [`JobOutcome::Retry`].
+    fn call(&self, job: &Job) -> impl Future<Output = (JobOutcome<Self::Outcome>, CallResult)> + Send;
+
+    /// Records the outcomes of jobs that were not recorded before, in the transaction that deletes their rows.
+    fn record(
+        &self,
+        conn: &mut PgConnection,
+        outcomes: &[(Job, Self::Outcome)],
+    ) -> impl Future<Output = Result<Effects, HandlerError>> + Send;
+}
+
+/// How a queue's jobs are run.
+#[derive(Debug, Clone)]
+pub struct JobSettings {
+    pub queue: &'static str,
+    /// The most calls in flight at once.
+    pub concurrency: usize,
+    /// How long a claimed job is not claimed again: longer than any call takes.
+    pub lease: Duration,
+    /// The ceiling of the first backoff of a job that runs again.
+    pub backoff_base: Duration,
+    /// The ceiling of every backoff.
+    pub backoff_cap: Duration,
+    pub breaker: BreakerSettings,
+}
+
+/// The trace of the current call, for a worker that passes it on over HTTP.
+#[must_use]
+pub fn current_trace() -> TraceContext {
+    trace::context_of(&Span::current())
+}

@@ -1,0 +1,236 @@
+//! Runs the jobs of one queue: claims them, makes their calls, and records the outcomes in batches.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use futures::future::join;
+use runtime::database::{ANSWER_TIMEOUT, answer};
+use runtime::health::Health;
+use sqlx::PgPool;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::breaker_guard::BreakerGuard;
+use super::fetch::{Backlog, collect_batch};
+use super::job::{Job, JobOutcome, JobSettings, Worker};
+use super::store::{claim, postpone, take};
+use crate::breaker::{CallResult, Period};
+use crate::failpoint::{self, Failpoint};
+use crate::failure_policy::{BatchOutcome, BatchTransaction, Failure, catch_panic, commit_batch};
+use crate::throttle::{self, BatchThrottle};
+use crate::timeouts::before_end_of;
+use crate::trace;
+use crate::unit_of_work::UnitOfWork;
+
+/// How often the queue is polled: a wake-up may be lost, and jobs that run again have none.
+const POLL: Duration = Duration::from_millis(250);
+/// The most calls that are recorded in one transaction. As many more may wait before no more calls start.
+const RECORDED_AT_ONCE: usize = 64;
+/// How long a shutdown waits for calls in flight; the others run again after their lease.
+const DRAIN: Duration = Duration::from_secs(7);
+
+/// Runs the jobs of one queue.
+pub struct JobRunner<W> {
+    pub settings: JobSettings,
+    pub pool: PgPool,
+    pub unit_of_work: UnitOfWork,
+    /// Notes that the outside fails. The service stays ready: its jobs wait.
+    pub health: Health,
+    pub worker: Arc<W>,
+}
+
+type Calls<T> = JoinSet<EndedCall<T>>;
+
+#[derive(Debug)]
+struct EndedCall<T> {
+    job: Job,
+    outcome: JobOutcome<T>,
+    result: CallResult,
+    started: Period,
+}
+
+impl<W: Worker> JobRunner<W> {
+    /// Runs jobs until the shutdown; then waits for calls in flight and records them.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let (sender, receiver) = mpsc::channel(RECORDED_AT_ONCE);
+        let work = join(self.call_all(sender, &shutdown), self.record_all(receiver));
+        // A call that has not ended in time runs again after its lease, in the next process.
+        let _ = before_end_of(&shutdown, DRAIN, work).await;
+    }
+
+    /// Claims jobs and starts their calls until the shutdown, and passes on those that ended.
+    async fn call_all(&self, ended: Sender<EndedCall<W::Outcome>>, shutdown: &CancellationToken) {
+        let mut calls = Calls::new();
+        let mut guard = BreakerGuard::new(self.settings.breaker.clone(), self.health.clone());
+        let mut throttle = BatchThrottle::new(throttle::INTERVAL);
+        let places = self.settings.concurrency;
+        let mut backlog = Backlog::Possible;
+        while !shutdown.is_cancelled() {
+            // The breaker limits the claim, not the call: a job that is not claimed spends no attempt.
+            let free = guard.permits(places.saturating_sub(calls.len()));
+            let at_once = backlog.skips_throttle(free, places);
+            let ready = async {
+                if !at_once {
+                    throttle.ready().await;
+                }
+            };
+            tokio::select! {
+                Some(call) = calls.join_next() => pass_on(call, &mut guard, &ended).await,
+                () = ready, if backlog != Backlog::Unknown && free > 0 => {
+                    if !at_once {
+                        throttle.begin();
+                    }
+                    let count = self.claim_and_start(free, &mut calls, &mut guard).await;
+                    throttle.end();
+                    // A claim that got all that it asked for has probably left some.
+                    backlog = if count == free { Backlog::Certain } else { Backlog::Unknown };
+                }
+                // While more jobs are certain a wake-up says nothing new; the permit of the notification is kept.
+                () = self.unit_of_work.jobs_written.notified(), if backlog == Backlog::Unknown => {
+                    backlog = Backlog::Possible;
+                }
+                () = tokio::time::sleep(guard.cooldown(POLL)) => backlog = backlog.max(Backlog::Possible),
+                () = shutdown.cancelled() => {}
+            }
+        }
+        while let Some(call) = calls.join_next().await {
+            pass_on(call, &mut guard, &ended).await;
+        }
+    }
+
+    /// Records ended calls; those that end at nearly the same time in one transaction.
+    async fn record_all(&self, mut ended: Receiver<EndedCall<W::Outcome>>) {
+        let mut throttle = BatchThrottle::new(W::PACE);
+        loop {
+            let batch = collect_batch(&mut ended, RECORDED_AT_ONCE, &throttle).await;
+            if batch.is_empty() {
+                return;
+            }
+            throttle.begin_with(batch.len(), RECORDED_AT_ONCE);
+            self.record(batch).await;
+            throttle.end();
+        }
+    }
+
+    /// Claims jobs, starts their calls, and returns their number. When the answer of the database comes too late, the
+    /// jobs are claimed and run after their lease.
+    async fn claim_and_start(
+        &self,
+        free: usize,
+        calls: &mut Calls<W::Outcome>,
+        guard: &mut BreakerGuard,
+    ) -> usize {
+        let claimed =
+            answer(ANSWER_TIMEOUT, claim(&self.pool, &self.settings, free)).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, queue = self.settings.queue, "no jobs could be claimed");
+                Vec::new()
+            });
+        let count = claimed.len();
+        let started = guard.started(count);
+        claimed.into_iter().for_each(|job| self.start(calls, job, started));
+        count
+    }
+
+    fn start(&self, calls: &mut Calls<W::Outcome>, mut job: Job, started: Period) {
+        let worker = self.worker.clone();
+        let span = tracing::info_span!(
+            "job",
+            otel.name = format!("process {}", self.settings.queue),
+            otel.kind = "internal",
+            queue = self.settings.queue,
+            job_id = %job.id,
+            attempts = job.attempts,
+        );
+        job.trace = trace::continue_in(&span, &job.trace);
+        let call = async move {
+            failpoint::hit(Failpoint::BeforeCall);
+            let called = catch_panic(worker.call(&job)).await;
+            failpoint::hit(Failpoint::AfterCall);
+            let (outcome, result) =
+                called.unwrap_or_else(|panic| (JobOutcome::Retry(panic.to_string()), CallResult::Ignored));
+            EndedCall { job, outcome, result, started }
+        };
+        calls.spawn(call.instrument(span));
+    }
+
+    /// Records the calls that completed, and postpones the jobs of the others.
+    async fn record(&self, ended: Vec<EndedCall<W::Outcome>>) {
+        let (mut completed, mut again) = (Vec::new(), Vec::new());
+        for EndedCall { job, outcome, .. } in ended {
+            match outcome {
+                JobOutcome::Completed(outcome) => completed.push((job, outcome)),
+                JobOutcome::Retry(reason) => again.push((job, reason)),
+            }
+        }
+        self.postpone(&again).await;
+        let transaction = RecordTransaction { runner: self };
+        if let BatchOutcome::Failed(failed) = commit_batch(&self.health, &transaction, completed).await {
+            let failed: Vec<_> = failed.into_iter().map(|((job, _), reason)| (job, reason)).collect();
+            self.postpone(&failed).await;
+        }
+    }
+
+    async fn postpone(&self, jobs: &[(Job, String)]) {
+        if jobs.is_empty() {
+            return;
+        }
+        for (job, reason) in jobs {
+            tracing::warn!(job_id = %job.id, attempts = job.attempts, reason, "a job runs again later");
+        }
+        // If this fails they still run again, after their lease.
+        if let Err(error) = answer(ANSWER_TIMEOUT, postpone(&self.pool, &self.settings, jobs)).await {
+            tracing::warn!(%error, "jobs wait for the end of their lease");
+        }
+    }
+}
+
+struct RecordTransaction<'a, W> {
+    runner: &'a JobRunner<W>,
+}
+
+impl<W: Worker> BatchTransaction for RecordTransaction<'_, W> {
+    type Item = (Job, W::Outcome);
+
+    async fn commit(&self, completed: &mut Vec<(Job, W::Outcome)>) -> Result<(), Failure> {
+        if completed.is_empty() {
+            return Ok(());
+        }
+        let JobRunner { pool, worker, unit_of_work, .. } = self.runner;
+        let ids: Vec<Uuid> = completed.iter().map(|(job, _)| job.id).collect();
+        let mut tx = runtime::database::begin(pool).await.map_err(Failure::of_no_item)?;
+        let mut open: HashSet<Uuid> =
+            take(&mut tx, &ids).await.map_err(Failure::of_no_item)?.into_iter().collect();
+        // Each job once: a worker whose lease expired may have claimed its own job again.
+        completed.retain(|(job, _)| open.remove(&job.id));
+        if completed.is_empty() {
+            return Ok(());
+        }
+        let effects = catch_panic(worker.record(&mut tx, completed)).await??;
+        unit_of_work.commit(tx, effects).await?;
+        Ok(())
+    }
+
+    fn may_repeat(&self) -> bool {
+        // Also in a shutdown: what the outside has done should be recorded. The drain limits it.
+        true
+    }
+}
+
+/// Tells the breaker what a call says about the outside, and passes the call on to be recorded.
+async fn pass_on<T>(
+    call: Result<EndedCall<T>, JoinError>,
+    guard: &mut BreakerGuard,
+    ended: &Sender<EndedCall<T>>,
+) {
+    // The panic of a call was caught: only a call that was aborted is an error.
+    let Ok(call) = call else { return };
+    let reason = match &call.outcome {
+        JobOutcome::Completed(_) => "",
+        JobOutcome::Retry(reason) => reason,
+    };
+    guard.ended(call.started, &call.job, call.result, reason);
+    // It fails only when a shutdown takes too long: the job runs again after its lease.
+    let _ = ended.send(call).await;
+}

@@ -1,0 +1,191 @@
+//! The event stream, read with an exactly-once effect: the next offset and an inbox are stored in the transaction that
+//! handles the events.
+//!
+//! One replica reads at a time, by an advisory lock. An event that fails becomes a row of the dead-letter table in the
+//! same transaction, and the reader continues after it. It is tried again when a person requests its replay.
+
+mod replay;
+mod store;
+
+use std::time::Duration;
+
+use amqp::supervise::{Session, supervise};
+use amqp::{Broker, BrokerError, RawMessage, Receiver, StreamConnection, StreamStart, topology};
+use contracts::Envelope;
+use runtime::error::with_sources;
+use runtime::health::{Health, HealthItem};
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use self::store::StreamDeadLetter;
+use crate::delivery::Delivery;
+use crate::failpoint::{self, Failpoint};
+use crate::failure_policy::{BatchOutcome, BatchTransaction, Failure, catch_panic, commit_batch};
+use crate::handler::StreamHandler;
+use crate::inbox;
+use crate::metrics::METRICS;
+use crate::throttle::{self, BatchThrottle};
+
+/// How often a replica that does not read tries to become the reader.
+const LOCK_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the reader looks for requested replays.
+const REPLAY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The reader of the event stream.
+pub struct StreamReader<H> {
+    pub broker: Broker,
+    pub pool: PgPool,
+    pub health: Health,
+    pub handler: H,
+}
+
+/// A message of the stream: an event, or the reason why it is a dead letter.
+struct StreamItem<'a> {
+    offset: i64,
+    message: &'a RawMessage,
+    event: Result<Delivery, String>,
+}
+
+impl<H: StreamHandler> StreamReader<H> {
+    /// Reads until the shutdown.
+    ///
+    /// # Errors
+    /// When the broker refuses the user at the first connection.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), BrokerError> {
+        let item = self.health.item("consuming");
+        supervise(&item, &shutdown, &self).await
+    }
+
+    async fn read(&self, item: &HealthItem) -> Result<(), BrokerError> {
+        // Before the lock: a replica that the broker refuses is not ready to take over.
+        let connection = StreamConnection::open(&self.broker).await?;
+        let (_lock, offset) = self
+            .become_reader(item)
+            .await
+            .map_err(|error| BrokerError::Unavailable(format!("database: {}", with_sources(&error))))?;
+        let start = if offset == 0 { StreamStart::First } else { StreamStart::Offset(offset) };
+        let mut receiver = connection.receive(start).await?;
+        let mut throttle = BatchThrottle::new(throttle::BACKGROUND_INTERVAL);
+        item.up();
+        let mut replays = interval(REPLAY_INTERVAL);
+        replays.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let next = async {
+                throttle.ready().await;
+                receiver.receive().await
+            };
+            let received = tokio::select! {
+                received = next => received?,
+                _ = replays.tick() => {
+                    replay::replay_requested(&self.pool, &self.handler).await;
+                    continue;
+                }
+            };
+            throttle.begin_with(received.len(), self.broker.config().batch.into());
+            let items: Vec<_> = received.iter().filter_map(StreamItem::of).collect();
+            let transaction = StreamTransaction { reader: self, receiver: &receiver };
+            match commit_batch(&self.health, &transaction, items).await {
+                BatchOutcome::Committed => receiver.ack_through(&received).await?,
+                // The next session starts at the stored offset.
+                BatchOutcome::Interrupted | BatchOutcome::Failed(_) => {
+                    return Err(BrokerError::Unavailable("a batch of the stream was interrupted".to_owned()));
+                }
+            }
+        }
+    }
+
+    /// Waits until no other replica reads. The lock lives as long as the connection.
+    async fn become_reader(&self, item: &HealthItem) -> sqlx::Result<(PgConnection, i64)> {
+        let options = self.pool.connect_options();
+        let mut conn = PgConnection::connect_with(&options).await?;
+        while !store::try_lock(&mut conn).await? {
+            // Another replica reads: this one is ready to take over.
+            item.up();
+            tokio::time::sleep(LOCK_INTERVAL).await;
+        }
+        let offset = store::next_offset(&mut conn).await?;
+        Ok((conn, offset))
+    }
+}
+
+impl<H: StreamHandler> Session for StreamReader<H> {
+    async fn session(&self, item: &HealthItem, shutdown: &CancellationToken) -> Result<(), BrokerError> {
+        // A transaction that is cut off here is repeated by the next reader: its offset was not stored.
+        shutdown.run_until_cancelled(self.read(item)).await.unwrap_or(Ok(()))
+    }
+}
+
+impl<'a> StreamItem<'a> {
+    fn of(message: &'a RawMessage) -> Option<Self> {
+        let offset = message.stream_offset()?;
+        let event = match Envelope::from_json(message.body()) {
+            Ok(envelope) => Ok(Delivery::new(envelope, topology::EVENT_STREAM, 0)),
+            Err(error) => Err(with_sources(&error)),
+        };
+        Some(Self { offset, message, event })
+    }
+}
+
+struct StreamTransaction<'a, H> {
+    reader: &'a StreamReader<H>,
+    receiver: &'a Receiver,
+}
+
+impl<'a, H: StreamHandler> BatchTransaction for StreamTransaction<'a, H> {
+    type Item = StreamItem<'a>;
+
+    /// Offset, inbox, dead letters and the handler's tables in one transaction.
+    async fn commit(&self, items: &mut Vec<StreamItem<'a>>) -> Result<(), Failure> {
+        let Some(last) = items.last().map(|item| item.offset) else { return Ok(()) };
+        let begun = Instant::now();
+        let mut tx = runtime::database::begin(&self.reader.pool).await.map_err(Failure::of_no_item)?;
+        failpoint::hit(Failpoint::AfterBegin);
+        // Waits for a reader that lost its lock and has not noticed. What it committed is not applied again.
+        let from = store::lock_offset(&mut tx).await.map_err(Failure::of_no_item)?;
+        items.retain(|item| item.offset >= from);
+        if items.is_empty() {
+            return Ok(());
+        }
+        let (events, dead) = separate(items);
+        store::insert_dead_letters(&mut tx, &dead).await?;
+        let ids: Vec<Uuid> = events.iter().map(|event| event.envelope.id).collect();
+        let mut fresh = inbox::enter(&mut tx, &ids).await.map_err(Failure::of_no_item)?;
+        let batch: Vec<Delivery> =
+            events.into_iter().filter(|event| fresh.remove(&event.envelope.id)).cloned().collect();
+        if !batch.is_empty() {
+            catch_panic(self.reader.handler.handle(&mut tx, &batch)).await??;
+        }
+        store::save_offset(&mut tx, last + 1).await?;
+        failpoint::hit(Failpoint::BeforeCommit);
+        tx.commit().await?;
+        failpoint::hit(Failpoint::AfterCommit);
+        METRICS.consumed(items.len(), begun.elapsed());
+        METRICS.dead_lettered(topology::EVENT_STREAM, dead.len());
+        Ok(())
+    }
+
+    fn may_repeat(&self) -> bool {
+        self.receiver.is_open()
+    }
+
+    fn store_failure(&self, item: &mut StreamItem<'a>, reason: &str) -> bool {
+        tracing::error!(offset = item.offset, reason, "an event failed: it is a dead letter");
+        item.event = Err(reason.to_owned());
+        true
+    }
+}
+
+fn separate<'a>(items: &'a [StreamItem<'_>]) -> (Vec<&'a Delivery>, Vec<StreamDeadLetter<'a>>) {
+    let (mut events, mut dead) = (Vec::new(), Vec::new());
+    for item in items {
+        match &item.event {
+            Ok(event) => events.push(event),
+            Err(reason) => {
+                dead.push(StreamDeadLetter { offset: item.offset, reason, body: item.message.body() });
+            }
+        }
+    }
+    (events, dead)
+}

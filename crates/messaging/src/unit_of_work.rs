@@ -1,0 +1,58 @@
+//! The end of every transaction of a service: its effects are written with its own tables, then it is committed.
+
+use std::sync::Arc;
+
+use contracts::ServiceName;
+use sqlx::{Postgres, Transaction};
+use tokio::sync::Notify;
+
+use crate::effects::Effects;
+use crate::failpoint::{self, Failpoint};
+use crate::jobs::store;
+use crate::outbox;
+
+/// Commits the transactions of one service. Clones share it.
+#[derive(Debug, Clone)]
+pub struct UnitOfWork {
+    service: ServiceName,
+    /// Wakes the relay.
+    pub(crate) events_written: Arc<Notify>,
+    /// Wakes the job runners.
+    pub(crate) jobs_written: Arc<Notify>,
+}
+
+impl UnitOfWork {
+    /// Of the service that runs in this process: an event that it does not own is an error.
+    #[must_use]
+    pub fn new(service: ServiceName) -> Self {
+        Self { service, events_written: Arc::default(), jobs_written: Arc::default() }
+    }
+
+    /// The service whose transactions it commits.
+    #[must_use]
+    pub fn service(&self) -> ServiceName {
+        self.service
+    }
+
+    /// Writes the effects into the transaction, commits it, and wakes relay and job runners.
+    ///
+    /// Lock the aggregates first: the outbox draws its ids here, and publishes the events of one aggregate in the
+    /// order of these ids.
+    ///
+    /// # Errors
+    /// The database's. When the commit itself was interrupted, the transaction may be in effect.
+    pub async fn commit(&self, mut tx: Transaction<'_, Postgres>, effects: Effects) -> sqlx::Result<()> {
+        outbox::insert(&mut tx, self.service, &effects.outgoing).await?;
+        store::insert(&mut tx, &effects.jobs).await?;
+        failpoint::hit(Failpoint::BeforeCommit);
+        tx.commit().await?;
+        failpoint::hit(Failpoint::AfterCommit);
+        if !effects.outgoing.is_empty() {
+            self.events_written.notify_one();
+        }
+        if !effects.jobs.is_empty() {
+            self.jobs_written.notify_one();
+        }
+        Ok(())
+    }
+}
