@@ -6,7 +6,7 @@ use system::Service;
 use testkit::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shop_without_orders_has_a_summary_of_nothing() {
+async fn empty_system_has_an_empty_summary() {
     let shop = Shop::open().await;
     let (status, summary) = shop[Service::Analytics].get("/api/v1/summary").await;
     assert_eq!(status, 200);
@@ -26,7 +26,7 @@ async fn a_shop_without_orders_has_a_summary_of_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_said_while_analytics_is_down_is_counted_once_it_is_back() {
+async fn events_published_while_analytics_is_down_are_counted_later() {
     let mut shop = Shop::open().await;
     shop.stock("BEANS", 10).await;
     for method in ["pm_card_visa", "pm_card_declined"] {
@@ -48,7 +48,7 @@ async fn what_is_said_while_analytics_is_down_is_counted_once_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_summary_that_is_lost_is_made_again_from_the_log() {
+async fn lost_summary_is_rebuilt_from_the_event_stream() {
     let mut shop = Shop::open().await;
     shop.stock("BEANS", 10).await;
     for method in ["pm_card_visa", "pm_card_declined", "pm_capture_fails", "pm_card_visa"] {
@@ -70,7 +70,7 @@ async fn a_summary_that_is_lost_is_made_again_from_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_stands_in_the_log_twice_is_counted_once() {
+async fn event_twice_in_the_stream_is_counted_once() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 10).await;
     let mut listener = shop.world.listen().await;

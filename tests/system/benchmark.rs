@@ -29,7 +29,7 @@ async fn run(dir: &Path, arguments: &[&str]) -> (anyhow::Result<ExitCode>, Vec<S
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_benchmark_counts_what_an_order_takes() {
+async fn benchmark_counts_the_cost_of_an_order() {
     let dir = devstack::temporary_folder().expect("a folder");
     let arguments = ["--hold", "6", "--from", "10", "--up-to", "10"];
     let (code, printed) = run(dir.path(), &arguments).await;

@@ -102,7 +102,7 @@ fn placed_for(order: OrderId) -> Envelope {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_tells_poison_from_what_failed_on_every_rung_and_takes_nothing_away() {
+async fn list_distinguishes_poison_from_exhausted_retries_and_removes_nothing() {
     let stage = Stage::set(Service::Inventory).await;
     let (order, dead) = (new_order(), stage.fixture.dead_letters());
     let event = placed_for(order);
@@ -152,7 +152,7 @@ async fn a_list_tells_poison_from_what_failed_on_every_rung_and_takes_nothing_aw
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_takes_effect_once_the_fault_is_mended_and_has_all_attempts_before_it() {
+async fn replay_after_the_fix_succeeds_with_all_attempts_again() {
     let stage = Stage::set(Service::Inventory).await;
     let event = placed_for(new_order());
     let replica = stage.dead_letter(&event).await;
@@ -190,7 +190,7 @@ async fn a_replay_takes_effect_once_the_fault_is_mended_and_has_all_attempts_bef
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_of_what_took_effect_after_all_changes_nothing() {
+async fn replay_of_an_applied_message_changes_nothing() {
     let stage = Stage::set(Service::Inventory).await;
     let (order, event) = (new_order(), placed_for(new_order()));
     let replica = stage.dead_letter(&event).await;
@@ -209,7 +209,7 @@ async fn a_replay_of_what_took_effect_after_all_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_discarded_letter_is_gone_and_its_neighbours_stay() {
+async fn discarded_dead_letter_is_gone_and_others_stay() {
     let stage = Stage::set(Service::Inventory).await;
     for id in ["first", "second", "third"] {
         stage.raw_publisher.send("inventory.own", &stage.fixture.dead_letters(), id, id.as_bytes()).await;

@@ -31,7 +31,7 @@ const CONSUMERS: &str = "queues have consumers";
 const OUTBOXES: &str = "outboxes drain";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_is_well_in_a_shop_that_runs() {
+async fn running_system_passes_every_check() {
     let shop = Shop::open().await;
     let seen = patient_of(&shop).finds(&[]).await;
     let fine = |verdict: &Verdict| matches!(verdict, Verdict::Fine(_));
@@ -42,7 +42,7 @@ async fn all_is_well_in_a_shop_that_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_is_stopped_is_one_fault() {
+async fn stopped_service_is_one_failed_check() {
     let mut shop = Shop::open().await;
     shop.stop(Service::Payment).await;
     let patient = patient_of(&shop);
@@ -52,7 +52,7 @@ async fn a_service_that_is_stopped_is_one_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_that_somebody_else_holds_is_named_with_its_holder() {
+async fn taken_port_is_named_with_its_holder() {
     let shop = Shop::open().await;
     let mut patient = patient_of(&shop);
     patient.at("order", &shop[Service::Payment].url);
@@ -67,7 +67,7 @@ async fn a_port_that_somebody_else_holds_is_named_with_its_holder() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clock_that_is_off_is_told_by_how_much() {
+async fn wrong_clock_is_reported_with_its_offset() {
     let shop = Shop::open().await;
     let mut patient = patient_of(&shop);
     let date = "date: Tue, 14 Nov 2023 22:13:20 GMT\r\n";
@@ -78,7 +78,7 @@ async fn a_clock_that_is_off_is_told_by_how_much() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_binding_that_was_removed_is_named() {
+async fn removed_binding_is_named() {
     let shop = Shop::open().await;
     let path = format!("/api/bindings/{}/e/domain.events/q/payment.events/order.placed", shop.world.name);
     assert_eq!(shop.world.management("DELETE", &path, None).await.0, 204);
@@ -87,7 +87,7 @@ async fn a_binding_that_was_removed_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_is_missing_or_has_other_arguments_is_one_fault() {
+async fn missing_or_different_queue_is_one_failed_check() {
     let shop = Shop::open().await;
     let (patient, channel) = (patient_of(&shop), shop.world.channel().await);
     let queue = "inventory.dead-letters";
@@ -103,7 +103,7 @@ async fn a_queue_that_is_missing_or_has_other_arguments_is_one_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rights_that_were_changed_are_named_by_user() {
+async fn changed_permissions_are_named_by_user() {
     let shop = Shop::open().await;
     let (world, patient) = (&shop.world, patient_of(&shop));
     let path = format!("/api/permissions/{}/operator", world.name);
@@ -119,7 +119,7 @@ async fn rights_that_were_changed_are_named_by_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_another_service_may_open_is_named() {
+async fn database_open_to_another_service_is_named() {
     let shop = Shop::open().await;
     let name = format!("{}_order", shop.world.name);
     execute(&shop.world, "order", &format!(r#"grant connect on database "{name}" to payment"#)).await;
@@ -128,7 +128,7 @@ async fn a_database_that_another_service_may_open_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_without_a_leader_is_named() {
+async fn relay_without_a_leader_is_named() {
     let shop = Shop::open().await;
     // The relay's session ends, and nobody can take the lock again.
     let sql = format!(
@@ -143,7 +143,7 @@ async fn a_relay_without_a_leader_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_lives_and_does_nothing_has_neither_leader_nor_consumer() {
+async fn idle_service_has_neither_leader_nor_consumer() {
     let mut shop = Shop::open().await;
     shop.stop(Service::Order).await;
     shop.stop(Service::Analytics).await;
@@ -163,7 +163,7 @@ async fn a_service_that_lives_and_does_nothing_has_neither_leader_nor_consumer()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_waits_for_long_is_told_beside_the_service_that_is_away() {
+async fn stuck_event_is_reported_beside_the_unavailable_service() {
     let mut shop = Shop::open().await;
     shop.stop(Service::Order).await;
     let old = "insert into messaging.outbox (event_id, routing_key, body, created_at)
@@ -174,7 +174,7 @@ async fn an_event_that_waits_for_long_is_told_beside_the_service_that_is_away() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_are_a_hint_and_no_fault() {
+async fn dead_letters_are_a_hint_and_no_failure() {
     let shop = Shop::open().await;
     let poison = json!({"properties": {}, "routing_key": "order.placed", "payload": "?", "payload_encoding": "string"});
     let path = format!("/api/exchanges/{}/domain.events/publish", shop.world.name);
@@ -195,7 +195,7 @@ async fn dead_letters_are_a_hint_and_no_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_postgres_that_is_away_is_one_fault() {
+async fn unavailable_postgres_is_one_failed_check() {
     let shop = Shop::open().await;
     let mut patient = patient_of(&shop);
     for (_, url) in &mut patient.sources.databases {
@@ -207,7 +207,7 @@ async fn a_postgres_that_is_away_is_one_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_without_room_and_one_that_is_away_are_one_fault_each() {
+async fn full_or_unavailable_broker_is_one_failed_check() {
     let (mut rabbitmq, _folder, servers) = private::rabbitmq().await;
     let shop = Shop::open_in(World::with(servers, &RetryDelays::default()).await, &[]).await;
     let patient = patient_of(&shop);
@@ -222,7 +222,7 @@ async fn a_broker_without_room_and_one_that_is_away_are_one_fault_each() {
 }
 
 #[tokio::test]
-async fn the_command_fails_with_one_line_for_each_check_and_shows_no_password() {
+async fn doctor_command_prints_one_line_per_check_and_no_password() {
     let nowhere = [
         ("ORDER_URL", "http://127.0.0.1:1"),
         ("AUDIT_POSTGRES_URL", "postgres://auditor:hush@127.0.0.1:1"),

@@ -15,7 +15,7 @@ const UNDERSCORES_OF_A_TEST: usize = 4;
 const METRIC: &str = "messaging_";
 
 #[test]
-fn every_link_of_the_documents_leads_somewhere() {
+fn every_link_in_the_documents_has_a_target() {
     for document in documents() {
         let text = read(&document);
         let folder = root().join(&document).parent().expect("a folder").to_owned();
@@ -29,7 +29,7 @@ fn every_link_of_the_documents_leads_somewhere() {
 }
 
 #[test]
-fn every_test_that_the_documents_name_is_there() {
+fn every_test_named_in_the_documents_exists() {
     let sources = sources();
     for document in documents().iter().filter(|document| !document.starts_with(JOURNAL)) {
         let text = read(document);
@@ -40,7 +40,7 @@ fn every_test_that_the_documents_name_is_there() {
 }
 
 #[test]
-fn every_type_that_the_glossary_names_is_there() {
+fn every_type_named_in_the_glossary_exists() {
     let sources = sources();
     let glossary = read("GLOSSARY.md");
     let (terms, _) = glossary.split_once("\n## Words that are out").expect("the terms first");
@@ -51,7 +51,7 @@ fn every_type_that_the_glossary_names_is_there() {
 }
 
 #[test]
-fn every_variable_is_in_the_operations_document_with_its_default() {
+fn operations_document_lists_every_variable_with_its_default() {
     let document = read("docs/operations.md");
     let services: Vec<_> = registry::CODES.iter().map(|code| (code.command)()).collect();
     let mut known = BTreeSet::new();

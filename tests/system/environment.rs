@@ -33,7 +33,7 @@ async fn help_lists_every_variable() {
 }
 
 #[tokio::test]
-async fn an_argument_is_refused_in_favour_of_variables() {
+async fn argument_is_refused_in_favour_of_variables() {
     for service in programs().map(|program| program.name) {
         let ended = run(service, &["--http-listen=127.0.0.1:0"], &nowhere(service)).await;
         ended.failed_saying(&["--http-listen", "environment variables only", "--help"]);
@@ -41,7 +41,7 @@ async fn an_argument_is_refused_in_favour_of_variables() {
 }
 
 #[tokio::test]
-async fn a_missing_variable_is_named_in_one_line() {
+async fn missing_variable_is_named_in_one_line() {
     for service in service_names() {
         let help = run(service, &["--help"], &Variables::new()).await.stdout;
         let required: Vec<&str> =
@@ -57,7 +57,7 @@ async fn a_missing_variable_is_named_in_one_line() {
 }
 
 #[tokio::test]
-async fn a_malformed_variable_is_named_in_one_line_that_shows_no_secret() {
+async fn malformed_variable_is_named_without_its_secret() {
     let check = async |service: &str, variable: &str| {
         let mut variables = nowhere(service);
         variables.insert(variable.to_owned(), GARBAGE.to_owned());

@@ -15,7 +15,7 @@ const LEDGERS: [(&str, &str, &str, &str); 3] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ledger_refuses_every_change_and_a_posting_that_does_not_balance() {
+async fn ledger_refuses_changes_and_unbalanced_postings() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 2).await;
     let id = shop.place("BEANS", 1, "pm_card_visa").await;
@@ -46,7 +46,7 @@ async fn a_ledger_refuses_every_change_and_a_posting_that_does_not_balance() {
 }
 
 #[tokio::test]
-async fn an_event_that_a_service_does_not_own_is_not_announced() {
+async fn event_of_another_owner_is_not_published() {
     let world = World::new().await;
     let pool = world.pool("payment").await;
     messaging::MIGRATIONS.run(&pool).await.expect("migrates");
@@ -73,7 +73,7 @@ async fn an_event_that_a_service_does_not_own_is_not_announced() {
 }
 
 #[tokio::test]
-async fn a_service_cannot_open_the_database_of_another() {
+async fn service_cannot_open_the_database_of_another() {
     let servers = testkit::world::Servers::shared();
     let (_, host) = servers.postgres.rsplit_once('@').expect("a URL with a user");
     for role in Service::ALL {

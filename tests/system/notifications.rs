@@ -13,7 +13,7 @@ use testkit::eventually;
 use crate::saga::{IMPATIENT, cancelled_after_the_money_was_taken};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_order_gets_one_mail_of_each_kind_which_carries_the_notifications_id() {
+async fn each_order_gets_one_mail_of_each_kind() {
     let mut shop = Shop::open_with(&IMPATIENT).await;
     shop.stock("BEANS", 5).await;
     let refunded = cancelled_after_the_money_was_taken(&mut shop).await;
@@ -48,7 +48,7 @@ async fn each_order_gets_one_mail_of_each_kind_which_carries_the_notifications_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mail_that_is_refused_for_good_has_failed_and_its_order_goes_on() {
+async fn permanently_refused_mail_fails_and_its_order_continues() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 1).await;
     let mut listener = shop.world.listen().await;
@@ -72,7 +72,7 @@ async fn a_mail_that_is_refused_for_good_has_failed_and_its_order_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mail_that_is_put_off_is_tried_again_with_its_attempts_counted_until_the_cancel_drops_it() {
+async fn deferred_mail_is_retried_until_a_cancellation_drops_it() {
     let mut shop = Shop::open_with(&IMPATIENT).await;
     shop.stock("BEANS", 5).await;
     shop.stop(Service::Inventory).await;
@@ -101,7 +101,7 @@ async fn a_mail_that_is_put_off_is_tried_again_with_its_attempts_counted_until_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mails_wait_for_a_mail_server_that_is_away() {
+async fn mails_wait_for_an_unavailable_mail_server() {
     let mut shop = Shop::open().await;
     shop.stock("BEANS", 1).await;
     let (port, folder) = (shop.mails.address().port(), TempDir::new().expect("a folder"));
@@ -121,7 +121,7 @@ async fn mails_wait_for_a_mail_server_that_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mail_server_that_refuses_is_asked_less_than_once_a_mail_and_then_gets_each_mail_once() {
+async fn failing_mail_server_is_spared_then_gets_each_mail_once() {
     const MAILS: usize = 40;
     let shop = Shop::open_with(&[
         ("SMTP_CONNECTIONS", "2"),
@@ -158,7 +158,7 @@ async fn a_mail_server_that_refuses_is_asked_less_than_once_a_mail_and_then_gets
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refund_waits_for_the_address_and_a_confirmation_that_the_cancel_overtook_is_never_sent() {
+async fn refund_waits_for_the_address_and_overtaken_confirmation_is_dropped() {
     let mut shop = Shop::open_with(&IMPATIENT).await;
     shop.stock("BEANS", 5).await;
     shop.stop(Service::Notification).await;

@@ -21,7 +21,7 @@ const NO_DEADLINE: [(&str, &str); 1] = [("ORDER_DEADLINE", "10m")];
 const STOCK: i64 = 100;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_is_restarted_and_killed_five_times_comes_up_with_its_topology_and_nothing_is_lost() {
+async fn broker_restarted_and_killed_five_times_loses_nothing() {
     let (mut rabbitmq, _folder, servers) = private::rabbitmq().await;
     let shop = open(World::with(servers, &RetryDelays::default()).await).await;
     let topology = topology_of(&shop.world).await.expect("a topology");
@@ -46,7 +46,7 @@ async fn a_broker_that_is_restarted_and_killed_five_times_comes_up_with_its_topo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_are_cut_again_and_again_lose_nothing() {
+async fn connections_cut_repeatedly_lose_nothing() {
     let shop = open(World::new().await).await;
     let ids = orders_during(&shop[Service::Order].url, async {
         let mut cut = 0;
@@ -61,7 +61,7 @@ async fn connections_that_are_cut_again_and_again_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_postgres_that_crashes_and_cuts_its_sessions_loses_nothing() {
+async fn postgres_crashes_and_terminated_sessions_lose_nothing() {
     let (mut postgres, _folder, servers) = private::postgres().await;
     let shop = open(World::with(servers, &RetryDelays::default()).await).await;
     let ids = orders_during(&shop[Service::Order].url, async {
@@ -80,7 +80,7 @@ async fn a_postgres_that_crashes_and_cuts_its_sessions_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_that_are_killed_and_stopped_under_load_lose_nothing() {
+async fn replicas_killed_and_stopped_under_load_lose_nothing() {
     let mut shop = open(World::new().await).await;
     let door = shop.start(Service::Order).await;
     door.ready().await;

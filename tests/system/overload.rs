@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_participant_is_away_a_flood_is_refused_and_what_is_pending_stays_within_its_limit() {
+async fn flood_without_a_participant_keeps_pending_orders_within_the_limit() {
     let mut shop = open("MAX_PENDING").await;
     shop.stop(Service::Inventory).await;
     let (flood, most) = flood_and_watch(&shop).await;
@@ -41,7 +41,7 @@ async fn while_a_participant_is_away_a_flood_is_refused_and_what_is_pending_stay
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_nothing_gets_out_a_flood_is_refused_and_the_outbox_stays_within_its_limit() {
+async fn flood_without_a_broker_keeps_the_outbox_within_the_limit() {
     let mut shop = open("MAX_OUTBOX").await;
     let lead = take_the_lead(&mut shop).await;
     let (flood, most) = flood_and_watch(&shop).await;

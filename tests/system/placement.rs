@@ -118,7 +118,7 @@ fn all_told(answers: &[Answer]) -> Vec<Result<String, u16>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_at_once_is_placed_in_one_transaction_and_each_is_answered_for_itself() {
+async fn concurrent_orders_share_a_transaction_and_get_their_own_responses() {
     let bench = Bench::open().await;
     let answers = bench
         .at_once(vec![
@@ -145,7 +145,7 @@ async fn what_comes_at_once_is_placed_in_one_transaction_and_each_is_answered_fo
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_comes_twice_at_once_places_one_order() {
+async fn key_sent_twice_at_once_places_one_order() {
     let bench = Bench::open().await;
     let answers = bench
         .at_once(vec![keyed("key", 1, "BEANS"), keyed("key", 1, "BEANS"), keyed("key", 2, "BEANS")])
@@ -157,7 +157,7 @@ async fn a_key_that_comes_twice_at_once_places_one_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_that_the_database_refuses_does_not_stand_in_the_way_of_others() {
+async fn order_rejected_by_the_database_does_not_block_others() {
     let bench = Bench::open().await;
     let constraint = "alter table orders add constraint a_fault check (customer_id <> 'bob')";
     sqlx::query(constraint).execute(&bench.pool).await.expect("a constraint");
@@ -167,7 +167,7 @@ async fn an_order_that_the_database_refuses_does_not_stand_in_the_way_of_others(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_database_ends_the_session_each_is_told_to_come_again() {
+async fn terminated_session_answers_every_request_with_retry_after() {
     let bench = Bench::open().await;
     let fault = "create function a_fault() returns trigger language plpgsql as
         $$ begin perform pg_terminate_backend(pg_backend_pid()); return new; end $$";
@@ -180,7 +180,7 @@ async fn when_the_database_ends_the_session_each_is_told_to_come_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_gives_up_before_gets_no_order_and_who_comes_too_late_is_told_so() {
+async fn abandoned_request_places_no_order_and_late_one_gets_503() {
     let bench = Bench::open().await;
     let (handle, placing) = bench.placing();
     {

@@ -83,7 +83,7 @@ fn what_grows(node: &Value, limited: bool, grows: &mut Vec<String>) {
 }
 
 #[tokio::test]
-async fn no_statement_reads_more_the_more_history_there_is() {
+async fn no_statement_slows_down_with_history() {
     let world = World::bare(Servers::shared()).await;
     let mut sessions = Vec::new();
     for service in Service::ALL.iter().copied() {

@@ -13,7 +13,7 @@ use testkit::eventually;
 use testkit::running::{Running, patient_answer};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_orders_for_the_last_piece_exactly_one_is_completed() {
+async fn two_orders_for_the_last_item_complete_exactly_one() {
     let shop = Shop::open().await;
     for round in 0..5 {
         let sku = format!("LAST-{round}");
@@ -29,7 +29,7 @@ async fn of_two_orders_for_the_last_piece_exactly_one_is_completed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_200_orders_for_50_pieces_exactly_50_are_completed() {
+async fn two_hundred_orders_for_50_items_complete_exactly_50() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 50).await;
     let orders: Vec<String> = stream::iter(0..200)
@@ -50,7 +50,7 @@ async fn of_200_orders_for_50_pieces_exactly_50_are_completed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_sent_50_times_at_once_places_one_order_and_gets_50_identical_answers() {
+async fn key_sent_50_times_places_one_order_with_identical_responses() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 100).await;
     let body = order_of("BEANS", 1, "pm_card_visa");
@@ -75,7 +75,7 @@ async fn a_key_sent_50_times_at_once_places_one_order_and_gets_50_identical_answ
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restock_whose_key_is_sent_50_times_at_once_adds_once() {
+async fn restock_key_sent_50_times_adds_stock_once() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 0).await;
     shop.stock("CUPS", 0).await;
@@ -94,7 +94,7 @@ async fn a_restock_whose_key_is_sent_50_times_at_once_adds_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancel_that_races_the_completion_is_either_taken_or_refused() {
+async fn cancellation_racing_the_completion_is_accepted_or_refused() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 20).await;
     let place_and_cancel = async || {
@@ -117,7 +117,7 @@ async fn a_cancel_that_races_the_completion_is_either_taken_or_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_replicas_of_every_service_share_the_work_and_do_nothing_twice() {
+async fn two_replicas_share_the_work_and_repeat_nothing() {
     let shop = Shop::open().await;
     let mut replicas = Vec::new();
     for service in Service::ALL.iter().copied() {

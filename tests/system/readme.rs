@@ -18,7 +18,7 @@ const SECTION: &str = "\n## Five orders\n";
 const END: &str = "-- end of the answer --";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_orders_of_the_readme_are_answered_as_it_says() {
+async fn readme_orders_get_the_documented_responses() {
     let shop = Shop::open_with(&[("DEMO_CATALOGUE", "true")]).await;
     demo_prices_are_known(&shop).await;
     let examples = examples(&read("README.md"));
@@ -37,7 +37,7 @@ async fn the_orders_of_the_readme_are_answered_as_it_says() {
 }
 
 #[test]
-fn answers_that_differ_in_more_than_ids_and_times_are_told_apart() {
+fn responses_are_compared_except_for_ids_and_times() {
     let check = |left: &str, right: &str, same: bool| {
         assert_eq!(normalised(left) == normalised(right), same, "{left} and {right}");
     };

@@ -57,7 +57,7 @@ async fn heard(fixture: &ServiceFixture, messages: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_that_hear_the_same_orders_crosswise_agree_and_lose_no_attempt() {
+async fn replicas_consuming_orders_crosswise_agree_without_lost_attempts() {
     // What is put aside stays where the test sees it.
     let delays = "10m".parse().expect("delays");
     let world = World::with(Servers::shared(), &delays).await;

@@ -16,7 +16,7 @@ pub(crate) const IMPATIENT: [(&str, &str); 3] =
     [("CALL_TIMEOUT", "300ms"), ("CALL_BACKOFF_BASE", "10ms"), ("CALL_BACKOFF_CAP", "100ms")];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_that_finds_stock_and_money_is_completed_and_all_services_agree() {
+async fn order_with_stock_and_payment_completes_in_all_services() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 5).await;
     let id = shop.place("BEANS", 2, "pm_card_visa").await;
@@ -47,7 +47,7 @@ async fn an_order_that_finds_stock_and_money_is_completed_and_all_services_agree
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_timeline_shows_the_facts_in_time_order_and_what_is_awaited_until_when() {
+async fn timeline_shows_events_in_order_and_what_is_awaited() {
     let mut shop = Shop::open().await;
     shop.stock("BEANS", 5).await;
     shop.stop(Service::Inventory).await;
@@ -90,7 +90,7 @@ async fn the_timeline_shows_the_facts_in_time_order_and_what_is_awaited_until_wh
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_that_is_refused_leaves_nothing_behind() {
+async fn rejected_order_leaves_nothing_behind() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 5).await;
     for (quantity, method, reason, stock, payment, why) in [
@@ -113,7 +113,7 @@ async fn an_order_that_is_refused_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_that_is_refused_by_both_sides_is_cancelled_once() {
+async fn order_rejected_by_both_participants_is_cancelled_once() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 1).await;
     let id = shop.place("BEANS", 2, "pm_card_declined").await;
@@ -123,7 +123,7 @@ async fn an_order_that_is_refused_by_both_sides_is_cancelled_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_one_line_is_short_none_is_set_aside() {
+async fn one_short_line_reserves_none() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 5).await;
     shop.stock("CUPS", 1).await;
@@ -140,7 +140,7 @@ async fn when_one_line_is_short_none_is_set_aside() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fact_that_is_said_again_in_any_order_changes_nothing() {
+async fn repeated_event_in_any_order_changes_nothing() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 5).await;
     let mut listener = shop.world.listen().await;
@@ -163,7 +163,7 @@ async fn a_fact_that_is_said_again_in_any_order_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_keeps_the_price_it_was_placed_at_and_no_old_price_comes_back() {
+async fn order_keeps_its_price_and_old_prices_stay_gone() {
     let shop = Shop::open().await;
     let mut listener = shop.world.listen().await;
     shop.stock("BEANS", 5).await;

@@ -116,7 +116,7 @@ fn per_order(orders: &[OrderId], message: impl Fn(OrderId) -> Envelope) -> Vec<E
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_of_a_hundred_takes_as_many_statements_as_one_of_one() {
+async fn batch_of_100_takes_as_many_statements_as_one() {
     let mut shop = Shop::open().await;
     shop.stock("BEANS", 1000).await;
     // Nobody is to answer, and nobody else is to use the databases.

@@ -41,7 +41,7 @@ fn every_crate_keeps_the_rules() {
 
 /// Crash points and the like are behind a feature that nothing turns on but a chaos run and the tests.
 #[test]
-fn no_release_can_be_told_to_fail() {
+fn no_release_contains_fault_injection() {
     for package in packages() {
         let default = package["features"]["default"].as_array().cloned().unwrap_or_default();
         assert!(default.is_empty(), "{}: {default:?} would be in every release", package["name"]);
@@ -54,7 +54,7 @@ fn no_release_can_be_told_to_fail() {
 }
 
 #[test]
-fn every_event_has_a_hearer_or_is_for_the_record() {
+fn every_event_has_a_consumer_or_is_record_only() {
     let unconsumed = system::unconsumed();
     assert!(
         unconsumed.is_empty(),
@@ -63,7 +63,7 @@ fn every_event_has_a_hearer_or_is_for_the_record() {
 }
 
 #[test]
-fn a_planted_offence_is_found() {
+fn injected_violation_of_a_rule_is_found() {
     let domain = "services/order/src/domain.rs";
     finds(domain_is_pure, domain, "let now = Utc::now();");
     finds(domain_is_pure, domain, "pub async fn react() {}");
@@ -90,7 +90,7 @@ fn a_planted_offence_is_found() {
 }
 
 #[test]
-fn a_file_or_function_that_is_too_long_is_found() {
+fn too_long_file_or_function_is_found() {
     finds(files_are_short, "crates/x/src/lib.rs", &"\n".repeat(401));
     passes(files_are_short, "crates/x/src/lib.rs", &"\n".repeat(400));
     let function =
@@ -102,7 +102,7 @@ fn a_file_or_function_that_is_too_long_is_found() {
 }
 
 #[test]
-fn a_planted_crate_is_found() {
+fn injected_crate_that_breaks_a_rule_is_found() {
     let package = |name: &str, folder: &str, dependency: &str| {
         json!({
             "name": name,
@@ -122,7 +122,7 @@ fn a_planted_crate_is_found() {
 }
 
 #[test]
-fn comments_and_literals_are_no_code() {
+fn comments_and_literals_are_not_code() {
     let text = "a // b\nc /* d\n */ e \"f\\\"g\" 'h' '\\'' r#\"i\"j\"# k<'l>(r)";
     let code = code_of(text);
     assert_eq!(code.split_whitespace().collect::<Vec<_>>().join(" "), "a c e k< l>(r)");

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 const MICROSECONDS: std::ops::Range<u64> = 1..300;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_that_is_given_up_while_it_begins_is_not_found_by_the_next() {
+async fn transaction_abandoned_at_begin_is_invisible_to_the_next() {
     let world = World::new().await;
     let url = SecretString::from(world.database_url("order").await);
     // One connection: the next user gets the one that was given up.

@@ -35,7 +35,7 @@ async fn with_an_order() -> (Shop, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_without_its_order_and_a_key_with_two_are_found() {
+async fn response_without_an_order_and_key_with_two_are_found() {
     let (shop, id) = with_an_order().await;
     let another = shop.place("BEANS", 1, "pm_card_visa").await;
     shop.order_is(&another, "completed").await;
@@ -52,7 +52,7 @@ async fn an_answer_without_its_order_and_a_key_with_two_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_letter_is_found_counted_by_its_id_and_left_where_it_is() {
+async fn dead_letter_is_found_by_id_and_left_in_place() {
     let (shop, _) = with_an_order().await;
     let channel = shop.world.channel().await;
     // Twice the same: a cut while a message is put aside can leave two copies.
@@ -84,7 +84,7 @@ async fn a_dead_letter_is_found_counted_by_its_id_and_left_where_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_hold_at_the_processor_is_found() {
+async fn second_authorization_at_the_processor_is_found() {
     let (shop, id) = with_an_order().await;
     let hold = json!({"merchant_reference": id, "amount_minor": 1000, "currency": "EUR",
         "payment_method": "pm_card_visa"});
@@ -103,7 +103,7 @@ async fn a_second_hold_at_the_processor_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_under_way_is_not_wrong_and_what_waits_for_the_processor_is_named_apart() {
+async fn work_in_progress_violates_nothing_and_open_calls_are_listed() {
     let (shop, _) = with_an_order().await;
     shop.faults(&json!({"timeout_rate": 1.0})).await;
     let id = shop.place("BEANS", 1, "pm_card_visa").await;

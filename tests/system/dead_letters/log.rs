@@ -42,7 +42,7 @@ async fn letters_are(stage: &Stage, count: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_of_the_log_counts_exactly_once_however_often_the_event_comes() {
+async fn stream_replay_counts_a_repeated_event_once() {
     let stage = Stage::set(Service::Analytics).await;
     let (event, replica) = failed(&stage, 1).await;
     let order = event.event.order_id().expect("an order");
@@ -66,7 +66,7 @@ async fn a_replay_of_the_log_counts_exactly_once_however_often_the_event_comes()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_of_what_the_log_brought_again_meanwhile_changes_nothing() {
+async fn stream_replay_of_an_applied_event_changes_nothing() {
     let stage = Stage::set(Service::Analytics).await;
     let (event, replica) = failed(&stage, 1).await;
     let order = event.event.order_id().expect("an order");
@@ -79,7 +79,7 @@ async fn a_replay_of_what_the_log_brought_again_meanwhile_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_of_the_log_that_fails_again_is_the_same_dead_letter_with_its_new_reason() {
+async fn failed_stream_replay_keeps_its_dead_letter_with_new_reason() {
     let stage = Stage::set(Service::Analytics).await;
     let (event, replica) = failed(&stage, 1).await;
     let order = event.event.order_id().expect("an order");
@@ -104,7 +104,7 @@ async fn a_replay_of_the_log_that_fails_again_is_the_same_dead_letter_with_its_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_of_the_log_waits_for_a_reader_and_a_discard_ends_it() {
+async fn stream_replay_waits_for_a_reader_until_a_discard() {
     let stage = Stage::set(Service::Analytics).await;
     let (event, replica) = failed(&stage, 1).await;
     let order = event.event.order_id().expect("an order");

@@ -51,7 +51,7 @@ fn request() -> Request {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_of_1000_is_complete_and_leaves_all_of_them_in_place() {
+async fn list_of_1000_is_complete_and_removes_none() {
     let stage = Stage::set(Service::Inventory).await;
     fill(&stage.raw_publisher, 1000).await;
     let listed = stage.list().await;
@@ -63,7 +63,7 @@ async fn a_list_of_1000_is_complete_and_leaves_all_of_them_in_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_are_put_back_and_each_is_in_the_history() {
+async fn replay_of_all_is_recorded_for_each() {
     let stage = Stage::set(Service::Inventory).await;
     fill(&stage.raw_publisher, 250).await;
     assert_eq!(stage.done(&["replay", "--all"]).await, "to be handled again: 250 of inventory\n");
@@ -75,7 +75,7 @@ async fn all_are_put_back_and_each_is_in_the_history() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_desk_waits_for_the_first_and_then_finds_every_letter() {
+async fn second_session_waits_and_finds_every_dead_letter() {
     let stage = Stage::set(Service::Inventory).await;
     fill(&stage.raw_publisher, 50).await;
     let (database_url, amqp_url) =
@@ -99,7 +99,7 @@ async fn a_second_desk_waits_for_the_first_and_then_finds_every_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_between_putting_back_and_removing_leaves_a_duplicate_that_is_harmless() {
+async fn crash_during_a_replay_leaves_a_harmless_duplicate() {
     let stage = Stage::set(Service::Inventory).await;
     let (order, event) = (new_order(), placed_for(new_order()));
     let failed = event.event.order_id().expect("an order");

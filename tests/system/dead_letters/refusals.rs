@@ -8,7 +8,7 @@ use testkit::facts::new_order;
 use testkit::fixture::{ServiceFixture, short_delays};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_list_says_so_in_one_line_for_one_service_and_for_all() {
+async fn empty_list_is_one_line_for_one_or_all_services() {
     let mut stage = Stage::set(Service::Inventory).await;
     assert_eq!(stage.done(&["list"]).await, "there are no dead letters of inventory\n");
     assert_eq!(stage.list().await.len(), 0);
@@ -28,7 +28,7 @@ async fn an_empty_list_says_so_in_one_line_for_one_service_and_for_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_filter_that_matches_nothing_replays_nothing() {
+async fn filter_without_a_match_replays_nothing() {
     let stage = Stage::set(Service::Inventory).await;
     stage.dead_letter(&placed_for(new_order())).await.stop().await;
     let said = stage.done(&["replay", "--all", "--older-than", "1h"]).await;
@@ -42,7 +42,7 @@ async fn a_filter_that_matches_nothing_replays_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_id_is_refused_and_nothing_is_done_with_the_others() {
+async fn unknown_id_is_refused_and_others_are_untouched() {
     let stage = Stage::set(Service::Inventory).await;
     stage.raw_publisher.send("inventory.own", &stage.fixture.dead_letters(), "one", b"one").await;
     let id = stage.only_id().await;
@@ -63,7 +63,7 @@ async fn an_unknown_id_is_refused_and_nothing_is_done_with_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_away_or_not_ready_is_named_in_one_line() {
+async fn unavailable_server_is_named_in_one_line() {
     let mut stage = Stage::set(Service::Inventory).await;
     let mut with = |name: &str, value: &str| {
         let before = stage.variables.clone();

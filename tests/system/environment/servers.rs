@@ -26,7 +26,7 @@ pub(super) const READY_LIMIT: Duration = Duration::from_secs(60);
 type Refusal<'a> = (&'a str, &'a str, &'a str, &'a str);
 
 #[tokio::test]
-async fn a_server_that_refuses_stops_each_service_with_one_line_that_says_what_to_do() {
+async fn refusing_server_stops_each_service_with_one_line() {
     let world = World::new().await;
     let check = async |service: &str, at_home: &Variables, (variable, right, wrong, says): Refusal<'_>| {
         let mut variables = at_home.clone();
@@ -49,7 +49,7 @@ async fn a_server_that_refuses_stops_each_service_with_one_line_that_says_what_t
 }
 
 #[tokio::test]
-async fn a_taken_port_is_named_with_the_variable_that_changes_it() {
+async fn taken_port_is_named_with_its_variable() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = holder.local_addr().expect("an address").to_string();
     for service in service_names() {
@@ -60,7 +60,7 @@ async fn a_taken_port_is_named_with_the_variable_that_changes_it() {
 }
 
 #[tokio::test]
-async fn a_queue_with_other_arguments_is_named_with_what_differs() {
+async fn queue_with_other_arguments_is_named_with_the_difference() {
     let world = World::new().await;
     let channel = world.channel().await;
     for service in system::Service::with_queue().map(system::Service::as_str) {
@@ -75,7 +75,7 @@ async fn a_queue_with_other_arguments_is_named_with_what_differs() {
 }
 
 #[tokio::test]
-async fn a_service_ends_with_0_when_told_and_refuses_a_database_of_a_newer_build() {
+async fn service_exits_with_0_and_refuses_a_newer_database() {
     let world = World::new().await;
     let folder = TempDir::new().expect("a folder");
     let mut services = Services::new(folder.path()).expect("a folder");
@@ -103,7 +103,7 @@ async fn a_service_ends_with_0_when_told_and_refuses_a_database_of_a_newer_build
 }
 
 #[tokio::test]
-async fn a_service_waits_for_its_servers_and_ends_with_0_also_when_they_are_gone() {
+async fn service_waits_for_servers_and_exits_with_0_without_them() {
     let folder = temporary_folder().expect("a folder");
     let [port] = free_ports().expect("a free port");
     let ports = RabbitMqPorts::free().expect("free ports");
@@ -146,7 +146,7 @@ async fn a_service_waits_for_its_servers_and_ends_with_0_also_when_they_are_gone
 }
 
 #[tokio::test]
-async fn a_service_that_waits_for_its_servers_ends_with_0_when_told() {
+async fn service_waiting_for_servers_exits_with_0() {
     let folder = TempDir::new().expect("a folder");
     let mut services = Services::new(folder.path()).expect("a folder");
     let [port] = free_ports().expect("a free port");
@@ -158,7 +158,7 @@ async fn a_service_that_waits_for_its_servers_ends_with_0_when_told() {
 }
 
 #[tokio::test]
-async fn a_service_ends_with_0_also_when_the_broker_hangs() {
+async fn service_exits_with_0_while_the_broker_hangs() {
     let (rabbitmq, _folder, servers) = private::rabbitmq().await;
     let world = World::with(servers, &RetryDelays::default()).await;
     let folder = TempDir::new().expect("a folder");

@@ -21,7 +21,7 @@ const CALLER_ID: [u8; 8] = [0x7c; 8];
 const TRACEPARENT: &str = "00-4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b-7c7c7c7c7c7c7c7c-01";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_is_one_trace_through_all_services() {
+async fn order_is_one_trace_through_all_services() {
     let collector = Collector::start().await;
     let folder = TempDir::new().expect("a folder");
     let [port] = free_ports().expect("a free port");

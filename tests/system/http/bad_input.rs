@@ -11,7 +11,7 @@ use super::{list_products, refused, rows};
 const ORDERS: &str = "/api/v1/orders";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_that_breaks_a_rule_is_refused_and_leaves_no_row_behind() {
+async fn invalid_order_is_refused_and_leaves_no_row() {
     let shop = Shop::open().await;
     list_products(
         &shop,
@@ -95,7 +95,7 @@ fn bad_orders() -> Vec<(&'static str, Value, &'static str)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_cannot_be_read_is_refused_by_whoever_takes_bodies() {
+async fn unreadable_body_is_refused_by_every_route() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 1).await;
     let inventory = shop.pool("inventory").await;
@@ -131,7 +131,7 @@ async fn a_body_that_cannot_be_read_is_refused_by_whoever_takes_bodies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idempotency_key_that_cannot_be_is_refused() {
+async fn invalid_idempotency_key_is_refused() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 1).await;
     let order = order_of("BEANS", 1, "pm_card_visa");
@@ -160,7 +160,7 @@ async fn an_idempotency_key_that_cannot_be_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_whose_order_was_refused_is_free_for_another() {
+async fn key_of_a_refused_order_can_be_reused() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 1).await;
     let request = |sku| {
@@ -177,7 +177,7 @@ async fn a_key_whose_order_was_refused_is_free_for_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_product_or_restock_that_breaks_a_rule_is_refused_and_changes_nothing() {
+async fn invalid_product_or_restock_is_refused_and_changes_nothing() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 1).await;
     let pool = shop.pool("inventory").await;
@@ -220,7 +220,7 @@ async fn a_product_or_restock_that_breaks_a_rule_is_refused_and_changes_nothing(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_refuses_a_query_that_it_does_not_understand() {
+async fn list_refuses_an_unknown_query() {
     let shop = Shop::open().await;
     for (service, list) in [
         (&shop[Service::Order], "/api/v1/orders"),
@@ -250,7 +250,7 @@ async fn a_list_refuses_a_query_that_it_does_not_understand() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_id_that_cannot_be_and_one_that_is_not_there_are_told_apart() {
+async fn malformed_and_unknown_ids_get_different_problems() {
     let shop = Shop::open().await;
     let nobody = runtime::clock::new_id();
     for (service, method, path) in [
@@ -268,7 +268,7 @@ async fn an_id_that_cannot_be_and_one_that_is_not_there_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_or_method_that_no_service_knows_is_a_problem_too() {
+async fn unknown_path_or_method_is_a_problem() {
     let shop = Shop::open().await;
     for (service, path) in [
         (&shop[Service::Order], "/api/v1/orders"),

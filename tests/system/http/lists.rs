@@ -11,7 +11,7 @@ use testkit::running::Running;
 use super::list_products;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_follow_each_other_without_gap_or_repeat() {
+async fn pages_have_no_gap_and_no_repeat() {
     let shop = Shop::open().await;
     let skus: Vec<String> = (0..7).map(|number| format!("SKU-{number}")).collect();
     let products: Vec<_> = skus.iter().map(|sku| (sku.as_str(), 1000, "EUR")).collect();
@@ -38,7 +38,7 @@ async fn pages_follow_each_other_without_gap_or_repeat() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn filters_keep_what_they_say_and_nothing_else() {
+async fn filters_return_matching_rows_only() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 1).await;
     let of = async |customer: &str, method: &str| {

@@ -9,7 +9,7 @@ use testkit::eventually;
 use testkit::running::answer;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_too_many_orders_are_pending_new_ones_are_told_when_to_come_again() {
+async fn too_many_pending_orders_answer_503_with_retry_after() {
     let mut shop = Shop::open_with(&[("MAX_PENDING", "2")]).await;
     shop.stock("BEANS", 100).await;
     shop.stop(Service::Inventory).await;
@@ -51,7 +51,7 @@ async fn while_too_many_orders_are_pending_new_ones_are_told_when_to_come_again(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_service_says_that_it_lives_and_is_ready_and_shows_its_metrics() {
+async fn every_service_serves_health_and_metrics() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 1).await;
     let id = shop.place("BEANS", 1, "pm_card_visa").await;
@@ -77,7 +77,7 @@ async fn every_service_says_that_it_lives_and_is_ready_and_shows_its_metrics() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_trace_of_a_request_goes_on_in_every_event_of_its_order() {
+async fn trace_of_a_request_continues_in_every_event() {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     let shop = Shop::open().await;
     shop.stock("BEANS", 1).await;

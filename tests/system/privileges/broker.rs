@@ -21,7 +21,7 @@ const DEFAULT_EXCHANGE: &str = "";
 const PREDECLARED: [&str; 2] = ["amq.topic", "amq.fanout"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_user_of_the_broker_does_what_is_its_own_and_is_refused_all_else() {
+async fn every_broker_user_is_confined_to_its_own_objects() {
     let world = World::new().await;
     let mut visitors = Vec::new();
     for user in users() {
@@ -48,7 +48,7 @@ async fn every_user_of_the_broker_does_what_is_its_own_and_is_refused_all_else()
 }
 
 #[tokio::test]
-async fn no_user_of_the_broker_grants_itself_more() {
+async fn no_broker_user_can_grant_itself_more() {
     let world = World::new().await;
     let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
     let vhost = &world.name;

@@ -30,7 +30,7 @@ const TO_THE_SERVER: [&str; 6] = [
 ];
 
 #[tokio::test]
-async fn every_role_opens_its_own_database_and_the_auditor_opens_them_all() {
+async fn every_role_opens_its_own_database_only() {
     let (postgres, _folder, _) = private::postgres().await;
     for role in roles() {
         for database in services().chain(OF_THE_SERVER) {
@@ -49,7 +49,7 @@ async fn every_role_opens_its_own_database_and_the_auditor_opens_them_all() {
 }
 
 #[tokio::test]
-async fn a_service_makes_tables_in_its_own_database() {
+async fn service_creates_tables_in_its_own_database() {
     let (postgres, _folder, _) = private::postgres().await;
     for service in services() {
         let mut conn = PgConnection::connect(&postgres.service_url(service)).await.expect("its database");
@@ -60,7 +60,7 @@ async fn a_service_makes_tables_in_its_own_database() {
 }
 
 #[tokio::test]
-async fn the_auditor_reads_every_table_and_writes_none_even_when_it_wants_to() {
+async fn auditor_reads_every_table_and_can_write_none() {
     let (postgres, _folder, _) = private::postgres().await;
     for service in services() {
         let tables = migrated(&postgres, service).await;

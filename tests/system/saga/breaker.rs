@@ -18,7 +18,7 @@ const FEW_AT_ONCE: [(&str, &str); 6] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_processor_that_fails_is_called_less_than_once_an_order_and_then_everything_settles() {
+async fn failing_processor_is_spared_and_later_everything_settles() {
     let shop = Shop::open_with(&FEW_AT_ONCE).await;
     shop.stock("BEANS", 40).await;
     shop.faults(&json!({"error_rate": 1.0})).await;
@@ -52,7 +52,7 @@ async fn a_processor_that_fails_is_called_less_than_once_an_order_and_then_every
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn orders_keep_their_deadlines_while_a_processor_that_does_not_answer_is_left_alone() {
+async fn orders_keep_their_deadlines_while_the_breaker_is_open() {
     let variables = [FEW_AT_ONCE.as_slice(), &[("ORDER_DEADLINE", "2s")]].concat();
     let shop = Shop::open_with(&variables).await;
     shop.stock("BEANS", 40).await;

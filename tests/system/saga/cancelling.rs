@@ -7,7 +7,7 @@ use system::Service;
 use super::{IMPATIENT, cancelled_after_the_money_was_taken};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pending_order_is_cancelled_once_however_often_it_is_asked_for() {
+async fn repeated_cancellation_of_a_pending_order_cancels_once() {
     let mut shop = Shop::open().await;
     shop.stock("BEANS", 5).await;
     shop.stop(Service::Inventory).await;
@@ -31,7 +31,7 @@ async fn a_pending_order_is_cancelled_once_however_often_it_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancel_while_the_money_is_being_taken_gives_it_back_once_it_was() {
+async fn cancellation_during_a_capture_refunds_afterwards() {
     let mut shop = Shop::open_with(&IMPATIENT).await;
     shop.stock("BEANS", 5).await;
     let id = cancelled_after_the_money_was_taken(&mut shop).await;
@@ -48,7 +48,7 @@ async fn a_cancel_while_the_money_is_being_taken_gives_it_back_once_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancel_that_overtakes_the_confirmation_lifts_the_hold() {
+async fn cancellation_before_the_confirmation_voids_the_authorization() {
     let mut shop = Shop::open().await;
     shop.stock("BEANS", 5).await;
     shop.stop(Service::Inventory).await;
@@ -70,7 +70,7 @@ async fn a_cancel_that_overtakes_the_confirmation_lifts_the_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancel_that_overtakes_the_order_leaves_tombstones_that_keep_it_from_starting() {
+async fn cancellation_before_the_order_leaves_tombstones() {
     let mut shop = Shop::open().await;
     shop.stock("BEANS", 5).await;
     shop.stop(Service::Inventory).await;
@@ -96,7 +96,7 @@ async fn a_cancel_that_overtakes_the_order_leaves_tombstones_that_keep_it_from_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_completed_order_can_be_cancelled_no_more_and_an_unknown_one_never() {
+async fn completed_or_unknown_order_cannot_be_cancelled() {
     let shop = Shop::open().await;
     shop.stock("BEANS", 5).await;
     let id = shop.place("BEANS", 2, "pm_card_visa").await;

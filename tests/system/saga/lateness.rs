@@ -6,7 +6,7 @@ use system::Service;
 use testkit::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_whose_money_comes_too_late_is_cancelled_and_the_late_hold_is_lifted() {
+async fn late_authorization_is_voided_and_its_order_cancelled() {
     let shop = Shop::open_with(&[
         ("ORDER_DEADLINE", "1s"),
         ("DOWN_DURATION", "3s"),
@@ -29,7 +29,7 @@ async fn an_order_whose_money_comes_too_late_is_cancelled_and_the_late_hold_is_l
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_order_waits_for_both_sides_to_close_however_long_they_take() {
+async fn cancelled_order_settles_after_both_participants_reply() {
     let mut shop = Shop::open_with(&[("ORDER_DEADLINE", "500ms")]).await;
     shop.stock("BEANS", 5).await;
     shop.stop(Service::Payment).await;
@@ -52,7 +52,7 @@ async fn a_cancelled_order_waits_for_both_sides_to_close_however_long_they_take(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deadline_that_passes_while_the_order_service_is_down_is_kept_afterwards() {
+async fn deadline_passed_during_an_outage_is_kept_afterwards() {
     let mut shop = Shop::open_with(&[("ORDER_DEADLINE", "200ms")]).await;
     shop.stock("BEANS", 5).await;
     shop.stop(Service::Inventory).await;
@@ -72,7 +72,7 @@ async fn a_deadline_that_passes_while_the_order_service_is_down_is_kept_afterwar
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_comes_after_it_was_undone_is_noted_and_the_order_stays_settled() {
+async fn reply_after_compensation_is_recorded_and_order_stays_settled() {
     let mut shop = Shop::open_with(&[("ORDER_DEADLINE", "200ms")]).await;
     shop.stock("BEANS", 5).await;
     shop.stop(Service::Inventory).await;

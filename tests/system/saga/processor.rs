@@ -12,7 +12,7 @@ const IMPATIENT: [(&str, &str); 5] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_without_an_answer_is_repeated_and_takes_effect_once() {
+async fn call_without_an_answer_is_repeated_and_applied_once() {
     let shop = Shop::open_with(&IMPATIENT).await;
     shop.stock("BEANS", 5).await;
     for method in ["pm_timeout_once", "pm_charged_then_timeout"] {
@@ -27,7 +27,7 @@ async fn a_call_without_an_answer_is_repeated_and_takes_effect_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_processor_that_fails_and_forgets_to_answer_every_order_is_completed_once() {
+async fn unreliable_processor_completes_every_order_once() {
     let shop = Shop::open_with(&IMPATIENT).await;
     shop.stock("BEANS", 10).await;
     shop.faults(
@@ -47,7 +47,7 @@ async fn with_a_processor_that_fails_and_forgets_to_answer_every_order_is_comple
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_such_a_processor_whatever_is_cancelled_is_undone_as_well() {
+async fn unreliable_processor_undoes_every_cancelled_order() {
     let shop = Shop::open_with(&IMPATIENT).await;
     shop.stock("BEANS", 12).await;
     shop.faults(&json!({"error_rate": 0.3, "timeout_rate": 0.2, "timeout_after_effect_rate": 0.4})).await;

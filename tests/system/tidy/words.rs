@@ -25,7 +25,7 @@ struct Row {
 }
 
 #[test]
-fn words_that_are_out_stay_out() {
+fn no_file_uses_a_word_that_is_out() {
     let rows = rows(&fs::read_to_string(root().join(GLOSSARY)).expect("the glossary"));
     assert!(rows.len() > 20, "the table is found");
     let mut files = Vec::new();
