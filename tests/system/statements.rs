@@ -134,7 +134,7 @@ async fn batch_of_100_takes_as_many_statements_as_one() {
     let reserved = |order_id| envelope(StockReserved { order_id, lines: Vec::new() }, 1);
     let confirmed = |order_id| envelope(confirmed(order_id), 2);
     let placed = |order_id| envelope(placed(order_id, "BEANS", 1), 1);
-    check(world, Service::Order, order::reactions::Reactions, per_order(&known, reserved)).await;
+    check(world, Service::Order, order::reactions::Reactions::default(), per_order(&known, reserved)).await;
     check(world, Service::Payment, payment::reactions::Reactions, per_order(&unknown, placed)).await;
     check(world, Service::Inventory, inventory::reactions::Reactions, per_order(&unknown, placed)).await;
     check(world, Service::Notification, notification::reactions::Reactions, per_order(&unknown, confirmed))

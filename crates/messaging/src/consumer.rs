@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use amqp::supervise::{Session, supervise};
 use amqp::{Broker, BrokerError, Publisher, RawMessage, Receiver, topology};
-use contracts::{Envelope, EventType};
+use contracts::EventSet;
 use runtime::error::with_sources;
 use runtime::health::{Health, HealthItem};
 use sqlx::PgPool;
@@ -35,8 +35,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(4);
 /// The consumer of a service's events queue.
 pub struct Consumer<H> {
     pub broker: Broker,
-    /// The events that the service subscribes to; every other message is a dead letter.
-    pub subscriptions: &'static [EventType],
+    /// The names of the events that the service subscribes to; every other message is a dead letter.
+    pub routing_keys: Vec<&'static str>,
     /// Publishes the messages that failed.
     pub publisher: Publisher,
     pub pool: PgPool,
@@ -56,18 +56,16 @@ impl<H: Handler> Consumer<H> {
     }
 
     /// Separates the events that the service subscribes to from messages that no attempt can handle.
-    fn decode<'a>(&self, received: &'a [RawMessage]) -> (Vec<Delivery>, Vec<FailedMessage<'a>>) {
-        let queue = topology::events_queue(self.broker.service());
+    fn decode<'a>(&self, received: &'a [RawMessage]) -> (Vec<Delivery<H::Event>>, Vec<FailedMessage<'a>>) {
+        let (queue, versions) = (topology::events_queue(self.broker.service()), self.handler.versions());
         let (mut events, mut failed) = (Vec::new(), Vec::new());
         for (position, message) in received.iter().enumerate() {
-            let reason = match Envelope::from_json(message.body()) {
-                Ok(envelope) if self.subscriptions.contains(&envelope.event.event_type()) => {
+            let reason = match versions.decode_envelope(message.body()) {
+                Ok(envelope) if self.routing_keys.contains(&envelope.event.row().name) => {
                     events.push(Delivery::new(envelope, &queue, position));
                     continue;
                 }
-                Ok(envelope) => {
-                    format!("{} is not subscribed to here", envelope.event.event_type())
-                }
+                Ok(envelope) => format!("{} is not subscribed to here", envelope.event.row().name),
                 Err(error) => with_sources(&error),
             };
             failed.push(FailedMessage { message, reason, may_retry: false });
@@ -142,9 +140,9 @@ struct EventTransaction<'a, H> {
 }
 
 impl<H: Handler> BatchTransaction for EventTransaction<'_, H> {
-    type Item = Delivery;
+    type Item = Delivery<H::Event>;
 
-    async fn commit(&self, batch: &mut Vec<Delivery>) -> Result<(), Failure> {
+    async fn commit(&self, batch: &mut Vec<Delivery<H::Event>>) -> Result<(), Failure> {
         let Consumer { pool, unit_of_work, handler, .. } = self.consumer;
         commit_events(pool, unit_of_work, handler, batch).await
     }
@@ -163,7 +161,7 @@ pub async fn commit_events<H: Handler>(
     pool: &PgPool,
     unit_of_work: &UnitOfWork,
     handler: &H,
-    batch: &mut Vec<Delivery>,
+    batch: &mut Vec<Delivery<H::Event>>,
 ) -> Result<(), Failure> {
     if batch.is_empty() {
         return Ok(());

@@ -1,6 +1,6 @@
 //! An event as a handler gets it.
 
-use contracts::{Envelope, TraceContext};
+use contracts::{Envelope, Event, EventSet, TraceContext};
 use tracing::{Span, field};
 
 use crate::effects::CausationContext;
@@ -8,19 +8,19 @@ use crate::trace;
 
 /// An event that was received.
 #[derive(Debug, Clone)]
-pub struct Delivery {
-    pub envelope: Envelope,
+pub struct Delivery<E = Event> {
+    pub envelope: Envelope<E>,
     /// Its place among the messages that were received together.
     pub(crate) position: usize,
     pub(crate) span: Span,
     trace: TraceContext,
 }
 
-impl Delivery {
+impl<E: EventSet> Delivery<E> {
     /// An event of that queue, with a span that continues the trace of its publisher.
     #[must_use]
-    pub fn new(envelope: Envelope, queue: &str, position: usize) -> Self {
-        let name = envelope.event.event_type().name();
+    pub fn new(envelope: Envelope<E>, queue: &str, position: usize) -> Self {
+        let name = envelope.event.row().name;
         let span = tracing::info_span!(
             "process",
             otel.name = format!("process {name}"),
@@ -30,7 +30,7 @@ impl Delivery {
             messaging.destination.name = queue,
             messaging.rabbitmq.destination.routing_key = name,
             messaging.message.id = %envelope.id,
-            messaging.message.conversation_id = envelope.event.order_id().map(field::display),
+            messaging.message.conversation_id = envelope.event.subject().correlation_id().map(field::display),
         );
         let trace = trace::continue_in(&span, &envelope.trace);
         Self { envelope, position, span, trace }

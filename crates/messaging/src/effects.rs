@@ -26,8 +26,8 @@ impl CausationContext {
 
 /// An event to publish. The outbox gives it id, time and source.
 #[derive(Debug, Clone)]
-pub struct OutgoingEvent {
-    pub event: Event,
+pub struct OutgoingEvent<E = Event> {
+    pub event: E,
     /// The version of the aggregate that the event made, counted from 1.
     pub aggregate_version: i64,
     pub origin: CausationContext,
@@ -47,17 +47,23 @@ pub struct NewJob {
 }
 
 /// What a transaction causes beyond its own tables.
-#[derive(Debug, Default)]
-pub struct Effects {
+#[derive(Debug)]
+pub struct Effects<E = Event> {
     /// Events to publish, in this order.
-    pub outgoing: Vec<OutgoingEvent>,
+    pub outgoing: Vec<OutgoingEvent<E>>,
     pub jobs: Vec<NewJob>,
 }
 
-impl Effects {
+impl<E> Default for Effects<E> {
+    fn default() -> Self {
+        Self { outgoing: Vec::new(), jobs: Vec::new() }
+    }
+}
+
+impl<E> Effects<E> {
     /// Only events, no jobs.
     #[must_use]
-    pub fn publish(outgoing: Vec<OutgoingEvent>) -> Self {
+    pub fn publish(outgoing: Vec<OutgoingEvent<E>>) -> Self {
         Self { outgoing, jobs: Vec::new() }
     }
 }

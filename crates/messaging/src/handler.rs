@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
+use contracts::{EventSet, Versions};
 use sqlx::PgConnection;
 
 use crate::delivery::Delivery;
@@ -24,6 +25,9 @@ pub enum HandlerError {
 
 /// Handles the events that a service subscribes to.
 pub trait Handler: Send + Sync + 'static {
+    /// The table of events that it is written against.
+    type Event: EventSet;
+
     /// How often a batch begins under load. A longer interval makes batches larger and cheaper, and their events later.
     const PACE: Duration = throttle::INTERVAL;
 
@@ -35,16 +39,29 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(
         &self,
         conn: &mut PgConnection,
-        batch: &[Delivery],
-    ) -> impl Future<Output = Result<Effects, HandlerError>> + Send;
+        batch: &[Delivery<Self::Event>],
+    ) -> impl Future<Output = Result<Effects<Self::Event>, HandlerError>> + Send;
+
+    /// The versions of events that it reads.
+    fn versions(&self) -> Versions<Self::Event> {
+        Versions::current()
+    }
 }
 
 /// Handles the events of the event stream.
 pub trait StreamHandler: Send + Sync + 'static {
+    /// The table of events that it is written against.
+    type Event: EventSet;
+
     /// Handles events that are not in effect yet, in the order of the stream, in the given transaction.
     fn handle(
         &self,
         conn: &mut PgConnection,
-        batch: &[Delivery],
+        batch: &[Delivery<Self::Event>],
     ) -> impl Future<Output = Result<(), HandlerError>> + Send;
+
+    /// The versions of events that it reads.
+    fn versions(&self) -> Versions<Self::Event> {
+        Versions::current()
+    }
 }

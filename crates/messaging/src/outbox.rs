@@ -1,7 +1,7 @@
 //! The transactional outbox: events are rows of the business transaction, until a [relay](crate::relay) has published
 //! them.
 
-use contracts::{Envelope, ServiceName};
+use contracts::{Envelope, EventSet, ServiceName};
 use runtime::clock;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -18,20 +18,20 @@ pub(crate) struct Row {
 }
 
 /// Writes events in the given transaction.
-pub(crate) async fn insert(
+pub(crate) async fn insert<E: EventSet>(
     conn: &mut PgConnection,
     service: ServiceName,
-    outgoing: &[OutgoingEvent],
+    outgoing: &[OutgoingEvent<E>],
 ) -> sqlx::Result<()> {
     if outgoing.is_empty() {
         return Ok(());
     }
     let (mut ids, mut keys, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
     for OutgoingEvent { event, aggregate_version, origin } in outgoing {
-        let event_type = event.event_type();
-        if event_type.owner() != service {
+        let name = event.row().name;
+        if event.row().owner != service {
             return Err(sqlx::Error::Encode(
-                format!("{service} publishes {event_type}, which it does not own").into(),
+                format!("{service} publishes {name}, which it does not own").into(),
             ));
         }
         let envelope = Envelope {
@@ -43,7 +43,7 @@ pub(crate) async fn insert(
             event: event.clone(),
         };
         ids.push(envelope.id);
-        keys.push(event_type.name().to_owned());
+        keys.push(name);
         bodies.push(envelope.to_json().map_err(|error| sqlx::Error::Encode(error.into()))?);
     }
     sqlx::query!(
@@ -52,7 +52,7 @@ pub(crate) async fn insert(
          from unnest($1::uuid[], $2::text[], $3::text[]) with ordinality as new (event_id, routing_key, body, place)
          order by place",
         &ids,
-        &keys,
+        &keys as _,
         &bodies,
     )
     .execute(conn)

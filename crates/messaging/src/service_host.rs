@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use amqp::{Broker, BrokerConfig, Publisher, bindings};
-use contracts::{EventType, ServiceName};
+use contracts::ServiceName;
 use runtime::{
     config::DatabaseConfig,
     database::{self, Wait},
@@ -35,31 +35,30 @@ pub struct ServiceHost {
     pub health: Health,
     /// Cancelled when the service is to stop.
     pub shutdown: CancellationToken,
-    subscriptions: &'static [EventType],
+    routing_keys: Vec<&'static str>,
     broker: Broker,
     publisher: Publisher,
 }
 
 impl ServiceHost {
-    /// The node of a service, and what it hears from its queue (nothing, for one that reads the log). Connects to
-    /// nothing yet.
+    /// The host of a service that subscribes to the events of these names (none, for one that only publishes or reads
+    /// the event stream). Does not connect yet.
     ///
     /// # Errors
-    /// When a URL of the configuration is none.
+    /// When a URL of the configuration is not valid.
     pub fn new(
         service: ServiceName,
-        subscriptions: &'static [EventType],
+        routing_keys: Vec<&'static str>,
         database: &DatabaseConfig,
         broker: &BrokerConfig,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
         let health = Health::of(service.as_str());
-        let parts: &[_] = if subscriptions.is_empty() { &READER_PARTS } else { &PARTS };
+        let parts: &[_] = if routing_keys.is_empty() { &READER_PARTS } else { &PARTS };
         for part in parts {
             // Missing from the start, so that the service is not ready before they are all there.
             let _ = health.item(part);
         }
-        let routing_keys: Vec<&str> = subscriptions.iter().map(|event| event.name()).collect();
         let broker = Broker::new(broker, service.as_str(), &routing_keys)?;
         Ok(Self {
             pool: database::pool(database, service.as_str())?,
@@ -67,7 +66,7 @@ impl ServiceHost {
             publisher: Publisher::new(&broker, &health),
             health,
             shutdown,
-            subscriptions,
+            routing_keys,
             broker,
         })
     }
@@ -98,18 +97,11 @@ impl ServiceHost {
 
     /// Starts what every service with a queue has: publisher, relay, consumer, housekeeping and their watchers.
     pub fn start<H: Handler>(&self, tasks: &mut Tasks, handler: H) {
-        self.start_watchers(tasks);
-        let host = self.clone();
-        tasks.spawn("publisher", host.publisher.run(host.shutdown));
-        let host = self.clone();
-        tasks.spawn(
-            "relay",
-            relay::run(host.pool, host.publisher, host.unit_of_work, host.health, host.shutdown),
-        );
+        self.start_publisher(tasks);
         let host = self.clone();
         let consumer = Consumer {
             broker: host.broker,
-            subscriptions: host.subscriptions,
+            routing_keys: host.routing_keys,
             publisher: host.publisher,
             pool: host.pool,
             unit_of_work: host.unit_of_work,
@@ -119,7 +111,19 @@ impl ServiceHost {
         tasks.spawn("consumer", consumer.run(host.shutdown));
     }
 
-    /// Starts what a service has that reads the log and announces nothing.
+    /// Starts what a service has that only publishes.
+    pub fn start_publisher(&self, tasks: &mut Tasks) {
+        self.start_watchers(tasks);
+        let host = self.clone();
+        tasks.spawn("publisher", host.publisher.run(host.shutdown));
+        let host = self.clone();
+        tasks.spawn(
+            "relay",
+            relay::run(host.pool, host.publisher, host.unit_of_work, host.health, host.shutdown),
+        );
+    }
+
+    /// Starts what a service has that reads the event stream and publishes nothing.
     pub fn start_reader<H: StreamHandler>(&self, tasks: &mut Tasks, handler: H) {
         self.start_watchers(tasks);
         let host = self.clone();

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use amqp::supervise::{Session, supervise};
 use amqp::{Broker, BrokerError, RawMessage, Receiver, StreamConnection, StreamStart, topology};
-use contracts::Envelope;
+use contracts::{EventSet, Versions};
 use runtime::error::with_sources;
 use runtime::health::{Health, HealthItem};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -42,10 +42,10 @@ pub struct StreamReader<H> {
 }
 
 /// A message of the stream: an event, or the reason why it is a dead letter.
-struct StreamItem<'a> {
+struct StreamItem<'a, E> {
     offset: i64,
     message: &'a RawMessage,
-    event: Result<Delivery, String>,
+    event: Result<Delivery<E>, String>,
 }
 
 impl<H: StreamHandler> StreamReader<H> {
@@ -84,7 +84,9 @@ impl<H: StreamHandler> StreamReader<H> {
                 }
             };
             throttle.begin_with(received.len(), self.broker.config().batch.into());
-            let items: Vec<_> = received.iter().filter_map(StreamItem::of).collect();
+            let versions = self.handler.versions();
+            let items: Vec<_> =
+                received.iter().filter_map(|message| StreamItem::of(&versions, message)).collect();
             let transaction = StreamTransaction { reader: self, receiver: &receiver };
             match commit_batch(&self.health, &transaction, items).await {
                 BatchOutcome::Committed => receiver.ack_through(&received).await?,
@@ -117,10 +119,10 @@ impl<H: StreamHandler> Session for StreamReader<H> {
     }
 }
 
-impl<'a> StreamItem<'a> {
-    fn of(message: &'a RawMessage) -> Option<Self> {
+impl<'a, E: EventSet> StreamItem<'a, E> {
+    fn of(versions: &Versions<E>, message: &'a RawMessage) -> Option<Self> {
         let offset = message.stream_offset()?;
-        let event = match Envelope::from_json(message.body()) {
+        let event = match versions.decode_envelope(message.body()) {
             Ok(envelope) => Ok(Delivery::new(envelope, topology::EVENT_STREAM, 0)),
             Err(error) => Err(with_sources(&error)),
         };
@@ -134,10 +136,10 @@ struct StreamTransaction<'a, H> {
 }
 
 impl<'a, H: StreamHandler> BatchTransaction for StreamTransaction<'a, H> {
-    type Item = StreamItem<'a>;
+    type Item = StreamItem<'a, H::Event>;
 
     /// Offset, inbox, dead letters and the handler's tables in one transaction.
-    async fn commit(&self, items: &mut Vec<StreamItem<'a>>) -> Result<(), Failure> {
+    async fn commit(&self, items: &mut Vec<StreamItem<'a, H::Event>>) -> Result<(), Failure> {
         let Some(last) = items.last().map(|item| item.offset) else { return Ok(()) };
         let begun = Instant::now();
         let mut tx = runtime::database::begin(&self.reader.pool).await.map_err(Failure::of_no_item)?;
@@ -152,7 +154,7 @@ impl<'a, H: StreamHandler> BatchTransaction for StreamTransaction<'a, H> {
         store::insert_dead_letters(&mut tx, &dead).await?;
         let ids: Vec<Uuid> = events.iter().map(|event| event.envelope.id).collect();
         let mut fresh = inbox::enter(&mut tx, &ids).await.map_err(Failure::of_no_item)?;
-        let batch: Vec<Delivery> =
+        let batch: Vec<_> =
             events.into_iter().filter(|event| fresh.remove(&event.envelope.id)).cloned().collect();
         if !batch.is_empty() {
             catch_panic(self.reader.handler.handle(&mut tx, &batch)).await??;
@@ -170,14 +172,14 @@ impl<'a, H: StreamHandler> BatchTransaction for StreamTransaction<'a, H> {
         self.receiver.is_open()
     }
 
-    fn store_failure(&self, item: &mut StreamItem<'a>, reason: &str) -> bool {
+    fn store_failure(&self, item: &mut StreamItem<'a, H::Event>, reason: &str) -> bool {
         tracing::error!(offset = item.offset, reason, "an event failed: it is a dead letter");
         item.event = Err(reason.to_owned());
         true
     }
 }
 
-fn separate<'a>(items: &'a [StreamItem<'_>]) -> (Vec<&'a Delivery>, Vec<StreamDeadLetter<'a>>) {
+fn separate<'a, E>(items: &'a [StreamItem<'_, E>]) -> (Vec<&'a Delivery<E>>, Vec<StreamDeadLetter<'a>>) {
     let (mut events, mut dead) = (Vec::new(), Vec::new());
     for item in items {
         match &item.event {

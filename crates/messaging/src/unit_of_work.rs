@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use contracts::ServiceName;
+use contracts::{EventSet, ServiceName};
 use sqlx::{Postgres, Transaction};
 use tokio::sync::Notify;
 
@@ -41,7 +41,11 @@ impl UnitOfWork {
     ///
     /// # Errors
     /// The database's. When the commit itself was interrupted, the transaction may be in effect.
-    pub async fn commit(&self, mut tx: Transaction<'_, Postgres>, effects: Effects) -> sqlx::Result<()> {
+    pub async fn commit<E: EventSet>(
+        &self,
+        mut tx: Transaction<'_, Postgres>,
+        effects: Effects<E>,
+    ) -> sqlx::Result<()> {
         outbox::insert(&mut tx, self.service, &effects.outgoing).await?;
         store::insert(&mut tx, &effects.jobs).await?;
         failpoint::hit(Failpoint::BeforeCommit);

@@ -18,7 +18,7 @@ pub const VHOST: &str = "shop";
 #[must_use]
 pub fn topology(delays: &RetryDelays) -> Topology {
     let parts: Vec<_> =
-        Service::with_queue().map(|service| (service.as_str(), routing_keys(service))).collect();
+        Service::with_queue().map(|service| (service.as_str(), service.routing_keys())).collect();
     let parts: Vec<_> = parts.iter().map(|(service, keys)| (*service, keys.as_slice())).collect();
     Topology::whole(&parts, delays)
 }
@@ -33,15 +33,11 @@ pub fn definitions(vhost: &str) -> Value {
             ServicePermissions {
                 name: service.as_str(),
                 publishes: published.map(|event| event.name()).collect(),
-                consumes: routing_keys(*service),
+                consumes: service.routing_keys(),
             }
         })
         .collect();
     permissions::definitions(vhost, &services)
-}
-
-fn routing_keys(service: Service) -> Vec<&'static str> {
-    service.subscriptions().iter().map(|event| event.name()).collect()
 }
 
 /// Declares the topology of the whole system, with the usual delays.

@@ -176,6 +176,12 @@ impl Service {
         }
     }
 
+    /// The routing keys that its queue is bound to.
+    #[must_use]
+    pub fn routing_keys(self) -> Vec<&'static str> {
+        self.subscriptions().iter().map(|event| event.name()).collect()
+    }
+
     /// Whether it consumes events from a queue of its own.
     #[must_use]
     pub const fn has_queue(self) -> bool {

@@ -31,7 +31,7 @@ use crate::reactions::Reactions;
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let host = ServiceHost::new(
         Service::Analytics.into(),
-        Service::Analytics.subscriptions(),
+        Service::Analytics.routing_keys(),
         &config.database,
         &config.broker,
         shutdown.clone(),

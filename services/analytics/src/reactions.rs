@@ -11,6 +11,8 @@ use crate::{domain::Projection, store};
 pub(crate) struct Reactions;
 
 impl StreamHandler for Reactions {
+    type Event = contracts::Event;
+
     async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<(), HandlerError> {
         if batch.is_empty() {
             return Ok(());

@@ -32,7 +32,7 @@ use crate::reactions::Reactions;
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let host = ServiceHost::new(
         Service::Inventory.into(),
-        Service::Inventory.subscriptions(),
+        Service::Inventory.routing_keys(),
         &config.database,
         &config.broker,
         shutdown.clone(),

@@ -14,6 +14,8 @@ use crate::store;
 pub struct Reactions;
 
 impl Handler for Reactions {
+    type Event = Event;
+
     async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<Effects, HandlerError> {
         let events = || batch.iter().map(|delivery| &delivery.envelope.event);
         let orders: BTreeSet<OrderId> = events().filter_map(Event::order_id).collect();

@@ -111,6 +111,8 @@ impl Mailer {
 }
 
 impl Worker for Mailer {
+    type Event = contracts::Event;
+
     type Outcome = Outcome;
 
     const PACE: Duration = throttle::BACKGROUND_INTERVAL;

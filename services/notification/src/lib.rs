@@ -35,7 +35,7 @@ use crate::reactions::Reactions;
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let host = ServiceHost::new(
         Service::Notification.into(),
-        Service::Notification.subscriptions(),
+        Service::Notification.routing_keys(),
         &config.database,
         &config.broker,
         shutdown.clone(),

@@ -18,6 +18,8 @@ use crate::{
 pub struct Reactions;
 
 impl Handler for Reactions {
+    type Event = contracts::Event;
+
     /// A mail may come a little later.
     const PACE: Duration = throttle::BACKGROUND_INTERVAL;
 

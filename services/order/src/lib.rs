@@ -22,7 +22,7 @@ pub use config::{Config, Limits};
 
 use std::sync::Arc;
 
-use contracts::Versions;
+use contracts::{Event, Versions};
 use http_api::idempotency;
 use messaging::ServiceHost;
 use runtime::{database::Wait, tasks::Tasks};
@@ -37,9 +37,22 @@ use crate::{admission::AdmissionControl, http::App, placement::PlacementBatcher,
 /// # Errors
 /// What failed, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+    run_with(Versions::current(), config, listener, shutdown).await
+}
+
+/// The same with the versions of events that it reads, from its queue and from its own event log.
+///
+/// # Errors
+/// What failed, in one line.
+pub async fn run_with(
+    versions: Versions<Event>,
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let host = ServiceHost::new(
         Service::Order.into(),
-        Service::Order.subscriptions(),
+        Service::Order.routing_keys(),
         &config.database,
         &config.broker,
         shutdown.clone(),
@@ -55,7 +68,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         config.deadline,
         http::order_accepted,
     );
-    let app = App { pool: pool.clone(), unit_of_work: unit_of_work.clone(), versions: Versions::current() };
+    let app = App { pool: pool.clone(), unit_of_work: unit_of_work.clone(), versions: versions.clone() };
     let placement_router = http_api::admit(http::placement_router(placement), placement::QUEUE_CAPACITY);
     let router = http_api::admit(http::router(app), config.database.max_connections).merge(placement_router);
     tasks
@@ -65,7 +78,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         tasks.spawn("deadlines", deadlines::watch_deadlines(pool.clone(), unit_of_work, shutdown.clone()));
         tasks.spawn("idempotency keys", idempotency::run_pruning(pool.clone(), shutdown.clone()));
         tasks.spawn("admission", admission::watch(admission, pool, shutdown));
-        host.start(&mut tasks, Reactions);
+        host.start(&mut tasks, Reactions { versions });
     }
     tasks.join().await
 }

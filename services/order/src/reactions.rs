@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use contracts::{Event, OrderId};
+use contracts::{Event, OrderId, Versions};
 use messaging::{Delivery, Effects, Handler, HandlerError};
 use runtime::clock;
 use sqlx::PgConnection;
@@ -14,10 +14,19 @@ use crate::{
 };
 
 /// Hears what [`Service::Order`](system::Service::Order) names.
-#[derive(Debug, Clone, Copy)]
-pub struct Reactions;
+#[derive(Debug, Clone, Default)]
+pub struct Reactions {
+    /// The versions of events that it reads.
+    pub versions: Versions<Event>,
+}
 
 impl Handler for Reactions {
+    type Event = Event;
+
+    fn versions(&self) -> Versions<Event> {
+        self.versions.clone()
+    }
+
     async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<Effects, HandlerError> {
         let (mut products, mut answers) = (Vec::new(), Vec::new());
         for delivery in batch {

@@ -44,6 +44,8 @@ impl Calls {
 }
 
 impl Worker for Calls {
+    type Event = contracts::Event;
+
     type Outcome = Answer;
 
     async fn call(&self, job: &Job) -> (JobOutcome<Answer>, CallResult) {

@@ -39,7 +39,7 @@ use crate::{jobs::Calls, processor::Processor, reactions::Reactions};
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let host = ServiceHost::new(
         Service::Payment.into(),
-        Service::Payment.subscriptions(),
+        Service::Payment.routing_keys(),
         &config.database,
         &config.broker,
         shutdown.clone(),

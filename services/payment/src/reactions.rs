@@ -25,6 +25,8 @@ pub(crate) struct Heard {
 }
 
 impl Handler for Reactions {
+    type Event = contracts::Event;
+
     async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<Effects, HandlerError> {
         let heard: Vec<_> = batch.iter().filter_map(Heard::of).collect();
         let order_ids: BTreeSet<_> = heard.iter().map(|heard| heard.order_id).collect();

@@ -64,7 +64,7 @@ impl ServiceFixture {
         let shutdown = CancellationToken::new();
         ServiceHost::new(
             self.service.into(),
-            self.service.subscriptions(),
+            self.service.routing_keys(),
             &self.database,
             &self.broker,
             shutdown,
@@ -83,13 +83,12 @@ impl ServiceFixture {
     /// Starts a consumer, and nothing else that would use the database.
     pub async fn consume<H: Handler>(&self, handler: H) -> Replica {
         let host = self.node();
-        let subscriptions = self.service.subscriptions();
-        let routing_keys: Vec<&str> = subscriptions.iter().map(|event| event.name()).collect();
+        let routing_keys = self.service.routing_keys();
         let broker = Broker::new(&self.broker, self.service.as_str(), &routing_keys).expect("a broker");
         let consumer = Consumer {
             publisher: Publisher::new(&broker, &host.health),
             broker,
-            subscriptions,
+            routing_keys,
             pool: host.pool.clone(),
             unit_of_work: host.unit_of_work.clone(),
             health: host.health.clone(),

@@ -57,6 +57,8 @@ impl Recorder {
 }
 
 impl Handler for Recorder {
+    type Event = contracts::Event;
+
     async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<Effects, HandlerError> {
         let orders: Vec<_> = batch.iter().map(order_of).collect();
         self.0.batches.lock().expect("no panic").push(orders.clone());
@@ -77,6 +79,8 @@ impl Handler for Recorder {
 }
 
 impl StreamHandler for Recorder {
+    type Event = contracts::Event;
+
     async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<(), HandlerError> {
         Handler::handle(self, conn, batch).await.map(drop)
     }

@@ -150,6 +150,8 @@ impl ScriptedWorker {
 }
 
 impl Worker for ScriptedWorker {
+    type Event = contracts::Event;
+
     type Outcome = ();
 
     async fn call(&self, job: &Job) -> (JobOutcome<()>, CallResult) {
@@ -212,7 +214,7 @@ pub async fn order_job_at(fixture: &ServiceFixture, unit_of_work: &UnitOfWork) -
         origin: CausationContext::default(),
     };
     let tx = runtime::database::begin(&fixture.pool).await.expect("a transaction");
-    let effects = Effects { outgoing: Vec::new(), jobs: vec![job] };
+    let effects: Effects = Effects { outgoing: Vec::new(), jobs: vec![job] };
     unit_of_work.commit(tx, effects).await.expect("committed");
     id
 }

@@ -49,7 +49,7 @@ pub fn placed(sku: &Sku) -> Envelope {
 ///
 /// # Errors
 /// Why the batch is not in effect.
-pub async fn commit<H: Handler>(
+pub async fn commit<H: Handler<Event = Event>>(
     pool: &PgPool,
     unit_of_work: &UnitOfWork,
     handler: &H,

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use contracts::TraceContext;
+use contracts::{EventSet, TraceContext};
 use serde_json::Value;
 use sqlx::PgConnection;
 use tracing::Span;
@@ -46,6 +46,9 @@ pub enum JobOutcome<T> {
 
 /// Does the jobs of one queue.
 pub trait Worker: Send + Sync + 'static {
+    /// The table of the events that its outcomes cause.
+    type Event: EventSet;
+
     /// What a call that completed returned.
     type Outcome: Send + Sync + 'static;
 
@@ -61,7 +64,7 @@ pub trait Worker: Send + Sync + 'static {
         &self,
         conn: &mut PgConnection,
         outcomes: &[(Job, Self::Outcome)],
-    ) -> impl Future<Output = Result<Effects, HandlerError>> + Send;
+    ) -> impl Future<Output = Result<Effects<Self::Event>, HandlerError>> + Send;
 }
 
 /// How a queue's jobs are run.

@@ -5,7 +5,6 @@
 //! letter, with its new reason.
 
 use amqp::topology::EVENT_STREAM;
-use contracts::Envelope;
 use runtime::error::with_sources;
 use sqlx::{PgConnection, PgPool};
 
@@ -57,8 +56,10 @@ async fn replay<H: StreamHandler>(
     handler: &H,
     requested: &Requested,
 ) -> Result<(), Failure> {
-    let envelope =
-        Envelope::from_json(&requested.body).map_err(|error| Failure::Permanent(with_sources(&error)))?;
+    let envelope = handler
+        .versions()
+        .decode_envelope(&requested.body)
+        .map_err(|error| Failure::Permanent(with_sources(&error)))?;
     if !inbox::enter(conn, &[envelope.id]).await.map_err(Failure::of_no_item)?.is_empty() {
         catch_panic(handler.handle(conn, &[Delivery::new(envelope, EVENT_STREAM, 0)])).await??;
     }
