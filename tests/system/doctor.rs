@@ -48,7 +48,11 @@ async fn stopped_service_is_one_failed_check() {
     let patient = patient_of(&shop);
     let seen = patient.finds(&[SERVICES]).await;
     says(&seen, SERVICES, &["payment does not answer at http://", "scripts/up"]);
-    assert!(was_not_asked(&seen, RELAYS) && was_not_asked(&seen, CONSUMERS), "{:#?}", report::lines(&seen));
+    assert!(
+        was_not_checked(&seen, RELAYS) && was_not_checked(&seen, CONSUMERS),
+        "{:#?}",
+        report::lines(&seen)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,13 +61,13 @@ async fn taken_port_is_named_with_its_holder() {
     let mut patient = patient_of(&shop);
     patient.at("order", &shop[Service::Payment].url);
     let seen = patient.finds(&[SERVICES]).await;
-    says(&seen, SERVICES, &[&shop[Service::Payment].url, "is not order but payment", "free the port"]);
+    says(&seen, SERVICES, &[&shop[Service::Payment].url, "is not order but payment", "free ports"]);
 
     let stranger = Impostor::start("", "hello").await;
     patient.at("order", &stranger.url);
     let seen = patient.finds(&[SERVICES]).await;
     let holder = format!("process {} holds it", std::process::id());
-    says(&seen, SERVICES, &["is not order but a stranger", &holder]);
+    says(&seen, SERVICES, &["is not order but another program", &holder]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +98,7 @@ async fn missing_or_different_queue_is_one_failed_check() {
     channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.expect("deleted");
     let seen = patient.finds(&[QUEUES]).await;
     says(&seen, QUEUES, &["inventory.dead-letters is missing", "sagactl topology apply"]);
-    assert!(was_not_asked(&seen, BINDINGS), "{:#?}", report::lines(&seen));
+    assert!(was_not_checked(&seen, BINDINGS), "{:#?}", report::lines(&seen));
 
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(queue.into(), durable, FieldTable::default()).await.expect("declared");
@@ -156,7 +160,7 @@ async fn idle_service_has_neither_leader_nor_consumer() {
         let seen = patient.finds(&[RELAYS, CONSUMERS]).await;
         says(&seen, RELAYS, &["no relay of order leads"]);
         let lines = report::lines(&seen);
-        let told = "nobody takes from order.events; nobody takes from domain-events.log";
+        let told = "nobody consumes order.events; nobody consumes domain-events.log";
         if lines.iter().any(|line| line.contains(told)) { Ok(()) } else { Err(lines) }
     })
     .await;
@@ -203,7 +207,11 @@ async fn unavailable_postgres_is_one_failed_check() {
     }
     let seen = patient.finds(&[POSTGRES]).await;
     says(&seen, POSTGRES, &["no database can be opened (", "AUDIT_POSTGRES_URL"]);
-    assert!(was_not_asked(&seen, RELAYS) && was_not_asked(&seen, OUTBOXES), "{:#?}", report::lines(&seen));
+    assert!(
+        was_not_checked(&seen, RELAYS) && was_not_checked(&seen, OUTBOXES),
+        "{:#?}",
+        report::lines(&seen)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,12 +221,16 @@ async fn full_or_unavailable_broker_is_one_failed_check() {
     let patient = patient_of(&shop);
     rabbitmq.control(&["set_disk_free_limit", "900000GB"]).await.expect("the limit is set");
     let seen = patient.finds(&["RabbitMQ has room"]).await;
-    says(&seen, "RabbitMQ has room", &["stops publishers at 900000000 MB", "free some"]);
+    says(&seen, "RabbitMQ has room", &["blocks publishers at 900000000 MB", "free some"]);
 
     rabbitmq.kill().expect("it is killed");
     let seen = patient.finds(&["RabbitMQ answers"]).await;
     says(&seen, "RabbitMQ answers", &["management API", "AMQP", "scripts/up"]);
-    assert!(was_not_asked(&seen, BINDINGS) && was_not_asked(&seen, CONSUMERS), "{:#?}", report::lines(&seen));
+    assert!(
+        was_not_checked(&seen, BINDINGS) && was_not_checked(&seen, CONSUMERS),
+        "{:#?}",
+        report::lines(&seen)
+    );
 }
 
 #[tokio::test]
@@ -285,9 +297,9 @@ fn says(seen: &Examination, check: &str, parts: &[&str]) {
     }
 }
 
-fn was_not_asked(seen: &Examination, check: &str) -> bool {
+fn was_not_checked(seen: &Examination, check: &str) -> bool {
     let mut findings = seen.findings.iter().filter(|finding| finding.check.name == check);
-    findings.any(|finding| matches!(finding.verdict, Verdict::NotAsked(_)))
+    findings.any(|finding| matches!(finding.verdict, Verdict::NotChecked(_)))
 }
 
 /// Does something to a service's database as superuser.

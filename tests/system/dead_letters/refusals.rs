@@ -15,7 +15,7 @@ async fn empty_list_is_one_line_for_one_or_all_services() {
     let said = stage.done(&["replay", "--all"]).await;
     assert_eq!(said, "nothing to replay: there are no dead letters of inventory\n");
     let said = stage.done(&["list", "--history"]).await;
-    assert_eq!(said, "nothing was done with any dead letter of inventory yet\n");
+    assert_eq!(said, "no dead letter of inventory was replayed or discarded yet\n");
     for service in Service::with_database().filter(|service| *service != Service::Inventory) {
         ServiceFixture::take(&stage.world, service, &short_delays()).await;
         let variable = format!("{}_DATABASE_URL", service.as_str().to_uppercase());
@@ -51,10 +51,12 @@ async fn unknown_id_is_refused_and_others_are_untouched() {
         [&["show", unknown][..], &["replay", &id, unknown], &["discard", unknown, "--reason", "x"]]
     {
         let refused = stage.shop(arguments).await;
-        refused
-            .failed_saying(&["there is no dead letter 0123456789ab of inventory", "shop dead-letters list"]);
+        refused.failed_saying(&[
+            "there is no dead letter 0123456789ab of inventory",
+            "sagactl dead-letters list",
+        ]);
     }
-    stage.shop(&["discard", &id, "--reason", " "]).await.failed_saying(&["a reason is wanted"]);
+    stage.shop(&["discard", &id, "--reason", " "]).await.failed_saying(&["a reason is required"]);
     assert_eq!(stage.only_id().await, id);
     assert_eq!(stage.history().await.len(), 0);
     let malformed = stage.shop(&["show", "x"]).await;

@@ -1,4 +1,4 @@
-//! What can go wrong, in one list, and when it does in a run.
+//! Every fault, and when it is injected in a run.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use system::{Dependency, Service};
 
-/// What the card processor does wrong.
+/// How the card processor misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misconduct {
     /// Every answer takes a second.
@@ -22,14 +22,14 @@ pub enum Misconduct {
     Forgetful,
 }
 
-/// Something that goes wrong.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A service is killed, and started again.
     Kill(Service),
-    /// A service stands still.
+    /// A service is stopped with SIGSTOP, and goes on later.
     Pause(Service),
-    /// A service dies at a point of its choice, and is started again.
+    /// A service dies at a failpoint, and is started again.
     Crash(Service, Failpoint),
     /// The broker is stopped and started.
     BrokerRestart,
@@ -45,17 +45,17 @@ pub enum Fault {
     DatabaseRestart,
     /// Every session of the services in Postgres is terminated.
     SessionsTerminated,
-    /// What is committed is committed, and the service does not hear of it.
+    /// A commit succeeds, and its answer is lost.
     CommitUnanswered(Service),
     /// A fault of the network on a link.
     Network(Service, Dependency, NetworkFault),
     /// A fault of the messages on their way to a service.
     Messages(Service, MessageFault),
-    /// There is a second replica of every service.
+    /// Every service has a second replica.
     Replicas,
     /// The card processor misbehaves.
     Processor(Misconduct),
-    /// Ten times as many orders come.
+    /// Orders arrive at ten times the rate.
     Burst,
 }
 
@@ -65,7 +65,7 @@ use Fault::{
 };
 
 impl Fault {
-    /// Every fault there is; of those that take a length, such as a latency, one.
+    /// Every fault; one each of those that vary, such as a latency.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
@@ -85,7 +85,7 @@ impl Fault {
         all
     }
 
-    /// What kind of fault it is: by this name faults are chosen and counted.
+    /// The kind by which faults are chosen and counted.
     #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
@@ -119,7 +119,7 @@ impl Fault {
         }
     }
 
-    /// How long it lasts, in milliseconds, at the least and at the most; 0 is a fault that is over at once.
+    /// The shortest and the longest duration, in milliseconds; 0 for a fault that is over at once.
     const fn lasts(self) -> (u64, u64) {
         match self {
             Kill(_) | Crash(..) | BrokerRestart | BrokerKill | ConnectionsClosed | DatabaseRestart
@@ -134,7 +134,7 @@ impl Fault {
         }
     }
 
-    /// The same fault, with lengths by chance where it has some.
+    /// The same fault, with a random latency if it has one.
     fn varied(self, random: &mut StdRng) -> Self {
         match self {
             Network(service, dependency, NetworkFault::Latency(_)) => {
@@ -212,8 +212,7 @@ pub fn kinds() -> Vec<&'static str> {
     kinds
 }
 
-/// How often a kind comes, compared to others: what takes everything away for seconds is rare, or nothing else would
-/// be seen.
+/// How often a kind is chosen, compared to others: what stops everything for seconds is rare, or it would hide all else.
 fn weight(kind: &str) -> u32 {
     match kind {
         "broker-restart" | "broker-kill" | "database-restart" | "replicas" | "burst" | "delayed" => 1,
@@ -222,7 +221,7 @@ fn weight(kind: &str) -> u32 {
     }
 }
 
-/// The faults of a run: at random times, `every` so long on average. The same seed gives the same.
+/// The faults of a run, at random times with a mean distance of `every`. The same seed gives the same plan.
 #[must_use]
 pub fn plan(seed: u64, run: Duration, every: Duration, chosen: &[String]) -> Vec<Step> {
     let mut random = StdRng::seed_from_u64(seed);
@@ -249,7 +248,7 @@ pub fn plan(seed: u64, run: Duration, every: Duration, chosen: &[String]) -> Vec
     }
 }
 
-/// Every fault of the chosen kinds once, each as short as it can be; they follow each other without overlap.
+/// Every fault of the chosen kinds once, each with its shortest duration.
 #[must_use]
 pub fn matrix(chosen: &[String]) -> Vec<Step> {
     let all = Fault::all();
@@ -284,14 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn the_matrix_has_every_crash_point_of_every_service() {
+    fn the_matrix_has_every_failpoint_of_every_service() {
         let crashes = matrix(&["failpoint".to_owned()]);
         assert_eq!(crashes.len(), 7 + 9 + 7 + 9 + 3);
         assert_eq!(matrix(&[]).len(), Fault::all().len());
     }
 
     #[test]
-    fn faults_are_told_apart_by_their_words() {
+    fn every_fault_has_a_name_of_its_own() {
         let mut words: Vec<_> = Fault::all().iter().map(ToString::to_string).collect();
         words.sort();
         words.dedup();

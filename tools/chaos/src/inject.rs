@@ -1,4 +1,4 @@
-//! How each fault is brought about, and how it ends.
+//! How each fault begins and ends.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -19,20 +19,20 @@ use super::stage::Stage;
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// The number of the second replica.
 const REPLICA: usize = 2;
-/// How many times as many orders come in a burst.
+/// The factor of the rate in a burst.
 const BURST: f64 = 10.0;
-/// What the alarms are set back to: RabbitMQ's default, and what deploy/rabbitmq/rabbitmq.conf says.
+/// The limits after an alarm: RabbitMQ's default, and that of deploy/rabbitmq/rabbitmq.conf.
 const MEMORY: &str = "0.4";
 const DISK: &str = "500MB";
 
-/// Brings faults about.
+/// Injects faults.
 #[derive(Debug)]
 pub(super) struct Injector {
     pub(super) stage: Stage,
     /// Orders a second, now and outside bursts.
     pub(super) rate: watch::Sender<f64>,
     usual_rate: f64,
-    /// How long a crash point that is armed may take to be reached.
+    /// How long an armed failpoint may take to be hit.
     patience: Duration,
     http: Client,
 }
@@ -43,11 +43,10 @@ impl Injector {
         Ok(Self { stage, rate: watch::Sender::new(rate), usual_rate: rate, patience, http })
     }
 
-    /// Begins a fault; one that is over at once is over when this returns. False for a crash point that nothing has
-    /// reached.
+    /// Begins a fault; gives false for a failpoint that was not hit.
     ///
     /// # Errors
-    /// When it cannot be brought about.
+    /// When it cannot be injected.
     pub(super) async fn begin(&mut self, fault: Fault) -> Result<bool> {
         let stage = &mut self.stage;
         match fault {
@@ -125,12 +124,12 @@ impl Injector {
         Ok(())
     }
 
-    /// Waits until the service has died at the point that is armed, and starts it again; false when it does not die.
+    /// Waits until the service has died at the armed failpoint, and restarts it; false when it does not die.
     async fn await_death(&mut self, service: Service) -> Result<bool> {
         let deadline = Instant::now() + self.patience;
         while self.stage.system.services.process(service.as_str())?.exited()?.is_none() {
             if Instant::now() > deadline {
-                // When it is gone it was reached just now.
+                // Without the file it was hit just now.
                 if fs::remove_file(self.stage.failpoint_file(service)).is_ok() {
                     return Ok(false);
                 }

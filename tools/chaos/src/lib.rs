@@ -1,9 +1,9 @@
-//! Chaos: the whole system under load while everything that can fail does, at random times that a seed repeats; and
-//! then, at rest, the auditor's word.
+//! Chaos: the whole system under load while everything that can fail does, at random times that a seed determines; then,
+//! at rest, an audit.
 //!
-//! The faults are one list, [`Fault`](faults::Fault). Those inside a process are crash points that only this build
-//! has; all others are done to the system from outside, by signals, by the servers' own tools, by a proxy on every
-//! link, and by message faults before every queue.
+//! The faults are one list, [`Fault`](faults::Fault). Those inside a process are failpoints that only this build has; all
+//! others come from outside: signals, the servers' own tools, a proxy on every link, and message faults before every
+//! queue.
 
 pub mod faults;
 mod inject;
@@ -30,26 +30,26 @@ use tokio::time::{Instant, sleep, sleep_until};
 use self::faults::{Step, kinds};
 use self::inject::Injector;
 use self::recovery::Probe;
-use self::report::Happened;
+use self::report::Injected;
 use self::stage::Stage;
 use audit::{Audit, Auditor, Recorded};
 
 const CATALOGUE: Catalogue = Catalogue { prefix: "CHAOS", skus: 40, scarce: 4 };
 /// How long a customer repeats a request that fails for now.
 const CUSTOMER_PATIENCE: Duration = Duration::from_secs(60);
-/// How long everything may take to come to rest, once the faults are over.
+/// How long the system may take to come to rest after the last fault.
 const REST_LIMIT: Duration = Duration::from_secs(180);
-/// What breaks a rule across databases counts when it is still so after this time at rest.
+/// A violation across databases counts when it is still there after this time at rest.
 const CONFIRM: Duration = Duration::from_secs(3);
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// How long a crash point may take to be reached: when other faults are in the way nobody may come by for long.
+/// How long a failpoint may take to be hit: other faults can keep every task away from it.
 const PATIENCE: Duration = Duration::from_secs(3);
 const PATIENCE_ALONE: Duration = Duration::from_secs(15);
 /// Between the system's start and its first fault.
 const WARM_UP: Duration = Duration::from_secs(2);
 
-/// The arguments of `chaos`. Exit status 0 when every rule holds in the end, and every fault could be brought
-/// about and was recovered from.
+/// The arguments of `chaos`. Exit status 0 when every rule holds in the end, and every fault was injected and recovered
+/// from.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How long faults are injected
@@ -58,10 +58,10 @@ pub struct Args {
     /// Orders a second
     #[arg(long, default_value_t = 50.0)]
     rate: f64,
-    /// Where all chance comes from; the same seed gives the same faults at the same times
+    /// The seed of all random choices; the same seed gives the same faults at the same times
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The mean time between the beginnings of two faults, in seconds
+    /// The mean time between two faults, in seconds
     #[arg(long, default_value_t = 3.0)]
     every: f64,
     /// Only these kinds of faults, separated by commas
@@ -70,28 +70,28 @@ pub struct Args {
     /// Every fault once, one after the other, instead of at random
     #[arg(long)]
     matrix: bool,
-    /// Where data and logs are kept [default: a folder that is removed when all is well]
+    /// The folder of data and logs [default: one that is removed after a successful run]
     #[arg(long)]
     dir: Option<PathBuf>,
 }
 
-/// Runs chaos until its end, or Ctrl-C; `say` tells the person what happens.
+/// Runs chaos until its end, or Ctrl-C, and prints what happens.
 ///
 /// # Errors
-/// When the system cannot be started or looked at.
-pub async fn run(args: Args, say: fn(&str)) -> Result<ExitCode> {
+/// When the system cannot be started or audited.
+pub async fn run(args: Args, print: fn(&str)) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let folder = devstack::temporary_folder()?;
     let dir = args.dir.clone().unwrap_or_else(|| folder.path().to_owned());
     let verdict = tokio::select! {
-        verdict = play(&args, &dir, say) => verdict,
+        verdict = run_all(&args, &dir, print) => verdict,
         _ = signals.next() => Err(anyhow!("interrupted")),
     };
     let well = matches!(verdict, Ok(true));
     if !well && args.dir.is_none() {
-        say(&format!("data and logs are kept in {}", folder.keep().display()));
+        print(&format!("data and logs are kept in {}", folder.keep().display()));
     }
-    say(&format!("to repeat it: {}", repeat(&args)));
+    print(&format!("to repeat it: {}", repeat(&args)));
     Ok(if verdict? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -110,10 +110,10 @@ fn repeat(args: &Args) -> String {
     command
 }
 
-/// The whole play; whether all was well.
-async fn play(args: &Args, dir: &std::path::Path, say: fn(&str)) -> Result<bool> {
-    ensure!(args.rate > 0.0 && args.every > 0.0, "--rate and --every are above 0");
-    say("starting the system");
+/// The whole run; gives whether it succeeded.
+async fn run_all(args: &Args, dir: &std::path::Path, print: fn(&str)) -> Result<bool> {
+    ensure!(args.rate > 0.0 && args.every > 0.0, "--rate and --every must be above 0");
+    print("starting the system");
     let stage = Stage::start(dir, args.seed).await?;
     let customers = Customers::new(vec![stage.url(Service::Order)], CUSTOMER_PATIENCE)?;
     customers.seed_stock(&stage.url(Service::Inventory), &CATALOGUE).await?;
@@ -130,27 +130,27 @@ async fn play(args: &Args, dir: &std::path::Path, say: fn(&str)) -> Result<bool>
     load.spawn(async move { loadgen::drive(&customers, orders, rate, || {}).await });
     sleep(WARM_UP).await;
     let start = Instant::now();
-    let mut chaos = Chaos { injector: &mut injector, probe, say, start, begun: 0, happened: Vec::new() };
+    let mut chaos = Chaos { injector: &mut injector, probe, print, start, begun: 0, injected: Vec::new() };
     if args.matrix {
-        chaos.one_after_the_other(faults::matrix(&args.faults)).await?;
+        chaos.inject_one_by_one(faults::matrix(&args.faults)).await?;
     } else {
         let (run, every) =
             (Duration::from_secs_f64(args.minutes * 60.0), Duration::from_secs_f64(args.every));
-        chaos.all_at_their_times(faults::plan(args.seed, run, every, &args.faults)).await?;
+        chaos.inject_as_planned(faults::plan(args.seed, run, every, &args.faults)).await?;
     }
-    let happened = chaos.happened;
+    let injected = chaos.injected;
     injector.rate.send_replace(0.0);
-    finish(injector, load, &happened, say).await
+    finish(injector, load, &injected, print).await
 }
 
-/// Waits for rest, asks the auditor, and tells the verdict.
+/// Waits for rest, audits, and prints the result.
 async fn finish(
     injector: Injector,
     mut load: JoinSet<Result<LoadResult>>,
-    happened: &[Happened],
-    say: fn(&str),
+    injected: &[Injected],
+    print: fn(&str),
 ) -> Result<bool> {
-    say("the faults are over: waiting for rest");
+    print("the faults are over: waiting for rest");
     let over = Instant::now();
     let load = load.join_next().await.context("there was no load")???;
     let stage = injector.stage;
@@ -161,26 +161,26 @@ async fn finish(
     let unexpected = unexpected_dead_letters(&stage).await?;
     stage.system.stop().await?;
 
-    audit::report::lines(&audit).iter().for_each(|line| say(line));
-    report::kinds(happened).iter().for_each(|line| say(line));
-    report::answers(&load).iter().for_each(|line| say(line));
+    audit::report::lines(&audit).iter().for_each(|line| print(line));
+    print(&format!("\n{}\n", report::kinds(injected).trim_fmt()));
+    report::answers(&load).iter().for_each(|line| print(line));
     match &ended {
-        Ok(()) => say(&format!("every order ended {:.1} s after the last fault", took.as_secs_f64())),
-        Err(error) => say(&format!("{error:#}")),
+        Ok(()) => print(&format!("every order ended {:.1} s after the last fault", took.as_secs_f64())),
+        Err(error) => print(&format!("{error:#}")),
     }
     if let Some(first) = unexpected.first() {
-        say(&format!("{} dead letters were lost or not injected, such as {first}", unexpected.len()));
+        print(&format!("{} dead letters were lost or not injected, such as {first}", unexpected.len()));
     }
-    let failed = happened.iter().filter(|happened| happened.recovery.is_err()).count();
+    let failed = injected.iter().filter(|injected| injected.recovery.is_err()).count();
     let well = ended.is_ok()
         && !audit.is_broken()
         && audit.under_way.is_empty()
         && failed == 0
         && unexpected.is_empty();
-    say(&format!(
-        "{}: {} faults, {} orders, {failed} faults not brought about or not recovered from, {} rules broken",
-        if well { "well" } else { "NOT WELL" },
-        happened.len(),
+    print(&format!(
+        "{}: {} faults, {} orders, {failed} not injected or not recovered from, {} rules broken",
+        if well { "success" } else { "FAILURE" },
+        injected.len(),
         load.accepted.len(),
         audit.broken().count()
     ));
@@ -228,19 +228,19 @@ async fn audit(stage: &Stage, load: &LoadResult) -> Result<Audit> {
 struct Chaos<'a> {
     injector: &'a mut Injector,
     probe: Probe,
-    say: fn(&str),
+    print: fn(&str),
     start: Instant,
     /// How many faults have begun.
     begun: usize,
-    happened: Vec<Happened>,
+    injected: Vec<Injected>,
 }
 
-/// A fault that is being recovered from, and how many had begun when it ended; none if others were not over.
-type Recovered = (Happened, Option<usize>);
+/// A fault, and how many had begun when it ended; `None` if others had not ended by then.
+type Recovered = (Injected, Option<usize>);
 
 impl Chaos<'_> {
-    /// Each fault alone: it is begun, ended, and recovered from before the next.
-    async fn one_after_the_other(&mut self, steps: Vec<Step>) -> Result<()> {
+    /// Each fault alone: the system recovers before the next.
+    async fn inject_one_by_one(&mut self, steps: Vec<Step>) -> Result<()> {
         for step in steps {
             let recovery = match self.begin(&step).await {
                 Ok(true) => {
@@ -248,23 +248,22 @@ impl Chaos<'_> {
                     self.injector.end(step.fault).await?;
                     self.probe.recovery().await
                 }
-                Ok(false) => Err(anyhow!("nobody came by within {PATIENCE_ALONE:?}")),
+                Ok(false) => Err(anyhow!("the failpoint was not hit within {PATIENCE_ALONE:?}")),
                 Err(error) => Err(error),
             };
-            self.revive()?;
-            self.note((Happened { fault: step.fault, recovery: recovery.map(Some) }, Some(self.begun)));
+            self.restart_ended()?;
+            self.note((Injected { fault: step.fault, recovery: recovery.map(Some) }, Some(self.begun)));
         }
         Ok(())
     }
 
-    /// Each fault at its time, whatever else goes on. How long the recovery took counts only where no other fault
-    /// was or came in its way.
-    async fn all_at_their_times(&mut self, steps: Vec<Step>) -> Result<()> {
+    /// Each fault at its time, whatever else goes on. A recovery is measured only if no other fault overlaps it.
+    async fn inject_as_planned(&mut self, steps: Vec<Step>) -> Result<()> {
         let mut steps = steps.into_iter().peekable();
         let mut lasting: Vec<(Instant, Step)> = Vec::new();
         let mut recovering: JoinSet<Recovered> = JoinSet::new();
         while steps.peek().is_some() || !lasting.is_empty() || !recovering.is_empty() {
-            self.revive()?;
+            self.restart_ended()?;
             lasting.sort_by_key(|(end, _)| *end);
             let next = steps.peek().map(|step| self.start + step.at);
             let end = lasting.first().map(|(end, _)| *end);
@@ -280,9 +279,9 @@ impl Chaos<'_> {
             } else if let Some(step) = steps.next_if(|step| self.start + step.at <= Instant::now()) {
                 match self.begin(&step).await {
                     Err(error) => {
-                        self.note((Happened { fault: step.fault, recovery: Err(error) }, None));
+                        self.note((Injected { fault: step.fault, recovery: Err(error) }, None));
                     }
-                    Ok(false) => (self.say)("            nobody came by"),
+                    Ok(false) => (self.print)("            the failpoint was not hit"),
                     Ok(true) if step.lasts.is_zero() => {
                         self.recover(&step, lasting.is_empty(), &mut recovering);
                     }
@@ -299,7 +298,7 @@ impl Chaos<'_> {
             Duration::ZERO => String::new(),
             lasts => format!(", for {:.1} s", lasts.as_secs_f64()),
         };
-        (self.say)(&format!("{:8.1} s  {}{lasts}", self.start.elapsed().as_secs_f64(), step.fault));
+        (self.print)(&format!("{:8.1} s  {}{lasts}", self.start.elapsed().as_secs_f64(), step.fault));
         self.injector.begin(step.fault).await
     }
 
@@ -308,31 +307,31 @@ impl Chaos<'_> {
         let begun = alone.then_some(self.begun);
         recovering.spawn(async move {
             let recovery = probe.recovery().await.map(Some);
-            (Happened { fault, recovery }, begun)
+            (Injected { fault, recovery }, begun)
         });
     }
 
-    fn note(&mut self, (mut happened, begun): Recovered) {
+    fn note(&mut self, (mut injected, begun): Recovered) {
         let at = self.start.elapsed().as_secs_f64();
-        if begun != Some(self.begun) && happened.recovery.is_ok() {
-            happened.recovery = Ok(None);
+        if begun != Some(self.begun) && injected.recovery.is_ok() {
+            injected.recovery = Ok(None);
         }
-        let fault = happened.fault;
-        match &happened.recovery {
+        let fault = injected.fault;
+        match &injected.recovery {
             Ok(Some(took)) => {
-                (self.say)(&format!("{at:8.1} s      recovered in {} ms: {fault}", took.as_millis()));
+                (self.print)(&format!("{at:8.1} s      recovered in {} ms: {fault}", took.as_millis()));
             }
             Ok(None) => {}
-            Err(error) => (self.say)(&format!("{at:8.1} s      NOT RECOVERED: {fault}: {error:#}")),
+            Err(error) => (self.print)(&format!("{at:8.1} s      NOT RECOVERED: {fault}: {error:#}")),
         }
-        self.happened.push(happened);
+        self.injected.push(injected);
     }
 
-    /// Starts again what ended by itself, as a container engine would, and says so.
-    fn revive(&mut self) -> Result<()> {
+    /// Restarts what ended by itself, as a container engine would.
+    fn restart_ended(&mut self) -> Result<()> {
         for (name, status) in self.injector.stage.system.services.ended()? {
             if !inject::is_replica(&name) {
-                (self.say)(&format!("            {name} ended ({status}): started again"));
+                (self.print)(&format!("            {name} ended ({status}): started again"));
                 self.injector.stage.system.services.resume(&name)?;
             }
         }

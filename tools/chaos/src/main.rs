@@ -18,18 +18,18 @@ async fn main() -> ExitCode {
     if let Some(ended) = chaos::service::run().await {
         return ended;
     }
-    chaos::run(Cli::parse().args, say).await.unwrap_or_else(|error| {
-        say_error(&format!("{error:#}"));
+    chaos::run(Cli::parse().args, print).await.unwrap_or_else(|error| {
+        print_error(&format!("{error:#}"));
         ExitCode::FAILURE
     })
 }
 
-/// Talks to the person who gave the command; one who no longer reads, such as `head`, is not told.
-fn say(line: &str) {
+/// A reader that is gone, such as `head`, is no error.
+fn print(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-#[expect(clippy::print_stderr, reason = "a command talks to the person who gave it")]
-fn say_error(line: &str) {
+#[expect(clippy::print_stderr, reason = "a command reports errors on stderr")]
+fn print_error(line: &str) {
     eprintln!("error: {line}");
 }

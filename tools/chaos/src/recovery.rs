@@ -1,4 +1,4 @@
-//! How long it takes until everything is well again after a fault.
+//! How long the system takes to recover from a fault.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// How long a recovery may take.
 pub(super) const LIMIT: Duration = Duration::from_secs(120);
 
-/// What tells that the system is well.
+/// Finds out whether the system has recovered.
 #[derive(Debug, Clone)]
 pub(super) struct Probe {
     pub(super) customers: Customers,
@@ -23,10 +23,10 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    /// The time from now until an order that is placed now is completed, and every service says that it is ready.
+    /// The time from now until an order that is placed now is completed, and every service is ready.
     ///
     /// # Errors
-    /// When that does not come to pass within two minutes.
+    /// When that takes more than two minutes.
     pub(super) async fn recovery(&self) -> Result<Duration> {
         let begun = Instant::now();
         let lines = [(CATALOGUE.sku(0), 1)];

@@ -1,47 +1,46 @@
-//! What a run came to, in tables.
+//! The results of a run.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
+use comfy_table::{CellAlignment, Table, presets};
 
 use super::faults::Fault;
 use loadgen::{LoadResult, percentile};
 
-/// A fault that happened.
+/// A fault that was injected.
 #[derive(Debug)]
-pub(super) struct Happened {
-    /// Which.
+pub(super) struct Injected {
     pub(super) fault: Fault,
-    /// How long it took until all was well again, where no other fault was in the way; or why it never was, or could
-    /// not be brought about.
+    /// How long the recovery took, unless another fault was in its way; or why the fault could not be injected, or the
+    /// system did not recover.
     pub(super) recovery: Result<Option<Duration>>,
 }
 
-/// A line per kind of fault: how many, and how long the recovery took.
-pub(super) fn kinds(happened: &[Happened]) -> Vec<String> {
+/// A row per kind of fault: how many, and how long the recoveries took.
+pub(super) fn kinds(injected: &[Injected]) -> Table {
     let mut kinds: BTreeMap<&str, (usize, Vec<Duration>)> = BTreeMap::new();
-    for happened in happened {
-        let (count, recoveries) = kinds.entry(happened.fault.kind()).or_default();
+    for injected in injected {
+        let (count, recoveries) = kinds.entry(injected.fault.kind()).or_default();
         *count += 1;
-        recoveries.extend(happened.recovery.iter().flatten());
+        recoveries.extend(injected.recovery.iter().flatten());
     }
-    let head = format!(
-        "{:<22}{:>7}{:>10}{:>12}{:>12}{:>12}",
-        "fault", "count", "measured", "p50 ms", "p99 ms", "max ms"
-    );
-    let mut lines = vec![String::new(), head];
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_header(["fault", "count", "measured", "p50 ms", "p99 ms", "max ms"]);
     for (kind, (count, mut recoveries)) in kinds {
         recoveries.sort();
-        let milliseconds = |percent| {
+        let mut row = vec![kind.to_owned(), count.to_string(), recoveries.len().to_string()];
+        row.extend([50, 99, 100].map(|percent| {
             percentile(&recoveries, percent)
                 .map_or_else(|| "-".to_owned(), |took| took.as_millis().to_string())
-        };
-        let (p50, p99, max) = (milliseconds(50), milliseconds(99), milliseconds(100));
-        lines.push(format!("{kind:<22}{count:>7}{:>10}{p50:>12}{p99:>12}{max:>12}", recoveries.len()));
+        }));
+        table.add_row(row);
     }
-    lines.push(String::new());
-    lines
+    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    table
 }
 
 /// How the customers were answered.
@@ -59,15 +58,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_counted_also_where_nothing_was_measured() {
-        let happened = [
-            Happened { fault: Fault::Burst, recovery: Ok(Some(Duration::from_millis(7))) },
-            Happened { fault: Fault::Burst, recovery: Ok(None) },
-            Happened { fault: Fault::BrokerKill, recovery: Err(anyhow::anyhow!("no")) },
+    fn kinds_without_a_measured_recovery_are_counted() {
+        let injected = [
+            Injected { fault: Fault::Burst, recovery: Ok(Some(Duration::from_millis(7))) },
+            Injected { fault: Fault::Burst, recovery: Ok(None) },
+            Injected { fault: Fault::BrokerKill, recovery: Err(anyhow::anyhow!("no")) },
         ];
-        let lines = kinds(&happened);
+        let table = kinds(&injected).to_string();
+        let lines: Vec<_> = table.lines().collect();
         let words = |line: &str| line.split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>();
-        assert_eq!(words(&lines[2]), ["broker-kill", "1", "0", "-", "-", "-"]);
-        assert_eq!(words(&lines[3]), ["burst", "2", "1", "7", "7", "7"]);
+        assert_eq!(words(lines[1]), ["broker-kill", "1", "0", "-", "-", "-"]);
+        assert_eq!(words(lines[2]), ["burst", "2", "1", "7", "7", "7"]);
     }
 }

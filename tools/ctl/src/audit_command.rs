@@ -1,4 +1,4 @@
-//! `sagactl audit`: whether everything that must be true of the whole system is.
+//! `sagactl audit`: whether the rules about the whole system hold.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,19 +8,19 @@ use anyhow::{Context, Result};
 use audit::{Audit, Auditor, Recorded, Sources, report};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{client, load, say};
+use crate::{client, load, print};
 
-/// What breaks a rule across databases counts when it is still so after this time at rest.
+/// A violation across databases counts when it is still there after this time at rest.
 const CONFIRM: Duration = Duration::from_secs(3);
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
-/// Nothing is wrong, and not everything could be asked.
+/// Exit status when no rule is broken, and the system is not at rest.
 const NOT_AT_REST: u8 = 2;
 
-/// The arguments of `sagactl audit`. Exit status: 0 all rules hold, 1 one is broken or something cannot be read, 2
-/// nothing is wrong and the system is not at rest.
+/// The arguments of `sagactl audit`. Exit status: 0 all rules hold, 1 one is broken or something cannot be read, 2 no
+/// rule is broken and the system is not at rest.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Keep asking, every 2 s, the rules that hold at every moment, until Ctrl-C; for while load runs
+    /// Check the rules that hold at every moment every 2 s, until Ctrl-C; for use under load
     #[arg(long, conflicts_with_all = ["wait", "recorded"])]
     watch: bool,
     /// Print JSON
@@ -32,7 +32,7 @@ pub(crate) struct Args {
     /// Orders that must exist, as `sagactl load --record` wrote them
     #[arg(long, value_name = "FILE")]
     recorded: Option<PathBuf>,
-    /// How many dead letters there are to be
+    /// How many dead letters are expected
     #[arg(long, default_value_t = 0)]
     dead_letters: usize,
     #[command(flatten)]
@@ -40,8 +40,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let auditor =
-        Auditor::open(sources(&args)?).await.context("is the system up? start it with scripts/up")?;
+    let auditor = Auditor::open(sources(&args)?).await?;
     if args.watch {
         return watch(&auditor, args.json).await;
     }
@@ -63,8 +62,8 @@ fn sources(args: &Args) -> Result<Sources> {
 }
 
 fn read_recorded(path: &Path) -> Result<Vec<Recorded>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
-    load::recorded(&text).with_context(|| format!("{} was not written by shop load", path.display()))
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    load::recorded(&text).with_context(|| format!("{} was not written by sagactl load", path.display()))
 }
 
 async fn watch(auditor: &Auditor, json: bool) -> Result<ExitCode> {
@@ -84,16 +83,16 @@ async fn watch(auditor: &Auditor, json: bool) -> Result<ExitCode> {
         if json || audit.is_broken() {
             show(&audit, json);
         } else {
-            say(&format!("{}  {}", audit.at.format("%H:%M:%S"), report::verdict(&audit)));
+            print(&format!("{}  {}", audit.at.format("%H:%M:%S"), report::verdict(&audit)));
         }
     }
 }
 
 fn show(audit: &Audit, json: bool) {
     if json {
-        say(&report::json(audit).to_string());
+        print(&report::json(audit).to_string());
     } else {
-        report::lines(audit).iter().for_each(|line| say(line));
+        report::lines(audit).iter().for_each(|line| print(line));
     }
 }
 

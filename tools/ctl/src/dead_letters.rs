@@ -1,4 +1,4 @@
-//! `sagactl dead-letters`: what no service could handle, to look at, to try again, to remove.
+//! `sagactl dead-letters`: list, show, replay and discard what no service could handle.
 
 mod show;
 
@@ -12,7 +12,7 @@ use messaging::dead_letters::{self, Action, DeadLetter, DeadLetterId, DeadLetter
 use runtime::clock;
 use system::Service;
 
-use crate::say;
+use crate::print;
 use crate::urls::{Database, Urls};
 
 /// The arguments of `sagactl dead-letters`.
@@ -24,14 +24,14 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// List them, those that lie there longest first; none is taken away by that
+    /// List them, the oldest first
     List {
         #[command(flatten)]
         place: Place,
         /// Print JSON
         #[arg(long)]
         json: bool,
-        /// List what was done with dead letters instead: by whom, when, and why
+        /// List replays and discards instead: by whom, when and why
         #[arg(long)]
         history: bool,
     },
@@ -42,7 +42,7 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Have them handled again, with all attempts before them
+    /// Have them handled again, with all their attempts
     Replay {
         #[command(flatten)]
         which: Which,
@@ -54,7 +54,7 @@ enum Command {
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Remove one for good
+    /// Remove one for ever
     Discard {
         /// Its id, as `list` shows it
         id: DeadLetterId,
@@ -93,18 +93,18 @@ struct Which {
     /// Their ids, as `list` shows them
     #[arg(value_name = "ID")]
     ids: Vec<DeadLetterId>,
-    /// All that there are now
+    /// All of them
     #[arg(long)]
     all: bool,
-    /// Of all, those that failed longer ago than this, such as 10m
+    /// Only those that failed longer ago than this, such as 10m
     #[arg(long, requires = "all", value_parser = runtime::config::duration)]
     older_than: Option<Duration>,
 }
 
-/// Who it is.
+/// Who acts.
 #[derive(Debug, clap::Args)]
 struct Signature {
-    /// Who does it, for the history [default: the user of this machine]
+    /// Your name, for the history [default: the user of this machine]
     #[arg(long)]
     by: Option<String>,
 }
@@ -127,15 +127,15 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 }
 
 async fn list(place: &Place, json: bool) -> Result<()> {
-    let desks = open(place).await?;
-    let mut letters: Vec<DeadLetter> = desks.iter().flat_map(DeadLetterSession::letters).cloned().collect();
-    close(desks).await?;
-    letters.sort_by_key(|letter| letter.failed_at);
-    match (json, letters.is_empty()) {
-        (true, _) => say(&show::letters_as_json(&letters)?),
-        (false, true) => say(&format!("there are no dead letters{}", place.suffix())),
-        (false, false) => show::letters(&letters).iter().for_each(|line| say(line)),
-    }
+    let sessions = open(place).await?;
+    let mut all: Vec<DeadLetter> = sessions.iter().flat_map(DeadLetterSession::letters).cloned().collect();
+    close(sessions).await?;
+    all.sort_by_key(|dead_letter| dead_letter.failed_at);
+    print(&match (json, all.is_empty()) {
+        (true, _) => show::dead_letters_as_json(&all)?,
+        (false, true) => format!("there are no dead letters{}", place.suffix()),
+        (false, false) => show::dead_letters(&all),
+    });
     Ok(())
 }
 
@@ -146,34 +146,34 @@ async fn history(place: &Place, json: bool) -> Result<()> {
         taken.extend(of_service.into_iter().map(|taken| (source.service.as_str(), taken)));
     }
     taken.sort_by_key(|(_, taken)| taken.requested_at);
-    match (json, taken.is_empty()) {
-        (true, _) => say(&show::history_as_json(&taken)?),
-        (false, true) => say(&format!("nothing was done with any dead letter{} yet", place.suffix())),
-        (false, false) => show::history(&taken).iter().for_each(|line| say(line)),
-    }
+    print(&match (json, taken.is_empty()) {
+        (true, _) => show::history_as_json(&taken)?,
+        (false, true) => format!("no dead letter{} was replayed or discarded yet", place.suffix()),
+        (false, false) => show::history(&taken),
+    });
     Ok(())
 }
 
 async fn show(id: &DeadLetterId, place: &Place) -> Result<()> {
-    let desks = open(place).await?;
-    let letter = find(&desks, id, place).cloned();
-    close(desks).await?;
-    show::letter(&letter?)?.iter().for_each(|line| say(line));
+    let sessions = open(place).await?;
+    let found = find(&sessions, id, place).cloned();
+    close(sessions).await?;
+    print(&show::dead_letter(&found?)?.join("\n"));
     Ok(())
 }
 
 async fn replay(which: &Which, place: &Place, request: &Request) -> Result<()> {
-    let desks = open(place).await?;
-    let there = desks.iter().map(|session| session.letters().len()).sum::<usize>();
-    match which.ids(&desks, place) {
+    let sessions = open(place).await?;
+    let there = sessions.iter().map(|session| session.letters().len()).sum::<usize>();
+    match which.ids(&sessions, place) {
         Ok(ids) if ids.is_empty() => {
-            close(desks).await?;
-            say(&nothing_to_replay(there, place));
+            close(sessions).await?;
+            print(&nothing_to_replay(there, place));
             Ok(())
         }
-        Ok(ids) => act(desks, Action::Replay, &ids, request, "to be handled again").await,
+        Ok(ids) => act(sessions, Action::Replay, &ids, request, "to be handled again").await,
         Err(error) => {
-            close(desks).await?;
+            close(sessions).await?;
             Err(error)
         }
     }
@@ -182,52 +182,53 @@ async fn replay(which: &Which, place: &Place, request: &Request) -> Result<()> {
 async fn discard(id: &DeadLetterId, place: &Place, request: &Request) -> Result<()> {
     ensure!(
         request.reason.as_ref().is_some_and(|reason| !reason.trim().is_empty()),
-        "a reason is wanted: what is discarded is gone, and the history is all that tells of it"
+        "a reason is required: only the history will tell that the message existed"
     );
-    let desks = open(place).await?;
-    if let Err(error) = find(&desks, id, place) {
-        close(desks).await?;
+    let sessions = open(place).await?;
+    if let Err(error) = find(&sessions, id, place) {
+        close(sessions).await?;
         return Err(error);
     }
-    act(desks, Action::Discard, std::slice::from_ref(id), request, "discarded").await
+    act(sessions, Action::Discard, std::slice::from_ref(id), request, "discarded").await
 }
 
-/// Does it at every session, and says with how many letters.
+/// Does it in every session, and prints the counts.
 async fn act(
-    mut desks: Vec<DeadLetterSession>,
+    mut sessions: Vec<DeadLetterSession>,
     action: Action,
     ids: &[DeadLetterId],
     request: &Request,
     done: &str,
 ) -> Result<()> {
-    for session in &mut desks {
+    for session in &mut sessions {
         let count = session.act(action, ids, request).await?;
         if count > 0 {
-            say(&format!("{done}: {count} of {}", session.service()));
+            print(&format!("{done}: {count} of {}", session.service()));
         }
     }
-    close(desks).await
+    close(sessions).await
 }
 
-/// Opens the desks of all services that are asked for, always in the same order.
+/// Opens a session for each wanted service, always in the same order.
 async fn open(place: &Place) -> Result<Vec<DeadLetterSession>> {
-    let mut desks = Vec::new();
+    let mut sessions = Vec::new();
     for source in place.sources() {
-        desks.push(DeadLetterSession::open(&source).await?);
+        sessions.push(DeadLetterSession::open(&source).await?);
     }
-    Ok(desks)
+    Ok(sessions)
 }
 
-async fn close(desks: Vec<DeadLetterSession>) -> Result<()> {
-    for session in desks {
+async fn close(sessions: Vec<DeadLetterSession>) -> Result<()> {
+    for session in sessions {
         session.close().await?;
     }
     Ok(())
 }
 
-fn find<'a>(desks: &'a [DeadLetterSession], id: &DeadLetterId, place: &Place) -> Result<&'a DeadLetter> {
-    let letter = desks.iter().flat_map(DeadLetterSession::letters).find(|letter| letter.id == *id);
-    letter.ok_or_else(|| {
+fn find<'a>(sessions: &'a [DeadLetterSession], id: &DeadLetterId, place: &Place) -> Result<&'a DeadLetter> {
+    let found =
+        sessions.iter().flat_map(DeadLetterSession::letters).find(|dead_letter| dead_letter.id == *id);
+    found.ok_or_else(|| {
         anyhow::anyhow!("there is no dead letter {id}{}: see `sagactl dead-letters list`", place.suffix())
     })
 }
@@ -243,16 +244,16 @@ fn nothing_to_replay(there: usize, place: &Place) -> String {
 }
 
 impl Which {
-    /// The ids of the letters that are wanted; fails when one is not there.
-    fn ids(&self, desks: &[DeadLetterSession], place: &Place) -> Result<Vec<DeadLetterId>> {
+    /// The wanted ids; an error when one does not exist.
+    fn ids(&self, sessions: &[DeadLetterSession], place: &Place) -> Result<Vec<DeadLetterId>> {
         if !self.all {
-            return self.ids.iter().map(|id| Ok(find(desks, id, place)?.id.clone())).collect();
+            return self.ids.iter().map(|id| Ok(find(sessions, id, place)?.id.clone())).collect();
         }
-        let wanted = desks.iter().flat_map(DeadLetterSession::letters).filter(|letter| self.wants(letter));
+        let wanted = sessions.iter().flat_map(DeadLetterSession::letters).filter(|letter| self.wants(letter));
         Ok(wanted.map(|letter| letter.id.clone()).collect())
     }
 
-    /// Whether the letter is among all those that are wanted. One that somebody asked for already is left alone.
+    /// Whether `--all` includes it. One whose replay was requested already is left alone.
     fn wants(&self, letter: &DeadLetter) -> bool {
         let old_enough = |age: Duration| {
             let past = letter.failed_at.and_then(|time| (clock::now() - time).to_std().ok());
@@ -271,18 +272,18 @@ impl Signature {
 }
 
 impl Place {
-    /// The services that are asked for, and where their dead letters are.
+    /// The wanted services, and where their dead letters are.
     fn sources(&self) -> impl Iterator<Item = Source<'_>> {
-        let asked_for =
+        let wanted =
             Service::with_database().filter(|service| self.service.is_none_or(|only| only == *service));
-        asked_for.map(|service| Source {
+        wanted.map(|service| Source {
             service: service.into(),
             database_url: self.databases.of(service),
             amqp_url: service.has_queue().then_some(self.amqp_url.as_str()),
         })
     }
 
-    /// Says in a sentence which service was looked at.
+    /// The end of a sentence: which service was looked at.
     fn suffix(&self) -> String {
         self.service.map(|service| format!(" of {service}")).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! `sagactl doctor`: whether what the system stands on is as it should be, and what to do where it is not.
+//! `sagactl doctor`: what is wrong with servers, rights, queues, versions and clocks, and what to do.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use doctor::{self, Sources, report};
 use system::{Outside, Service};
 
 use crate::urls::{Http, Urls};
-use crate::{client, say};
+use crate::{client, print};
 
-/// What is wrong counts when it is still so after this time.
+/// A fault counts when it is still there after this time.
 const PATIENCE: Duration = Duration::from_secs(6);
 
 /// The arguments of `sagactl doctor`. Exit status: 0 all is well, 1 something is wrong.
@@ -38,9 +38,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let json = args.json;
     let examination = doctor::examine(&sources(args), PATIENCE).await?;
     if json {
-        say(&report::json(&examination).to_string());
+        print(&report::json(&examination).to_string());
     } else {
-        report::lines(&examination).iter().for_each(|line| say(line));
+        report::lines(&examination).iter().for_each(|line| print(line));
     }
     let well = examination.wrong().next().is_none();
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })

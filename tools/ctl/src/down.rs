@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use rustix::process::{Signal, kill_process};
 
-use crate::{say, supervisor, up};
+use crate::{print, supervisor, up};
 
 /// More than the services' 12 s and the servers' stops together.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -23,7 +23,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let dir = up::folder(args.dir)?;
     let Some(pid) = supervisor::holder(&dir) else {
-        say("nothing is running");
+        print("nothing is running");
         return Ok(ExitCode::SUCCESS);
     };
     let begun = Instant::now();
@@ -36,6 +36,6 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    say(&format!("stopped in {:.1} s", begun.elapsed().as_secs_f64()));
+    print(&format!("stopped in {:.1} s", begun.elapsed().as_secs_f64()));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! `sagactl generate`: writes every generated file anew. A test says which of them has drifted.
+//! `sagactl generate`: writes every generated file. A test finds those that have drifted.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ pub fn files() -> anyhow::Result<Vec<(PathBuf, String)>> {
     Ok(files)
 }
 
-/// Writes the files that differ below the given root, and says which those were.
+/// Writes the files below the root that differ, and gives their paths.
 ///
 /// # Errors
 /// When a file cannot be written.

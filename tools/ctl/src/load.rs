@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use system::Service;
 
 use crate::urls::{Http, Urls};
-use crate::{say, timeline};
+use crate::{print, timeline};
 
 const CATALOGUE: Catalogue = Catalogue { prefix: "LOAD", skus: 10, scarce: 0 };
 /// Timelines are read of at most so many orders, evenly spread.
@@ -43,7 +43,7 @@ pub(crate) struct Args {
     /// How long to wait for the last order to end, in seconds
     #[arg(long, default_value_t = 120)]
     wait: u64,
-    /// Where to write what was answered 202, for `sagactl audit --recorded`: a line each, key and order id
+    /// Where to write key and order id of each accepted order, for `sagactl audit --recorded`
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
     #[command(flatten)]
@@ -199,20 +199,20 @@ async fn latencies(http: &Client, urls: &Urls<Http>, ids: &[String]) -> Result<V
 
 fn report(result: &LoadResult, ended: &Ended, took: Duration, latencies: &[f64]) {
     for (state, count) in &ended.by_state {
-        say(&format!("{count:>8}  {state}"));
+        print(&format!("{count:>8}  {state}"));
     }
     for (answer, count) in &result.refused {
-        say(&format!("{count:>8}  not accepted: {answer}"));
+        print(&format!("{count:>8}  not accepted: {answer}"));
     }
     if ended.open > 0 {
-        say(&format!("{:>8}  of them still under way", ended.open));
+        print(&format!("{:>8}  of them still under way", ended.open));
     }
     let seconds = took.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "ten million orders are far from where it matters")]
     let per_second = (ended.ids.len() as u64 - ended.open) as f64 / seconds;
-    say(&format!("{per_second:>8.1}  orders/s through the whole saga, in {seconds:.1} s"));
+    print(&format!("{per_second:>8.1}  orders/s through the whole saga, in {seconds:.1} s"));
     let [p50, p95, p99] = [50, 95, 99].map(|percent| percentile(latencies, percent).unwrap_or(f64::NAN));
-    say(&format!(
+    print(&format!(
         "placed to confirmed: p50 {p50:.1} ms, p95 {p95:.1} ms, p99 {p99:.1} ms ({} orders)",
         latencies.len()
     ));

@@ -35,17 +35,17 @@ enum Command {
     Down(down::Args),
     /// Place one order
     Place(place::Args),
-    /// Show what happened to an order, and what is awaited next
+    /// Show the events of an order, and what is awaited next
     Timeline(timeline::Args),
-    /// Place orders at a given rate, and say what became of them
+    /// Place orders at a given rate, and report their outcomes
     Load(load::Args),
-    /// Check whether everything that must be true of the whole system is
+    /// Check the rules that must hold for the whole system
     Audit(audit_command::Args),
-    /// Check whether what the system stands on is as it should be, and say what to do where it is not
+    /// Check servers, rights, queues, versions and clocks, and say what to do
     Doctor(doctor_command::Args),
-    /// What no service could handle: look at it, try it again, remove it
+    /// List, show, replay and discard what no service could handle
     DeadLetters(dead_letters::Args),
-    /// What the broker must hold
+    /// Apply or show what the broker must hold
     Topology(topology::Args),
     /// Write every generated file anew: state matrices, choreography, topology, broker definitions, samples
     Generate {
@@ -71,7 +71,7 @@ async fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         let hint = if nobody_listens(&error) { ": is the system up? start it with scripts/up" } else { "" };
-        say_error(&format!("{error:#}{hint}"));
+        print_error(&format!("{error:#}{hint}"));
         ExitCode::FAILURE
     })
 }
@@ -86,18 +86,18 @@ fn nobody_listens(error: &anyhow::Error) -> bool {
 fn generate(root: &Path) -> anyhow::Result<ExitCode> {
     let written = ctl::generate::write(root)?;
     if written.is_empty() {
-        say("every generated file is as it should be");
+        print("every generated file is as it should be");
     }
-    written.iter().for_each(|path| say(&format!("wrote {}", path.display())));
+    written.iter().for_each(|path| print(&format!("wrote {}", path.display())));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Talks to the person who gave the command; one who has stopped listening, such as `head`, is not told.
-fn say(line: &str) {
+/// A reader that is gone, such as `head`, is no error.
+fn print(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-#[expect(clippy::print_stderr, reason = "a command talks to the person who gave it")]
-fn say_error(line: &str) {
+#[expect(clippy::print_stderr, reason = "a command reports errors on stderr")]
+fn print_error(line: &str) {
     eprintln!("error: {line}");
 }

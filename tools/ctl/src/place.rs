@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use system::Service;
 
-use crate::say;
+use crate::print;
 use crate::urls::{Http, Urls};
 
 /// The arguments of `sagactl place`.
@@ -60,7 +60,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let placed: Placed = loadgen::answer(reqwest::Client::new().post(url).json(&order))
         .await
         .context("the order was not accepted")?;
-    say(&format!("{}  {}", placed.id, placed.status));
-    say(&format!("follow it: sagactl timeline {}", placed.id));
+    print(&format!("{}  {}", placed.id, placed.status));
+    print(&format!("follow it: sagactl timeline {}", placed.id));
     Ok(ExitCode::SUCCESS)
 }

@@ -8,7 +8,7 @@ use std::process;
 use anyhow::{Context, Result, bail};
 use rustix::process::Pid;
 
-/// Says in a folder that this process holds the system there, until it is dropped.
+/// Marks a folder: this process runs the system there, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Claim {
     dir: PathBuf,
@@ -26,7 +26,7 @@ impl Claim {
         Ok(Self { dir: dir.to_owned() })
     }
 
-    /// Says that every service is ready.
+    /// Marks that every service is ready.
     pub(crate) fn ready(&self) -> Result<()> {
         Ok(fs::write(ready_file(&self.dir), "")?)
     }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use system::Service;
 
-use crate::say;
+use crate::print;
 use crate::urls::{Http, Urls};
 
 /// The arguments of `sagactl timeline`.
@@ -49,13 +49,13 @@ pub(crate) struct Awaited {
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let timeline = fetch(&reqwest::Client::new(), &args.urls, &args.order).await?;
     let settled = if timeline.settled { ", settled" } else { "" };
-    say(&format!("order {}: {}{settled}", timeline.order_id, timeline.status));
+    print(&format!("order {}: {}{settled}", timeline.order_id, timeline.status));
     for fact in &timeline.facts {
-        say(&line(fact));
+        print(&line(fact));
     }
     for awaited in &timeline.awaiting {
         let until = awaited.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
-        say(&format!("  awaiting {} from {}{until}", awaited.events.join(" or "), awaited.from));
+        print(&format!("  awaiting {} from {}{until}", awaited.events.join(" or "), awaited.from));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use amqp::RetryDelays;
 use amqp::apply_topology;
 use anyhow::Result;
 
-use crate::say;
+use crate::print;
 
 /// The arguments of `sagactl topology`.
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let Action::Apply { amqp_url, retry_delays } = args.action;
     let topology = system::topology(&retry_delays);
     apply_topology(&amqp_url, &topology).await?;
-    say(&format!(
+    print(&format!(
         "applied: {} exchanges, {} queues, {} bindings",
         topology.exchanges.len(),
         topology.queues.len(),

@@ -10,11 +10,11 @@ use anyhow::{Context, Result, bail};
 use devstack::{Signals, Storage, System, SystemOptions, SystemPorts};
 
 use crate::supervisor::{self, Claim};
-use crate::{say, say_error};
+use crate::{print, print_error};
 
 /// The URLs on the standard ports, and a first order.
 const WELCOME: &str = include_str!("../../../deploy/welcome.txt");
-/// Between two looks at whether a part has ended.
+/// How often it is checked whether a part has ended.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The arguments of `sagactl up`.
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// Return when every service is ready, and leave the system running
     #[arg(long)]
     detach: bool,
-    /// Begin with empty data
+    /// Start with empty data
     #[arg(long)]
     fresh: bool,
     /// The folder of data and logs [default: .stack; for root /var/tmp/order-saga]
@@ -42,7 +42,7 @@ pub(crate) fn folder(given: Option<PathBuf>) -> Result<PathBuf> {
     Ok(given.map_or_else(|| devstack::default_folder(&current), |dir| current.join(dir)))
 }
 
-/// What the supervisor behind `--detach` says.
+/// The log of the supervisor behind `--detach`.
 pub(crate) fn log(dir: &Path) -> PathBuf {
     dir.join("up.log")
 }
@@ -65,18 +65,18 @@ async fn hold(dir: &Path, fresh: bool) -> Result<ExitCode> {
         empty(dir)?;
     }
     let begun = Instant::now();
-    let starting = System::start(options, say_step);
+    let starting = System::start(options, print_step);
     let mut system = tokio::select! {
         started = starting => started?,
         _ = signals.next() => return Ok(ExitCode::FAILURE),
     };
-    say(&greeting(&system, dir, begun.elapsed()));
+    print(&greeting(&system, dir, begun.elapsed()));
     claim.ready()?;
     tokio::select! {
         () = supervise(&mut system) => {}
         _ = signals.next() => {}
     }
-    say("stopping");
+    print("stopping");
     system.stop().await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -86,14 +86,14 @@ async fn supervise(system: &mut System) {
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
         match system.revive().await {
-            Ok(revived) => revived.iter().for_each(|part| say(&format!("started again: {part}"))),
-            Err(error) => say_error(&format!("{error:#}")),
+            Ok(revived) => revived.iter().for_each(|part| print(&format!("started again: {part}"))),
+            Err(error) => print_error(&format!("{error:#}")),
         }
     }
 }
 
-/// Starts this command again in a session of its own, so that it outlives the terminal, and shows
-/// what it says until the system is ready.
+/// Starts this command again in a session of its own, so that it outlives the terminal, and shows its
+/// output until the system is ready.
 async fn detach(dir: &Path, fresh: bool) -> Result<ExitCode> {
     if let Some(pid) = supervisor::holder(dir) {
         bail!("the system is running already (process {pid}): stop it first with scripts/down");
@@ -108,13 +108,13 @@ async fn detach(dir: &Path, fresh: bool) -> Result<ExitCode> {
         let text = fs::read_to_string(&log)?;
         // Whole lines only: the rest of one may still be on its way.
         let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        text[shown..whole].lines().for_each(say);
+        text[shown..whole].lines().for_each(print);
         shown = whole;
         if ended.is_some() {
             return Ok(ExitCode::FAILURE);
         }
         if ready {
-            say("it runs in the background; scripts/down stops it");
+            print("it runs in the background; scripts/down stops it");
             return Ok(ExitCode::SUCCESS);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -132,7 +132,7 @@ fn start_supervisor(dir: &Path, fresh: bool, log: &Path) -> Result<Child> {
     command.spawn().context("cannot run setsid")
 }
 
-/// What the person may tell every service by the environment; all else is the system's own.
+/// Variables that are passed on to every service; all others are the system's own.
 fn passed_on() -> Vec<(String, String)> {
     ["LOG_FORMAT", "LOG_FILTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "RUST_BACKTRACE"]
         .into_iter()
@@ -157,8 +157,8 @@ fn empty(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn say_step(what: &str, took: Duration) {
-    say(&format!("  {what:<10} ready after {:>5.1} s", took.as_secs_f64()));
+fn print_step(what: &str, took: Duration) {
+    print(&format!("  {what:<10} ready after {:>5.1} s", took.as_secs_f64()));
 }
 
 fn greeting(system: &System, dir: &Path, took: Duration) -> String {

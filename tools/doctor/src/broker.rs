@@ -1,4 +1,4 @@
-//! What the broker's management API tells.
+//! What the broker's management API reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +15,10 @@ use super::http::{self, Answer};
 /// A broker and one vhost on it.
 #[derive(Debug)]
 pub(super) struct Broker {
-    /// Such as 3.10.8.
+    /// For example 3.10.8.
     pub(super) version: String,
     pub(super) offset: Option<Offset>,
-    pub(super) nodes: Vec<ServiceHost>,
+    pub(super) nodes: Vec<ClusterNode>,
     /// Type of each exchange.
     pub(super) exchanges: BTreeMap<String, String>,
     /// Arguments of each queue.
@@ -30,9 +30,9 @@ pub(super) struct Broker {
     pub(super) rights: BTreeMap<&'static str, Vec<Value>>,
 }
 
-/// A node, in bytes. One that does not run, or was just started, says nothing of them.
+/// A node of the broker, sizes in bytes. One that does not run, or has just started, reports none.
 #[derive(Debug, Deserialize)]
-pub(super) struct ServiceHost {
+pub(super) struct ClusterNode {
     pub(super) name: String,
     pub(super) disk_free: Option<u64>,
     pub(super) disk_free_limit: Option<u64>,
@@ -98,7 +98,7 @@ async fn ask(client: &Client, base: &Url, path: &[&str]) -> Asked<Answer> {
     }
     let answer = http::get(client, url).await?;
     match answer.status {
-        StatusCode::UNAUTHORIZED => Err("it does not know that user, or the password".to_owned()),
+        StatusCode::UNAUTHORIZED => Err("unknown user or wrong password".to_owned()),
         status if status.is_success() => Ok(answer),
         status => Err(format!("it answers {status} to {}", path.join(" "))),
     }

@@ -1,4 +1,4 @@
-//! Every check, with what it looks at; and how each judges what was seen.
+//! Every check: what it looks at, and how it judges what was seen.
 
 mod judge;
 #[cfg(test)]
@@ -12,20 +12,20 @@ use system::{Reads, Service};
 
 use self::judge::{broker, databases, judge, runs, skipping};
 use self::topology::{bindings, queues};
-use super::Verdict::{self, Fine, Hint, NotAsked, Wrong};
-use super::broker::ServiceHost;
+use super::Verdict::{self, Fine, Hint, NotChecked, Wrong};
+use super::broker::ClusterNode;
 use super::{Asked, Seen};
 
 const OLDEST_POSTGRES: i32 = 15;
 const OLDEST_RABBITMQ: (u32, u32) = (3, 10);
 /// An event that waits for longer is stuck.
 const OLD_EVENT_SECONDS: f64 = 60.0;
-/// Deadlines, leases and the order of timelines are by more than one clock.
+/// Deadlines, leases and timelines compare times of several clocks.
 const CLOCK_LIMIT: TimeDelta = TimeDelta::seconds(1);
 
 const SEE_SERVICE: &str = "see /health/ready and the log of the service";
 
-/// Something that is looked at.
+/// A check.
 #[derive(Debug)]
 pub struct Check {
     /// Its name, for people and for tests.
@@ -39,7 +39,7 @@ const fn check(name: &'static str, looks_at: &'static str, judge: fn(&Seen) -> V
     Check { name, looks_at, judge }
 }
 
-/// The checks: first what others rest on.
+/// The checks, those first that others depend on.
 pub const CHECKS: &[Check] = &[
     check("services answer", "/health/live of each service and of the card processor", services_answer),
     check("Postgres answers", "a connection to each service's database", postgres_answers),
@@ -48,28 +48,20 @@ pub const CHECKS: &[Check] = &[
     check("databases are their owners'", "who owns each, and which service may connect", databases_are_owned),
     check("RabbitMQ answers", "its management API, and a connection by AMQP", rabbitmq_answers),
     check("RabbitMQ is new enough", "its version", rabbitmq_is_new_enough),
-    check("RabbitMQ has room", "free disk, its limit, and the alarms of disk and memory", rabbitmq_has_room),
+    check("RabbitMQ has room", "free disk space, its limit, and the alarms", rabbitmq_has_room),
     check("users have their rights", "tags and permissions on the broker", users_have_their_rights),
     check("queues are as declared", "exchanges, queues and their arguments", queues),
     check("queues are bound", "the bindings of every queue", bindings),
-    check("clocks agree", "this machine's, those of Postgres, RabbitMQ and the services", clocks_agree),
-    check("relays lead", "the leader's lock in each database with an outbox", relays_lead),
-    check(
-        "queues have consumers",
-        "consumers of each queue, and the reader of the log",
-        queues_have_consumers,
-    ),
+    check("clocks agree", "the clocks of this machine, Postgres, RabbitMQ and the services", clocks_agree),
+    check("relays lead", "the leader lock in each database with an outbox", relays_lead),
+    check("queues have consumers", "consumers of each queue and of the event stream", queues_have_consumers),
     check("outboxes drain", "the oldest event that is not published", outboxes_drain),
-    check(
-        "no dead letters wait",
-        "queues of dead letters, and the log's table of them",
-        no_dead_letters_wait,
-    ),
+    check("no dead letters wait", "dead-letter queues, and the stream reader's table", no_dead_letters_wait),
 ];
 
 fn services_answer(seen: &Seen) -> Verdict {
     let faults = seen.services.iter().filter_map(|site| site.answer.clone().err());
-    let advice = "start what is missing (scripts/up); where somebody else is, free the port first";
+    let advice = "start what is missing (scripts/up), and free ports that others hold";
     judge(faults.collect(), advice, || format!("{} of them", seen.services.len()))
 }
 
@@ -150,21 +142,21 @@ fn rabbitmq_is_new_enough(seen: &Seen) -> Verdict {
 fn rabbitmq_has_room(seen: &Seen) -> Verdict {
     broker(seen, |broker| {
         let (mut faults, mut hints, mut fine) = (Vec::new(), Vec::new(), Vec::new());
-        for ServiceHost { name, disk_free, disk_free_limit, disk_free_alarm, mem_alarm, .. } in &broker.nodes
+        for ClusterNode { name, disk_free, disk_free_limit, disk_free_alarm, mem_alarm, .. } in &broker.nodes
         {
             let (Some(free), Some(limit)) = (*disk_free, *disk_free_limit) else {
-                faults.push(format!("{name} does not run, or does not say what disk it has: see its log"));
+                faults.push(format!("{name} does not run, or does not report its disk space: see its log"));
                 continue;
             };
             let disk = format!(
-                "{name} has {} of disk, and stops publishers at {}",
+                "{name} has {} of disk space, and blocks publishers at {}",
                 megabytes(free),
                 megabytes(limit)
             );
             if *disk_free_alarm || free <= limit {
                 faults.push(format!("{disk}: free some"));
             } else if *mem_alarm {
-                faults.push(format!("{name} is out of memory, and stops publishers: give it more"));
+                faults.push(format!("{name} is out of memory, and blocks publishers: give it more"));
             } else if free / 2 < limit {
                 hints.push(format!("{disk}: free some soon"));
             } else {
@@ -183,7 +175,7 @@ fn megabytes(bytes: u64) -> String {
     format!("{} MB", bytes / 1_000_000)
 }
 
-/// What definitions say of rights: in which list, of whom and of what, and what about it.
+/// Where definitions list rights: the list, the keys of an item, and the fields to compare.
 const RIGHTS: [(&str, &[&str], &[&str]); 3] = [
     ("users", &["name"], &["tags"]),
     ("permissions", &["user", "vhost"], &["configure", "write", "read"]),
@@ -221,7 +213,7 @@ fn clocks_agree(seen: &Seen) -> Verdict {
     let broker = seen.broker.as_ref().ok().and_then(|broker| Some(("RabbitMQ", broker.offset?)));
     let clocks: Vec<_> = sites.chain(postgres).chain(broker).collect();
     if clocks.is_empty() {
-        return NotAsked("nobody answers".to_owned());
+        return NotChecked("nobody answers".to_owned());
     }
     let off = clocks.iter().filter_map(|(whose, offset)| Some((whose, offset.beyond(CLOCK_LIMIT)?)));
     let faults = off.map(|(whose, by)| format!("{whose} is {by} of this machine"));
@@ -253,14 +245,14 @@ fn queues_have_consumers(seen: &Seen) -> Verdict {
             Some(true) => fine += 1,
             _ if other.contains_key(&queue) => skipped.push(format!("{queue} is not as declared")),
             _ if !runs(seen, *service) => skipped.push(format!("{service} does not run")),
-            Some(false) => faults.push(format!("nobody takes from {queue}")),
+            Some(false) => faults.push(format!("nobody consumes {queue}")),
             None => skipped.push("RabbitMQ does not answer".to_owned()),
         }
     }
     skipping(&skipped, judge(faults, SEE_SERVICE, || format!("{fine} queues")))
 }
 
-/// Where a service hears from, and whether somebody takes from it; nothing when that could not be asked.
+/// What a service consumes, and whether somebody does; `None` when that is unknown.
 fn consumed(seen: &Seen, service: Service) -> (String, Option<bool>) {
     if service.has_queue() {
         let queue = events_queue(service.as_str());
@@ -268,7 +260,7 @@ fn consumed(seen: &Seen, service: Service) -> (String, Option<bool>) {
         let consumed = depth.map(|depth| depth.consumers > 0);
         (queue, consumed)
     } else {
-        // Of a stream the queue itself tells no consumers.
+        // A stream reports no consumers on its queue.
         let read = seen.broker.as_ref().ok().map(|broker| broker.consumed.contains(EVENT_STREAM));
         (EVENT_STREAM.to_owned(), read)
     }

@@ -1,4 +1,4 @@
-//! How far another clock is from this machine's.
+//! How far another clock is from this machine's clock.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -13,19 +13,19 @@ pub(super) struct Offset {
 }
 
 impl Offset {
-    /// From what the other clock said between two looks at this one.
-    pub(super) fn of(said: DateTime<Utc>, asked: DateTime<Utc>, answered: DateTime<Utc>) -> Self {
-        Self { at_least: said - answered, at_most: said - asked }
+    /// From a reading of the other clock between two readings of this one.
+    pub(super) fn of(read: DateTime<Utc>, asked: DateTime<Utc>, answered: DateTime<Utc>) -> Self {
+        Self { at_least: read - answered, at_most: read - asked }
     }
 
-    /// The same from the header `Date` of an HTTP answer; nothing when it is none.
+    /// The same from the header `Date` of an HTTP answer, if it is valid.
     pub(super) fn of_date(date: &str, asked: DateTime<Utc>, answered: DateTime<Utc>) -> Option<Self> {
-        let said = DateTime::parse_from_rfc2822(date).ok()?.to_utc();
-        let Self { at_least, at_most } = Self::of(said, asked, answered);
+        let read = DateTime::parse_from_rfc2822(date).ok()?.to_utc();
+        let Self { at_least, at_most } = Self::of(read, asked, answered);
         Some(Self { at_least, at_most: at_most + DATE_STEP })
     }
 
-    /// By how much it is off for sure, in words; nothing when that may be no more than `limit`.
+    /// A description of how far it is off, if that is more than `limit` for certain.
     pub(super) fn beyond(self, limit: TimeDelta) -> Option<String> {
         if self.at_least > limit {
             Some(format!("{} s ahead", self.at_least.num_seconds()))
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_is_off_only_when_the_time_of_asking_does_not_explain_it() {
+    fn a_clock_is_off_only_beyond_the_time_of_asking() {
         assert_eq!(beyond_a_second(Offset::of(at(1_000), at(0), at(20))), None);
         assert_eq!(beyond_a_second(Offset::of(at(2_050), at(0), at(20))), Some("2 s ahead".to_owned()));
         assert_eq!(beyond_a_second(Offset::of(at(-1_990), at(0), at(20))), Some("1 s behind".to_owned()));
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_tells_the_second_at_best() {
+    fn a_date_is_only_precise_to_the_second() {
         let date = "Tue, 14 Nov 2023 22:13:20 GMT";
         let offset = |asked| Offset::of_date(date, at(asked), at(asked + 10)).expect("a date");
         for (asked, beyond) in [

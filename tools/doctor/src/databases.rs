@@ -1,4 +1,4 @@
-//! What the doctor reads in each service's database.
+//! What is read in each service's database.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,13 @@ use super::{ANSWER_LIMIT, Asked, cause};
 #[derive(Debug, Clone)]
 pub(super) struct Database {
     pub(super) facts: Facts,
-    /// Nothing when its tables are not there.
+    /// Nothing when its tables are missing.
     pub(super) backlog: Option<Backlog>,
     /// The server's clock.
     pub(super) offset: Offset,
 }
 
-/// What can be asked of any database.
+/// What any database knows.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub(super) struct Facts {
     /// As 150018 for 15.18.
@@ -30,7 +30,7 @@ pub(super) struct Facts {
     pub(super) owner: String,
     /// Roles of services, beside the owner, that may connect to it.
     pub(super) open_to: Vec<String>,
-    /// Whether the newest table of the schema `messaging` is there.
+    /// Whether the newest table of the schema `messaging` exists.
     pub(super) migrated: bool,
     pub(super) relay_leads: bool,
 }
@@ -41,7 +41,7 @@ pub(super) struct Backlog {
     /// Age of the oldest event in the outbox, in seconds.
     pub(super) oldest_event: Option<f64>,
     pub(super) events: i64,
-    /// Dead letters of the log's reader.
+    /// Dead letters of the stream reader.
     pub(super) dead_letters: i64,
 }
 
@@ -81,8 +81,8 @@ pub(super) async fn read(databases: &[(Service, String)]) -> BTreeMap<Service, A
 async fn ask(url: &str) -> sqlx::Result<Database> {
     let mut conn = PgConnection::connect(url).await?;
     let asked = runtime::clock::now();
-    let said: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut conn).await?;
-    let offset = Offset::of(said, asked, runtime::clock::now());
+    let read: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut conn).await?;
+    let offset = Offset::of(read, asked, runtime::clock::now());
     let services: Vec<_> = Service::with_database().map(Service::as_str).collect();
     let facts: Facts = sqlx::query_as(FACTS).bind(services).bind(LEADER_LOCK).fetch_one(&mut conn).await?;
     let backlog = match facts.migrated {

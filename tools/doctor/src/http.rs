@@ -1,4 +1,4 @@
-//! Questions by HTTP.
+//! Requests over HTTP.
 
 use reqwest::{Client, StatusCode, Url, header};
 use serde_json::Value;
@@ -6,11 +6,11 @@ use serde_json::Value;
 use super::clock::Offset;
 use super::{Asked, cause};
 
-/// What was answered.
+/// An HTTP answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    /// Null when it is no JSON.
+    /// Null when it is not JSON.
     pub(super) body: Value,
     /// By the header `Date`.
     pub(super) offset: Option<Offset>,

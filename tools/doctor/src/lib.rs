@@ -1,8 +1,8 @@
-//! The doctor: looks at what the system stands on, and says of each [check](checks::CHECKS) whether it is as it should
-//! be and, where it is not, what to do.
+//! The doctor: looks at servers, rights, queues, versions and clocks, and reports for each [check](checks::CHECKS) what
+//! is wrong and what to do.
 //!
-//! Everything is asked first, and judged afterwards by pure functions. What cannot be asked because something before
-//! it is missing is said to be so: one fault is one line, and not five.
+//! Everything is read first, and judged afterwards by pure functions. A check that depends on something missing is not
+//! a second fault: one fault is one line.
 
 mod broker;
 pub mod checks;
@@ -29,7 +29,7 @@ use checks::{CHECKS, Check};
 use databases::Database;
 use services::Site;
 
-/// How long one party has to answer.
+/// How long a server or service has to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -42,13 +42,13 @@ pub struct Sources {
     pub databases: Vec<(Service, String)>,
     /// The broker, with any user.
     pub amqp_url: String,
-    /// The broker's management API, with an administrator: nobody else sees the rights of users.
+    /// The broker's management API, with an administrator, who alone sees the rights of users.
     pub management_url: String,
-    /// The delays of the retry retry delays, as the services have them.
+    /// The retry delays that the services are configured with.
     pub retry_delays: RetryDelays,
 }
 
-/// What was answered, or why nothing was.
+/// An answer, or why there is none.
 type Asked<T> = Result<T, String>;
 
 /// Everything that the checks look at.
@@ -62,29 +62,29 @@ struct Seen {
     depths: Asked<BTreeMap<String, Depth>>,
 }
 
-/// How a check stands.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// As it should be, and what was seen.
     Fine(String),
-    /// Worth a look, and no fault.
+    /// Worth a look, but no fault.
     Hint(String),
     /// What is wrong, and what to do.
     Wrong(String),
-    /// It could not be asked, because of what another check says.
-    NotAsked(String),
+    /// Not checked, because of what another check found.
+    NotChecked(String),
 }
 
-/// A check and how it stands.
+/// A check and its result.
 #[derive(Debug, Clone)]
 pub struct Finding {
     /// The check.
     pub check: &'static Check,
-    /// How it stands.
+    /// Its result.
     pub verdict: Verdict,
 }
 
-/// What one look at everything found.
+/// The result of one look at everything.
 #[derive(Debug, Clone)]
 pub struct Examination {
     /// When it began.
@@ -101,11 +101,11 @@ impl Examination {
     }
 }
 
-/// Looks at everything, again and again until nothing is wrong or `patience` is over: the broker's management API
-/// lags by 5 s, and where one has just stopped another is about to take over.
+/// Looks at everything, repeatedly until nothing is wrong or `patience` is over: the broker's management API lags by
+/// 5 s, and a replica may be about to take over from another.
 ///
 /// # Errors
-/// When a URL is none. That something does not answer is a finding.
+/// When a URL is not valid. A server that does not answer is a finding.
 pub async fn examine(sources: &Sources, patience: Duration) -> Result<Examination> {
     let end = Instant::now() + patience;
     loop {
@@ -123,21 +123,21 @@ pub async fn examine(sources: &Sources, patience: Duration) -> Result<Examinatio
 async fn look(sources: &Sources) -> Result<Seen> {
     let vhost = amqp::connection::vhost(&sources.amqp_url)?;
     let topology = system::topology(&sources.retry_delays);
-    let management = sources.management_url.parse().context("the URL of the management API is none")?;
+    let management = sources.management_url.parse().context("not a valid URL of the management API")?;
     let client = reqwest::Client::builder().timeout(ANSWER_LIMIT).build()?;
     let (services, databases, broker) = tokio::join!(
         services::visit(&client, &sources.services),
         databases::read(&sources.databases),
         broker::read(&client, &management, &vhost),
     );
-    // A queue that is not there would end the look at all others.
+    // A missing queue would close the channel, and nothing would be known of the others.
     let there = |name: &String| broker.as_ref().is_ok_and(|broker| broker.queues.contains_key(name));
     let queues: Vec<_> = topology.queues.iter().map(|queue| queue.name.clone()).filter(there).collect();
     let depths = inspect::depths(&sources.amqp_url, &queues).await.map_err(|error| format!("{error:#}"));
     Ok(Seen { vhost, topology, services, databases, broker, depths })
 }
 
-/// What an error comes down to.
+/// The innermost cause of an error.
 fn cause(error: &dyn Error) -> String {
     error.source().map_or_else(|| error.to_string(), cause)
 }

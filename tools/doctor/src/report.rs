@@ -1,4 +1,4 @@
-//! What the doctor found as lines for a person, and as JSON.
+//! An examination as text and as JSON.
 
 use serde_json::{Value, json};
 
@@ -8,8 +8,8 @@ use super::{Examination, Finding, Verdict};
 #[must_use]
 pub fn lines(examination: &Examination) -> Vec<String> {
     let lines = examination.findings.iter().map(|finding| {
-        let (verdict, says) = words(finding);
-        format!("{:<28}  {:<9}  {says}", finding.check.name, verdict)
+        let (verdict, text) = words(finding);
+        format!("{:<28}  {:<9}  {text}", finding.check.name, verdict)
     });
     lines.chain([verdict(examination)]).collect()
 }
@@ -18,10 +18,10 @@ pub fn lines(examination: &Examination) -> Vec<String> {
 #[must_use]
 pub fn json(examination: &Examination) -> Value {
     let checks = examination.findings.iter().map(|finding| {
-        let (verdict, says) = words(finding);
+        let (verdict, text) = words(finding);
         let verdict = verdict.to_lowercase();
         json!({
-            "name": finding.check.name, "looks_at": finding.check.looks_at, "verdict": verdict, "says": says,
+            "name": finding.check.name, "looks_at": finding.check.looks_at, "verdict": verdict, "text": text,
         })
     });
     let checks: Vec<_> = checks.collect();
@@ -39,9 +39,9 @@ pub fn verdict(examination: &Examination) -> String {
 
 fn words(finding: &Finding) -> (&'static str, &str) {
     match &finding.verdict {
-        Verdict::Fine(says) => ("ok", says),
-        Verdict::Hint(says) => ("hint", says),
-        Verdict::Wrong(says) => ("WRONG", says),
-        Verdict::NotAsked(says) => ("not asked", says),
+        Verdict::Fine(text) => ("ok", text),
+        Verdict::Hint(text) => ("hint", text),
+        Verdict::Wrong(text) => ("WRONG", text),
+        Verdict::NotChecked(text) => ("not checked", text),
     }
 }

@@ -1,29 +1,29 @@
-//! What all checks have in common.
+//! Building blocks of the checks.
 
 use system::Service;
 
 use super::super::Seen;
-use super::super::Verdict::{self, Fine, NotAsked, Wrong};
+use super::super::Verdict::{self, Fine, NotChecked, Wrong};
 use super::super::broker::Broker;
 use super::super::databases::Database;
 
-/// Faults shown of a check: it is one line.
+/// How many faults the one line of a check shows.
 const SHOWN: usize = 3;
 
-/// Wrong with these faults and what to do, or fine without any.
+/// Wrong, with these faults and the advice; or fine without faults.
 pub(super) fn judge(faults: Vec<String>, advice: &str, fine: impl FnOnce() -> String) -> Verdict {
     if faults.is_empty() { Fine(fine()) } else { Wrong(format!("{}: {advice}", first(faults))) }
 }
 
-/// The verdict, where a part was not looked at because of what another check says.
+/// The verdict, where a part was skipped because of what another check found.
 pub(super) fn skipping(skipped: &[String], verdict: Verdict) -> Verdict {
     match verdict {
-        Fine(_) if !skipped.is_empty() => NotAsked(first(skipped.to_vec())),
+        Fine(_) if !skipped.is_empty() => NotChecked(first(skipped.to_vec())),
         verdict => verdict,
     }
 }
 
-/// The first of some that differ, in a line.
+/// The first few, without repeats, in a line.
 fn first(mut texts: Vec<String>) -> String {
     texts.dedup();
     let more = texts.len().saturating_sub(SHOWN);
@@ -34,7 +34,7 @@ fn first(mut texts: Vec<String>) -> String {
     texts.join("; ")
 }
 
-/// Asks it of the databases that answered.
+/// Judges the databases that answered.
 pub(super) fn databases(seen: &Seen, ask: impl FnOnce(&[(Service, &Database)]) -> Verdict) -> Verdict {
     let answered = seen.databases.iter();
     let answered = answered.filter_map(|(service, database)| Some((*service, database.as_ref().ok()?)));
@@ -43,20 +43,20 @@ pub(super) fn databases(seen: &Seen, ask: impl FnOnce(&[(Service, &Database)]) -
     let away: Vec<_> =
         away.map(|(service, _)| format!("the database of {service} cannot be opened")).collect();
     match answered.as_slice() {
-        [] => NotAsked("Postgres does not answer".to_owned()),
+        [] => NotChecked("Postgres does not answer".to_owned()),
         answered => skipping(&away, ask(answered)),
     }
 }
 
-/// Asks it of the broker's management API.
+/// Judges the broker, if its management API answers.
 pub(super) fn broker(seen: &Seen, ask: impl FnOnce(&Broker) -> Verdict) -> Verdict {
     match &seen.broker {
         Ok(broker) => ask(broker),
-        Err(_) => NotAsked("RabbitMQ's management API does not answer".to_owned()),
+        Err(_) => NotChecked("RabbitMQ's management API does not answer".to_owned()),
     }
 }
 
-/// Whether the service answers at its address. What only it does is not missing while it does not.
+/// Whether the service answers at its address; otherwise what it does is not missing.
 pub(super) fn runs(seen: &Seen, service: Service) -> bool {
     seen.services.iter().any(|site| site.service == service.as_str() && site.answer.is_ok())
 }
@@ -82,7 +82,7 @@ mod tests {
         let wrong = Wrong("fault 1: do it".to_owned());
         assert_eq!(skipping(&texts(1), wrong.clone()), wrong);
         let same = ["away".to_owned(), "away".to_owned()];
-        assert_eq!(skipping(&same, Fine(String::new())), NotAsked("away".to_owned()));
+        assert_eq!(skipping(&same, Fine(String::new())), NotChecked("away".to_owned()));
         assert_eq!(skipping(&[], Fine("5".to_owned())), Fine("5".to_owned()));
     }
 }
