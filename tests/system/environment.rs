@@ -1,98 +1,76 @@
-//! Bad environments: what is wrong is said in one line that tells what to do, and what only needs time is waited for.
+//! Bad environments: a program names what is wrong and what to do, and waits for what only needs time.
 
 mod collector;
 pub(crate) mod process;
 mod servers;
 mod traces;
 
-use std::fs;
-
+use clap::Command;
 use futures::future::join_all;
+use registry::CODES;
 
-use system::{Dependency, Service, programs};
-
-use crate::environment::process::{Variables, nowhere, run, service_names};
+use crate::environment::process::{Variables, nowhere, run};
 
 /// No address, no URL, no number, no duration, no choice and no log filter.
 const GARBAGE: &str = "=?!=";
 /// Variables that may hold any text.
 const FREE_TEXT: [&str; 1] = ["JOURNAL_PATH"];
 
+/// The variables of a program, each with whether it is required. Its errors and its help show it by that name.
+fn variables(mut command: Command) -> Vec<(String, bool)> {
+    command.build();
+    let named = command.get_arguments().filter_map(|arg| {
+        let name = arg.get_env()?.to_str().expect("UTF-8").to_owned();
+        assert!(arg.to_string().ends_with(&format!("<{name}>")), "{arg} is not shown as {name}");
+        Some((name, arg.is_required_set()))
+    });
+    named.collect()
+}
+
 #[tokio::test]
-async fn help_lists_every_variable() {
-    for service in programs().map(|program| program.name) {
-        let ended = run(service, &["--help"], &Variables::new()).await;
+async fn help_lists_every_variable_without_its_secrets() {
+    for code in CODES {
+        let ended = run(code.program.name, &["--help"], &nowhere(code.program.name)).await;
         assert_eq!((ended.code, ended.complaints.len()), (Some(0), 0), "{ended:?}");
-        let listed: Vec<&str> = listed(&ended.stdout).map(|(name, _)| name).collect();
-        let read = read_by(service);
-        assert!(read.len() > 2, "the configuration of {service} is found");
-        for variable in read {
-            assert!(listed.contains(&variable.as_str()), "{service} --help does not list {variable}");
+        assert!(!ended.stdout.contains("hush"), "{}", ended.stdout);
+        for (variable, _) in variables((code.command)()) {
+            assert!(ended.stdout.contains(&format!("[env: {variable}")), "{variable}: {}", ended.stdout);
         }
     }
 }
 
 #[tokio::test]
-async fn argument_is_refused_in_favour_of_variables() {
-    for service in programs().map(|program| program.name) {
-        let ended = run(service, &["--http-listen=127.0.0.1:0"], &nowhere(service)).await;
-        ended.failed_saying(&["--http-listen", "environment variables only", "--help"]);
+async fn an_unknown_argument_is_refused() {
+    for code in CODES {
+        let ended = run(code.program.name, &["--no-such-thing"], &nowhere(code.program.name)).await;
+        ended.refused_configuration(&["--no-such-thing", "--help"]);
     }
 }
 
 #[tokio::test]
-async fn missing_variable_is_named_in_one_line() {
-    for service in service_names() {
-        let help = run(service, &["--help"], &Variables::new()).await.stdout;
-        let required: Vec<&str> =
-            listed(&help).filter(|(_, need)| *need == "required").map(|(name, _)| name).collect();
-        assert!(required.len() >= 3, "{required:?}");
-        for variable in required {
-            let mut variables = nowhere(service);
-            variables.remove(variable);
-            let ended = run(service, &[], &variables).await;
-            ended.failed_saying(&[&format!("{variable} is not set: give ")]);
+async fn a_missing_variable_is_named() {
+    for code in CODES {
+        for (variable, _) in variables((code.command)()).into_iter().filter(|(_, required)| *required) {
+            let mut left = nowhere(code.program.name);
+            left.remove(&variable).expect("it was there");
+            let ended = run(code.program.name, &[], &left).await;
+            ended.refused_configuration(&["not provided", &format!("<{variable}>"), "--help"]);
         }
     }
 }
 
 #[tokio::test]
-async fn malformed_variable_is_named_without_its_secret() {
-    let check = async |service: &str, variable: &str| {
-        let mut variables = nowhere(service);
-        variables.insert(variable.to_owned(), GARBAGE.to_owned());
-        let ended = run(service, &[], &variables).await;
-        ended.failed_saying(&[variable, "give "]);
+async fn a_malformed_variable_is_named_without_any_secret() {
+    let check = async |program: &str, variable: String| {
+        let mut variables: Variables = nowhere(program);
+        variables.insert(variable.clone(), GARBAGE.to_owned());
+        let ended = run(program, &[], &variables).await;
+        ended.refused_configuration(&["invalid value", &format!("<{variable}>"), "--help"]);
         assert!(!ended.complaints.concat().contains("hush"), "{ended:?}");
     };
-    for service in programs().map(|program| program.name) {
-        let help = run(service, &["--help"], &Variables::new()).await.stdout;
-        let variables = listed(&help).map(|(name, _)| name).filter(|name| !FREE_TEXT.contains(name));
-        join_all(variables.map(|variable| check(service, variable))).await;
+    for code in CODES {
+        let variables = variables((code.command)()).into_iter().map(|(name, _)| name);
+        let variables = variables.filter(|name| !FREE_TEXT.contains(&name.as_str()));
+        join_all(variables.map(|variable| check(code.program.name, variable))).await;
     }
-}
-
-/// The variables of a help text, each with what stands in its brackets.
-fn listed(help: &str) -> impl Iterator<Item = (&str, &str)> {
-    help.lines().filter_map(|line| line.strip_prefix("  ")?.strip_suffix(']')?.split_once(" ["))
-}
-
-/// The variables that a program's configuration reads, by its sources.
-fn read_by(service: &str) -> Vec<String> {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-    let mut sources =
-        vec![format!("services/{service}/src/config.rs"), "crates/runtime/src/config.rs".to_owned()];
-    let needs = service.parse().map_or(&[][..], Service::needs);
-    if needs.contains(&Dependency::Broker) {
-        sources.push("crates/messaging/src/config.rs".to_owned());
-    }
-    let text: String =
-        sources.iter().map(|path| fs::read_to_string(format!("{root}/{path}")).expect("readable")).collect();
-    let names = text.split("env = \"").skip(1).filter_map(|rest| rest.split('"').next());
-    names
-        .filter(|name| *name != "NAME")
-        .filter(|name| needs.contains(&Dependency::Database) || !name.starts_with("DATABASE_"))
-        .filter(|name| needs.iter().any(|need| need.is_outside()) || !name.starts_with("BREAKER_"))
-        .map(str::to_owned)
-        .collect()
 }

@@ -18,11 +18,13 @@ pub struct BrokerConfig {
 
     /// URL of the broker's management API with user and password, such as http://order:secret@localhost:15672;
     /// it is asked for the bindings, before events are published and for readiness.
-    #[arg(long, env = "RABBITMQ_MANAGEMENT_URL", hide_env_values = true, value_parser = management_url)]
+    #[arg(id = "RABBITMQ_MANAGEMENT_URL", long = "rabbitmq-management-url", env = "RABBITMQ_MANAGEMENT_URL")]
+    #[arg(hide_env_values = true, value_parser = management_url)]
     pub management_url: SecretString,
 
     /// The most messages that are handled in one transaction; twice as many are prefetched.
-    #[arg(long, env = "CONSUMER_BATCH", default_value_t = BATCH, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(id = "CONSUMER_BATCH", long = "consumer-batch", env = "CONSUMER_BATCH", default_value_t = BATCH)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub batch: u16,
 
     /// How long a message that failed waits before each further attempt; after the last it is a dead letter.

@@ -44,17 +44,17 @@ pub struct BreakerSettings {
 pub struct BreakerConfig {
     /// The number of different jobs in a row that fail before no more are claimed, 1 to 1000
     #[arg(long = "breaker-failures", env = "BREAKER_FAILURES", default_value_t = 5)]
-    #[arg(id = "breaker_failures", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(id = "BREAKER_FAILURES", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub failures: u16,
 
     /// How long no jobs are claimed before a few are tried; doubles while the dependency fails, e.g. 1s
     #[arg(long = "breaker-pause", env = "BREAKER_PAUSE", default_value = "1s")]
-    #[arg(id = "breaker_pause", value_parser = runtime::config::duration)]
+    #[arg(id = "BREAKER_PAUSE", value_parser = runtime::config::duration)]
     pub pause: Duration,
 
     /// The longest such pause, e.g. 10s
     #[arg(long = "breaker-pause-cap", env = "BREAKER_PAUSE_CAP", default_value = "10s")]
-    #[arg(id = "breaker_pause_cap", value_parser = runtime::config::duration)]
+    #[arg(id = "BREAKER_PAUSE_CAP", value_parser = runtime::config::duration)]
     pub pause_cap: Duration,
 }
 

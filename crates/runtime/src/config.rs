@@ -1,11 +1,9 @@
-//! Configuration from environment variables, and from nothing else.
+//! Configuration by clap: each setting is an environment variable, and an argument of the same name.
 //!
-//! A configuration is a `clap::Parser` struct in which every field is `#[arg(long, env = "NAME")]`. The
-//! doc comment of a field is its help: a noun phrase that says meaning, unit, and an example. A secret
-//! carries `hide_env_values = true`, which keeps its value out of error lines. A default of another
-//! struct is changed with `#[command(mut_arg("listen", |arg| arg.default_value("0.0.0.0:8081")))]`.
-
-mod environment;
+//! A configuration is a `clap::Parser` struct in which every field is `#[arg(long, env = "NAME")]`, with `id = "NAME"`
+//! where the field has another name: clap's errors then name the variable. A secret carries `hide_env_values = true`,
+//! which also keeps it out of errors. A default of a flattened struct is changed with
+//! `#[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8081")))]`.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -15,43 +13,49 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Parser, ValueEnum};
+use clap::{
+    Args, Command, Parser, ValueEnum,
+    builder::Resettable,
+    error::{ContextKind, ContextValue},
+};
 use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
-/// Where a service listens and how long it takes at most.
+/// The HTTP server's address and time limits.
 #[derive(Debug, Clone, Args)]
 pub struct HttpConfig {
     /// The address and port to serve HTTP on, e.g. 127.0.0.1:8080
-    #[arg(long, env = "HTTP_LISTEN", default_value = "0.0.0.0:8080")]
+    #[arg(id = "HTTP_LISTEN", long = "http-listen", env = "HTTP_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
 
     /// The time a request may take before it is answered 504, e.g. 10s
-    #[arg(long, env = "HTTP_REQUEST_TIMEOUT", default_value = "10s", value_parser = duration)]
+    #[arg(id = "HTTP_REQUEST_TIMEOUT", long = "http-request-timeout", env = "HTTP_REQUEST_TIMEOUT")]
+    #[arg(default_value = "10s", value_parser = duration)]
     pub request_timeout: Duration,
 
     /// The time that requests in flight have to finish when the service stops, e.g. 7s
-    #[arg(long, env = "HTTP_DRAIN_TIMEOUT", default_value = "7s", value_parser = duration)]
+    #[arg(id = "HTTP_DRAIN_TIMEOUT", long = "http-drain-timeout", env = "HTTP_DRAIN_TIMEOUT")]
+    #[arg(default_value = "7s", value_parser = duration)]
     pub drain_timeout: Duration,
 }
 
-/// Which database, and how many connections to it.
+/// The service's own database.
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseConfig {
     /// The service's Postgres URL, e.g. postgres://order:secret@localhost:5432/order
     #[arg(long = "database-url", env = "DATABASE_URL", hide_env_values = true, value_parser = database_url)]
-    #[arg(id = "database_url")]
+    #[arg(id = "DATABASE_URL")]
     pub url: SecretString,
 
     /// The number of connections to open at most, 2 to 1000
     #[arg(long = "database-max-connections", env = "DATABASE_MAX_CONNECTIONS", default_value_t = 10)]
-    #[arg(id = "database_max_connections", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    #[arg(id = "DATABASE_MAX_CONNECTIONS", value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub max_connections: u32,
 }
 
-/// What a service says about itself, and to whom.
+/// Logs and traces.
 #[derive(Debug, Clone, Args)]
 pub struct TelemetryConfig {
     /// The form of the log on stdout: json or pretty
@@ -63,7 +67,8 @@ pub struct TelemetryConfig {
     pub log_filter: Targets,
 
     /// The base URL to send traces to by OTLP/HTTP, e.g. http://localhost:4318; without it no traces are sent
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    #[arg(id = "OTEL_EXPORTER_OTLP_ENDPOINT", long = "otel-exporter-otlp-endpoint")]
+    #[arg(env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<Url>,
 }
 
@@ -76,53 +81,59 @@ pub enum LogFormat {
     Pretty,
 }
 
-/// The configuration of this process, from its environment.
+/// The configuration of this process, by its arguments and its environment.
 ///
-/// `--help` and `--version` print and exit 0. A missing or malformed variable, or any argument, is one
-/// line on stderr that says what would be right, and exit 2.
-#[expect(clippy::print_stdout, reason = "--help and --version answer on stdout")]
+/// An empty variable counts as not set. Exits as clap does: 0 for `--help` and `--version`, 2 with a message on stderr
+/// for a setting that is missing or malformed.
 pub fn parse<C: Parser>() -> C {
-    let command = C::command();
-    match environment::wanted(std::env::args_os().skip(1)) {
-        Ok(environment::Wanted::Help) => {
-            print!("{}", environment::help(&command));
-            std::process::exit(0)
-        }
-        Ok(environment::Wanted::Version) => {
-            println!("{}", command.render_version().trim_end());
-            std::process::exit(0)
-        }
-        Ok(environment::Wanted::Run) => {}
-        Err(line) => exit(&line),
-    }
-    from_env(|name| std::env::var_os(name)).unwrap_or_else(|line| exit(&line))
+    let command = C::command().mut_args(|arg| match arg.get_env().map(std::env::var_os) {
+        Some(Some(value)) if value.is_empty() => arg.env(Resettable::Reset),
+        _ => arg,
+    });
+    parse_from(command, std::env::args_os()).unwrap_or_else(|error| error.exit())
 }
 
-/// The configuration that `env` gives. An empty variable counts as one that is not set.
+/// The configuration by the variables of `env` alone, whatever arguments and environment this process has.
 ///
 /// # Errors
-/// One line naming the first variable that is missing or malformed, and what would be right.
-pub fn from_env<C: Parser>(env: impl Fn(&OsStr) -> Option<OsString>) -> Result<C, String> {
-    let matches = environment::read(C::command(), env)?;
-    C::from_arg_matches(&matches).map_err(|error| error.to_string())
+/// A setting that is missing or malformed.
+pub fn from_env<C: Parser>(env: impl Fn(&OsStr) -> Option<OsString>) -> Result<C, clap::Error> {
+    let command = C::command();
+    let mut arguments = vec![OsString::from(command.get_name())];
+    for arg in command.get_arguments() {
+        let value = arg.get_env().and_then(&env).filter(|value| !value.is_empty());
+        if let (Some(long), Some(value)) = (arg.get_long(), value) {
+            let mut argument = OsString::from(format!("--{long}="));
+            argument.push(value);
+            arguments.push(argument);
+        }
+    }
+    parse_from(command.mut_args(|arg| arg.env(Resettable::Reset)), arguments)
 }
 
-/// Says on stderr, in one line, why the process cannot start. The code to exit with is 2.
+fn parse_from<C: Parser>(
+    mut command: Command,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<C, clap::Error> {
+    let matches = command.try_get_matches_from_mut(arguments).map_err(|mut error| {
+        let hidden = command.get_arguments().filter(|arg| arg.is_hide_env_values_set());
+        let secrets: Vec<String> = hidden.map(ToString::to_string).collect();
+        if matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(arg)) if secrets.contains(arg)) {
+            error.insert(ContextKind::InvalidValue, ContextValue::String("(hidden)".to_owned()));
+        }
+        error
+    })?;
+    C::from_arg_matches(&matches)
+}
+
+/// Reports on stderr why the process cannot start. The code to exit with is 2.
 #[expect(clippy::print_stderr, reason = "there is no log yet")]
 pub(crate) fn fail(line: &str) -> ExitCode {
     eprintln!("error: {line}");
     ExitCode::from(2)
 }
 
-fn exit(line: &str) -> ! {
-    fail(line);
-    std::process::exit(2)
-}
-
-/// Reads a duration: a whole number and `ms`, `s`, `m` or `h`, e.g. `250ms`, `30s`, `5m`.
-///
-/// # Errors
-/// Says how a duration is written.
+/// Parses a duration: a whole number and `ms`, `s`, `m` or `h`, e.g. `250ms`, `30s`, `5m`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -135,22 +146,105 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     };
     let number = number.parse::<u64>().ok();
     let total = number.zip(milliseconds).and_then(|(number, unit)| number.checked_mul(unit));
-    total.map(Duration::from_millis).ok_or_else(|| "a duration is written like 250ms, 30s or 5m".to_owned())
+    total.map(Duration::from_millis).ok_or_else(|| "write a duration as 250ms, 30s, 5m or 2h".to_owned())
 }
 
-/// Reads a secret, for `value_parser`.
-///
-/// # Errors
-/// Never; clap's signature asks for it.
+/// Wraps a secret, for `value_parser`, which asks for a `Result`.
 pub fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
     Ok(SecretString::from(text))
 }
 
 fn database_url(text: &str) -> Result<SecretString, String> {
     if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
-        return Err("it does not begin with postgres://".to_owned());
+        return Err("it must begin with postgres://".to_owned());
     }
     // The parser's error may repeat a part of the URL; the password must not reach a log.
-    PgConnectOptions::from_str(text).map_err(|_| "it is not a valid URL".to_owned())?;
+    PgConnectOptions::from_str(text).map_err(|_| {
+        "it is not a valid URL, such as postgres://order:secret@localhost:5432/order".to_owned()
+    })?;
     Ok(SecretString::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    /// A service.
+    #[derive(Debug, Parser)]
+    #[command(name = "sample", version, mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8099")))]
+    struct Config {
+        #[command(flatten)]
+        http: HttpConfig,
+        #[command(flatten)]
+        database: DatabaseConfig,
+        #[command(flatten)]
+        telemetry: TelemetryConfig,
+    }
+
+    const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://order:hush@localhost:5432/order");
+
+    fn config(variables: &[(&str, &str)]) -> Result<Config, String> {
+        let lookup = |name: &OsStr| {
+            let found = variables.iter().find(|(key, _)| OsStr::new(key) == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        from_env(lookup).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_replace_missing_and_empty_variables() {
+        let config = config(&[DATABASE, ("LOG_FORMAT", "")]).unwrap();
+        assert_eq!(config.http.listen.port(), 8099);
+        assert_eq!(config.http.request_timeout.as_secs(), 10);
+        assert_eq!(config.database.max_connections, 10);
+        assert_eq!(config.database.url.expose_secret(), DATABASE.1);
+        assert_eq!(config.telemetry.log_format, LogFormat::Json);
+        assert_eq!(config.telemetry.otlp_endpoint, None);
+    }
+
+    #[test]
+    fn a_variable_overrides_its_default() {
+        let config = config(&[DATABASE, ("HTTP_LISTEN", "127.0.0.1:1"), ("HTTP_REQUEST_TIMEOUT", "250ms")]);
+        let http = config.unwrap().http;
+        assert_eq!((http.listen.port(), http.request_timeout.as_millis()), (1, 250));
+    }
+
+    #[test]
+    fn errors_name_the_variable_and_the_cause() {
+        let missing = config(&[]).unwrap_err();
+        assert!(missing.contains("not provided") && missing.contains("<DATABASE_URL>"), "{missing}");
+        for (variable, value, cause) in [
+            ("HTTP_LISTEN", "8080", "invalid socket address syntax"),
+            ("HTTP_REQUEST_TIMEOUT", "10", "write a duration as 250ms, 30s, 5m or 2h"),
+            ("LOG_FORMAT", "xml", "[possible values: json, pretty]"),
+            ("LOG_FILTER", "info,order=loud", "error parsing level filter"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost", "relative URL without a base"),
+        ] {
+            let malformed = config(&[DATABASE, (variable, value)]).unwrap_err();
+            for part in [format!("<{variable}>"), format!("'{value}'"), cause.to_owned()] {
+                assert!(malformed.contains(&part), "{part} is not in: {malformed}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_never_shows_a_secret() {
+        for url in ["mysql://order:hush@localhost/order", "postgres://order:hush@local host:x/order"] {
+            let error = config(&[("DATABASE_URL", url)]).unwrap_err();
+            assert!(error.contains("'(hidden)' for '--database-url <DATABASE_URL>': it "), "{error}");
+            assert!(!error.contains("hush"), "{error}");
+        }
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        for (text, milliseconds) in [("250ms", 250), ("30s", 30_000), ("5m", 300_000), ("2h", 7_200_000)] {
+            assert_eq!(duration(text).unwrap().as_millis(), milliseconds, "{text}");
+        }
+        for text in ["", "5", "s", "-1s", "1.5s", "1 s", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
 }

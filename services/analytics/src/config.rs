@@ -6,7 +6,7 @@ use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig};
 /// Counts orders, revenue and mails, from the log of all events
 #[derive(Debug, clap::Parser)]
 #[command(name = "analytics", version)]
-#[command(mut_arg("listen", |arg| arg.default_value("0.0.0.0:8085")))]
+#[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8085")))]
 pub struct Config {
     /// Where HTTP is served.
     #[command(flatten)]

@@ -5,11 +5,9 @@ use messaging::BrokerConfig;
 use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig};
 
 /// Keeps products and stock, and sets stock aside for orders.
-///
-/// Configured by environment variables only.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "inventory", version)]
-#[command(mut_arg("listen", |arg| arg.default_value("0.0.0.0:8083")))]
+#[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8083")))]
 pub struct Config {
     /// Where to serve HTTP.
     #[command(flatten)]

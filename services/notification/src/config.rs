@@ -10,7 +10,7 @@ use url::Url;
 /// Sends one mail per order and kind: confirmed, cancelled, refunded
 #[derive(Debug, clap::Parser)]
 #[command(name = "notification", version)]
-#[command(mut_arg("listen", |arg| arg.default_value("0.0.0.0:8084")))]
+#[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8084")))]
 pub struct Config {
     /// Where HTTP is served.
     #[command(flatten)]
@@ -34,22 +34,22 @@ pub struct Config {
 pub struct SmtpConfig {
     /// The mail server's URL, e.g. smtp://localhost:1025; without a port it is 25
     #[arg(long = "smtp-url", env = "SMTP_URL", value_parser = smtp_url)]
-    #[arg(id = "smtp_url")]
+    #[arg(id = "SMTP_URL")]
     pub url: Url,
 
     /// The sender of every mail, whose domain also ends every Message-ID, e.g. Order Saga <shop@example.com>
     #[arg(long = "mail-from", env = "MAIL_FROM", default_value = "Order Saga <shop@order-saga.example>")]
-    #[arg(id = "mail_from")]
+    #[arg(id = "MAIL_FROM")]
     pub from: Mailbox,
 
     /// The time that one try to hand over a mail may take, from connecting to the server's answer, e.g. 10s
     #[arg(long = "smtp-timeout", env = "SMTP_TIMEOUT", default_value = "10s", value_parser = duration)]
-    #[arg(id = "smtp_timeout")]
+    #[arg(id = "SMTP_TIMEOUT")]
     pub timeout: Duration,
 
     /// The number of mails to hand over at once at most, each over a connection of its own, 1 to 100
     #[arg(long = "smtp-connections", env = "SMTP_CONNECTIONS", default_value_t = 8)]
-    #[arg(id = "smtp_connections", value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(id = "SMTP_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub connections: u32,
 
     /// When the mail server is left alone.

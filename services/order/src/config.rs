@@ -7,11 +7,9 @@ use messaging::BrokerConfig;
 use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig, duration};
 
 /// Takes orders, and confirms, completes or cancels them by what the other services announce.
-///
-/// Configured by environment variables only.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "order", version)]
-#[command(mut_arg("listen", |arg| arg.default_value("0.0.0.0:8081")))]
+#[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8081")))]
 pub struct Config {
     /// Where to serve HTTP.
     #[command(flatten)]
@@ -30,7 +28,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
 
     /// The time that an order waits for stock and money before it is cancelled, 1ms or more, e.g. 30s
-    #[arg(long, env = "ORDER_DEADLINE", default_value = "30s", value_parser = deadline)]
+    #[arg(id = "ORDER_DEADLINE", long = "order-deadline", env = "ORDER_DEADLINE")]
+    #[arg(default_value = "30s", value_parser = deadline)]
     pub deadline: Duration,
 
     /// When new orders are refused.

@@ -8,9 +8,9 @@ use runtime::config::{HttpConfig, TelemetryConfig, duration};
 /// A simulated card processor with faults to switch on.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "payment-provider", version)]
-#[command(mut_arg("listen", |arg| arg.default_value("0.0.0.0:8090")))]
+#[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8090")))]
 // A call that gets no answer is meant to outlast its caller's patience.
-#[command(mut_arg("request_timeout", |arg| arg.default_value("2m")))]
+#[command(mut_arg("HTTP_REQUEST_TIMEOUT", |arg| arg.default_value("2m")))]
 pub struct Config {
     /// Where it listens.
     #[command(flatten)]

@@ -11,7 +11,7 @@ use crate::jobs::{CALLS, PROCESSOR};
 /// Holds, takes and gives back the money of an order
 #[derive(Debug, clap::Parser)]
 #[command(name = "payment", version)]
-#[command(mut_arg("listen", |arg| arg.default_value("0.0.0.0:8082")))]
+#[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8082")))]
 pub struct Config {
     /// Where HTTP is served.
     #[command(flatten)]
@@ -35,7 +35,7 @@ pub struct Config {
 pub struct ProcessorConfig {
     /// The card processor's URL, e.g. http://localhost:8090
     #[arg(long = "payment-provider-url", env = "PAYMENT_PROVIDER_URL", value_parser = processor_url)]
-    #[arg(id = "payment_provider_url")]
+    #[arg(id = "PAYMENT_PROVIDER_URL")]
     pub url: Url,
 
     /// The time that a call may take, from connecting to the end of its answer, e.g. 2s; then its outcome is

@@ -38,6 +38,16 @@ impl Ended {
             assert!(line.contains(part), "{part:?} is not in: {line}");
         }
     }
+
+    /// Asserts that its configuration was refused with a message that has all the parts in it.
+    #[track_caller]
+    pub(crate) fn refused_configuration(&self, parts: &[&str]) {
+        assert_eq!(self.code, Some(2), "{self:?}");
+        let message = self.complaints.join("\n");
+        for part in parts {
+            assert!(message.contains(part), "{part:?} is not in: {message}");
+        }
+    }
 }
 
 /// The folder of the services' programs, beside that of this test.

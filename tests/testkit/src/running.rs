@@ -46,14 +46,14 @@ impl Running {
     ///
     /// # Panics
     /// When its configuration is refused.
-    pub async fn serve<Fut>(start: impl FnOnce(TcpListener, CancellationToken) -> Result<Fut, String>) -> Self
+    pub async fn serve<Fut>(start: impl FnOnce(TcpListener, CancellationToken) -> Result<Fut, clap::Error>) -> Self
     where
         Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let shutdown = CancellationToken::new();
-        let running = start(listener, shutdown.clone()).unwrap_or_else(|line| panic!("{line}"));
+        let running = start(listener, shutdown.clone()).unwrap_or_else(|error| panic!("{error}"));
         let failure = Arc::<OnceLock<String>>::default();
         let noted = failure.clone();
         let task = spawn(async move {

@@ -22,8 +22,8 @@ pub struct Code {
     pub program: Program,
     /// Its configuration, as a `clap` command.
     pub command: fn() -> clap::Command,
-    /// Runs it with what the lookup finds; fails with one line when a variable is missing or malformed.
-    pub start: fn(Lookup<'_>, TcpListener, CancellationToken) -> Result<Running, String>,
+    /// Runs it with what the lookup finds; fails when a variable is missing or malformed.
+    pub start: fn(Lookup<'_>, TcpListener, CancellationToken) -> Result<Running, clap::Error>,
     /// Runs it as the program itself would: with the variables of this process, until a signal comes.
     pub main: fn() -> BoxFuture<'static, ExitCode>,
 }

@@ -34,29 +34,19 @@ fn start() -> (Child, BufReader<std::process::ChildStdout>, String) {
 }
 
 #[test]
-fn a_malformed_variable_is_one_line_and_exit_2() {
+fn a_malformed_variable_is_named_and_ends_it_with_2() {
     let (code, stdout, stderr) = output(&[], &[("HANG_DURATION", "soon")]);
     assert_eq!((code, stdout.as_str()), (2, ""));
-    assert_eq!(
-        stderr,
-        "error: HANG_DURATION is \"soon\", which is malformed: a duration is written like 250ms, 30s or 5m: \
-         give the time a call without an answer is held open before it is answered 504, e.g. 30s (see --help)\n"
-    );
-}
-
-#[test]
-fn an_argument_is_one_line_and_exit_2() {
-    let (code, _, stderr) = output(&["--seed=17"], &[]);
-    assert_eq!((code, stderr.lines().count()), (2, 1));
-    assert!(stderr.contains("\"--seed=17\""), "{stderr}");
+    let message =
+        "error: invalid value 'soon' for '--hang-duration <HANG_DURATION>': write a duration as 250ms";
+    assert!(stderr.starts_with(message), "{stderr}");
 }
 
 #[test]
 fn help_lists_the_variables_and_version_the_version() {
     let (code, stdout, _) = output(&["--help"], &[]);
     assert_eq!(code, 0);
-    for text in
-        ["HTTP_LISTEN [default: 0.0.0.0:8090]", "JOURNAL_PATH [optional]", "DOWN_DURATION [default: 45s]"]
+    for text in ["[default: 0.0.0.0:8090]", "[env: JOURNAL_PATH=]", "[env: DOWN_DURATION=]", "[default: 45s]"]
     {
         assert!(stdout.contains(text), "{text} is not in:\n{stdout}");
     }
