@@ -46,7 +46,9 @@ impl Running {
     ///
     /// # Panics
     /// When its configuration is refused.
-    pub async fn serve<Fut>(start: impl FnOnce(TcpListener, CancellationToken) -> Result<Fut, clap::Error>) -> Self
+    pub async fn serve<Fut>(
+        start: impl FnOnce(TcpListener, CancellationToken) -> Result<Fut, clap::Error>,
+    ) -> Self
     where
         Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
