@@ -80,7 +80,7 @@ async fn event_twice_in_the_stream_is_counted_once() {
     let summary = async || shop[Service::Analytics].get("/api/v1/summary").await.1;
     let before = summary().await;
 
-    for envelope in listener.heard().await {
+    for envelope in listener.received().await {
         shop.world.publish(envelope).await;
     }
     // Of what is counted behind the repeats, one can tell that these were read.
@@ -89,7 +89,7 @@ async fn event_twice_in_the_stream_is_counted_once() {
     shop.check().await;
     let events = |summary: &Value| summary["as_of"]["events"].as_i64().expect("a number");
     let expected = events(&before)
-        + i64::try_from(listener.hears(&other, &["notification.sent"]).await.len()).expect("few");
+        + i64::try_from(listener.receives(&other, &["notification.sent"]).await.len()).expect("few");
     eventually("all events to be counted", async || {
         let summary = summary().await;
         if events(&summary) == expected { Ok(()) } else { Err(summary) }

@@ -47,7 +47,7 @@ impl Stage {
 
     /// What the auditor finds at once.
     async fn audit(&self, sources: Sources) -> Audit {
-        let auditor = Auditor::open(sources).await.expect("the auditor is let in");
+        let auditor = Auditor::open(sources).await.expect("the auditor connects");
         auditor.audit(Duration::ZERO, Duration::ZERO).await.expect("everything can be read")
     }
 

@@ -29,7 +29,7 @@ impl Shop {
     /// # Panics
     /// When something cannot be read.
     pub(crate) async fn audit(&self, sources: &Sources) -> Audit {
-        let auditor = Auditor::open(sources.clone()).await.expect("the auditor is let in");
+        let auditor = Auditor::open(sources.clone()).await.expect("the auditor connects");
         auditor.audit(DEADLINE, CONFIRM).await.expect("everything can be read")
     }
 

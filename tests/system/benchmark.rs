@@ -43,7 +43,7 @@ async fn benchmark_counts_the_cost_of_an_order() {
     // On a machine with much else to do, less may be what is held.
     assert!(rate > 0.0 && rate <= 10.0, "{printed:#?}");
     assert!((number("/ratio") - rate / limit).abs() < 1e-9, "{text}");
-    // One request and one mail; two calls to the processor; an event to whoever hears it, and each to the log's reader.
+    // One request and one mail; two calls to the processor; each event to its consumers and to the stream reader.
     for (path, expected) in [("placements", 1.0), ("mails", 1.0), ("calls", 2.0), ("deliveries", 16.0)] {
         let counted = number(&format!("/cost/{path}"));
         // A call may have to be made again, a message to be delivered again.

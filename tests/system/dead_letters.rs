@@ -69,9 +69,9 @@ impl Stage {
 
     /// The id of the only dead letter.
     async fn only_id(&self) -> String {
-        let letters = self.list().await;
-        let [letter] = letters.as_slice() else { panic!("not one: {letters:?}") };
-        letter["id"].as_str().expect("an id").to_owned()
+        let dead_letters = self.list().await;
+        let [dead_letter] = dead_letters.as_slice() else { panic!("not one: {dead_letters:?}") };
+        dead_letter["id"].as_str().expect("an id").to_owned()
     }
 
     /// Has an event fail on every retry delay, and gives the replica that it failed in.
@@ -111,8 +111,8 @@ async fn list_distinguishes_poison_from_exhausted_retries_and_removes_nothing() 
     stage.raw_publisher.holds(&dead, 2).await;
     replica.stop().await;
 
-    let letters = stage.list().await;
-    let [failed, poison] = letters.as_slice() else { panic!("{letters:?}") };
+    let dead_letters = stage.list().await;
+    let [failed, poison] = dead_letters.as_slice() else { panic!("{dead_letters:?}") };
     assert_eq!((&poison["message_id"], &poison["attempts"]), (&"poison".into(), &0.into()));
     assert!(poison["reason"].as_str().is_some_and(|reason| reason.contains("not a CloudEvents envelope")));
     assert_eq!(poison["event_type"], Value::Null);
@@ -123,7 +123,7 @@ async fn list_distinguishes_poison_from_exhausted_retries_and_removes_nothing() 
     assert_eq!(failed["subject"], order.to_string());
     assert!(failed["failed_at"].is_string() && poison["failed_at"].is_string());
 
-    assert_eq!(stage.list().await, letters, "the same letters under the same ids");
+    assert_eq!(stage.list().await, dead_letters, "the same dead letters under the same ids");
     assert_eq!(
         stage.raw_publisher.depth(&dead).await,
         2,
@@ -135,8 +135,8 @@ async fn list_distinguishes_poison_from_exhausted_retries_and_removes_nothing() 
     let first_lines: Vec<_> = lines.iter().filter(|line| line.contains("Z  inventory  ")).collect();
     assert_eq!(first_lines.len(), 2, "{text}");
     assert!(first_lines[0].contains("  order.placed.v1  "), "{text}");
-    for letter in &letters {
-        let start = format!("{}  ", letter["id"].as_str().expect("an id"));
+    for dead_letter in &dead_letters {
+        let start = format!("{}  ", dead_letter["id"].as_str().expect("an id"));
         assert_eq!(lines.iter().filter(|line| line.starts_with(&start)).count(), 1, "{text}");
     }
     assert!(lines.iter().all(|line| line.chars().count() <= 120), "{text}");
@@ -161,7 +161,7 @@ async fn replay_after_the_fix_succeeds_with_all_attempts_again() {
     stage.recorder.fail(failing, [Fault::InvalidTransition]);
     let id = stage.only_id().await;
     assert_eq!(
-        stage.done(&["replay", &id, "--reason", "mended"]).await,
+        stage.done(&["replay", &id, "--reason", "fixed"]).await,
         "to be handled again: 1 of inventory\n"
     );
     stage.fixture.takes_effect(failing, &[1]).await;
@@ -173,7 +173,7 @@ async fn replay_after_the_fix_succeeds_with_all_attempts_again() {
     for (name, value) in [
         ("action", "replay"),
         ("requested_by", "ada"),
-        ("reason", "mended"),
+        ("reason", "fixed"),
         ("service", "inventory"),
         ("dead_letter_id", &id),
         ("message_id", &event.id.to_string()),
@@ -217,8 +217,9 @@ async fn discarded_dead_letter_is_gone_and_others_stay() {
     for id in ["first", "second", "third"] {
         stage.raw_publisher.send("inventory.own", &stage.fixture.dead_letters(), id, id.as_bytes()).await;
     }
-    let letters = stage.list().await;
-    let second = letters.iter().find(|letter| letter["message_id"] == "second").expect("it is there");
+    let dead_letters = stage.list().await;
+    let second =
+        dead_letters.iter().find(|dead_letter| dead_letter["message_id"] == "second").expect("it is there");
     let id = second["id"].as_str().expect("an id");
     let said = stage.done(&["discard", id, "--reason", "a test's", "--by", "grace"]).await;
     assert_eq!(said, "discarded: 1 of inventory\n");
@@ -229,8 +230,8 @@ async fn discarded_dead_letter_is_gone_and_others_stay() {
     assert_eq!((&action["action"], &action["reason"]), (&"discard".into(), &"a test's".into()));
     assert_eq!(action["requested_by"], "grace");
     assert!(action["done_at"].is_string());
-    let letters = stage.list().await;
-    let mut left: Vec<_> = letters.iter().map(|letter| &letter["message_id"]).collect();
+    let dead_letters = stage.list().await;
+    let mut left: Vec<_> = dead_letters.iter().map(|dead_letter| &dead_letter["message_id"]).collect();
     left.sort_by_key(|id| id.to_string());
     assert_eq!(left, ["first", "third"]);
 }

@@ -61,12 +61,12 @@ async fn event_of_another_owner_is_not_published() {
             ..Effects::default()
         };
         let unit_of_work = UnitOfWork::new(Service::Payment.into());
-        let announced =
+        let published =
             unit_of_work.commit(runtime::database::begin(&pool).await.expect("begins"), effects()).await;
         assert_eq!(
-            announced.is_ok(),
+            published.is_ok(),
             owner == Service::Payment,
-            "{}: {announced:?}",
+            "{}: {published:?}",
             sample.event.event_type()
         );
     }

@@ -54,7 +54,7 @@ async fn permanently_refused_mail_fails_and_its_order_continues() {
     let mut listener = shop.world.listen().await;
     let id = place_for(&shop, "ada@reject.example").await;
     shop.order_is(&id, "completed").await;
-    let said = listener.hears(&id, &["notification.failed"]).await;
+    let said = listener.receives(&id, &["notification.failed"]).await;
     assert!(
         said.iter().all(|envelope| envelope.event.event_type().name() != "notification.sent"),
         "{said:?}"

@@ -82,14 +82,14 @@ async fn postgres_crashes_and_terminated_sessions_lose_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_killed_and_stopped_under_load_lose_nothing() {
     let mut shop = open(World::new().await).await;
-    let door = shop.start(Service::Order).await;
-    door.ready().await;
+    let replica = shop.start(Service::Order).await;
+    replica.ready().await;
     let mut ids = Vec::new();
     for end in [End::Kill, End::Stop] {
-        ids.extend(orders_during(&door.url, replace_all(&mut shop, end)).await);
+        ids.extend(orders_during(&replica.url, replace_all(&mut shop, end)).await);
     }
     settle(&shop, &ids).await;
-    door.stop().await.expect("it ends well");
+    replica.stop().await.expect("it ends well");
 }
 
 /// How a replica ends.

@@ -1,4 +1,4 @@
-//! Dependency more orders than can be worked off: they are refused in good order, what was taken is kept, and what waits stays
+//! More orders than can be processed: the excess is refused, accepted orders are kept, and the backlog stays
 //! within its limits.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ const CUSTOMERS: usize = 300;
 const ORDERS_EACH: usize = 10;
 /// What may wait: dependency less than comes.
 const LIMIT: i64 = 60;
-/// Orders that are placed at once, in two transactions of 32: what was let in before a look, and not yet committed at it.
+/// Orders that are placed at once, in two transactions of 32: admitted before a measurement, and not yet committed at it.
 const PLACED_AT_ONCE: i64 = 64;
 const CONNECTIONS: usize = 5;
 /// Longer than the service takes for any answer.

@@ -63,7 +63,7 @@ impl Bench {
             })
             .collect();
         drop(handle);
-        // Whoever places is polled after all of them have handed theirs in, and ends when none can come.
+        // The batcher is polled after all requests are in its queue, and ends when no handle is left.
         let (answers, placed) = futures::join!(join_all(handed_in), placing.run());
         placed.expect("the end");
         answers

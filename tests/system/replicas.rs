@@ -47,9 +47,9 @@ fn crossing(orders: &[OrderId], others: Vec<Envelope>) -> Vec<Envelope> {
 }
 
 /// Waits until so many messages are in effect.
-async fn heard(fixture: &ServiceFixture, messages: usize) {
+async fn consumed(fixture: &ServiceFixture, messages: usize) {
     let messages = i64::try_from(messages).expect("few");
-    eventually("everything heard", async || {
+    eventually("everything consumed", async || {
         let seen = fixture.count("select count(*) from messaging.inbox").await;
         if seen == messages { Ok(()) } else { Err(seen) }
     })
@@ -58,7 +58,7 @@ async fn heard(fixture: &ServiceFixture, messages: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_consuming_orders_crosswise_agree_without_lost_attempts() {
-    // What is put aside stays where the test sees it.
+    // A failed message stays where the test sees it.
     let delays = "10m".parse().expect("delays");
     let world = World::with(Servers::shared(), &delays).await;
     let (fixture, raw_publisher) = (fixture(&world, &delays).await, RawPublisher::open(&world).await);
@@ -67,7 +67,7 @@ async fn replicas_consuming_orders_crosswise_agree_without_lost_attempts() {
         let known: Vec<_> = (0..ORDERS).map(|_| new_order()).collect();
         let unknown: Vec<_> = (0..ORDERS).map(|_| new_order()).collect();
         raw_publisher.flood(&placements(&known)).await;
-        heard(&fixture, 5 * ORDERS * round + ORDERS).await;
+        consumed(&fixture, 5 * ORDERS * round + ORDERS).await;
         for events in [crossing(&known, confirmations(&known)), crossing(&unknown, placements(&unknown))] {
             // Neither replica begins before both have their share.
             let lock = fixture.lock("messaging.inbox").await;
@@ -79,7 +79,7 @@ async fn replicas_consuming_orders_crosswise_agree_without_lost_attempts() {
             raw_publisher.flood(&again).await;
             raw_publisher.flood(&again[1..]).await;
         }
-        heard(&fixture, 5 * ORDERS * (round + 1)).await;
+        consumed(&fixture, 5 * ORDERS * (round + 1)).await;
     }
     // The repeats are acknowledged in the end: the broker counts those in hand, too, but only every few seconds.
     let path = format!("/api/queues/{}/{}", world.name, fixture.events_queue());

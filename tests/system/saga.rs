@@ -149,7 +149,7 @@ async fn repeated_event_in_any_order_changes_nothing() {
     let orders = [shop.order_is(&completed, "completed").await, shop.order_is(&failed, "cancelled").await];
     shop.check().await;
 
-    let mut said = listener.heard().await.to_vec();
+    let mut said = listener.received().await.to_vec();
     let before = said.len();
     // Each mail is counted by its event, so these are left to the inbox.
     said.retain(|envelope| envelope.event.event_type().owner() != Service::Notification);
@@ -159,7 +159,7 @@ async fn repeated_event_in_any_order_changes_nothing() {
     }
     shop.check().await;
     assert_eq!([shop.order(&completed).await, shop.order(&failed).await], orders);
-    assert_eq!(listener.heard().await.len(), before + said.len(), "nobody answered");
+    assert_eq!(listener.received().await.len(), before + said.len(), "nobody answered");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,7 +168,7 @@ async fn order_keeps_its_price_and_old_prices_stay_gone() {
     let mut listener = shop.world.listen().await;
     shop.stock("BEANS", 5).await;
     let before = shop.place("BEANS", 1, "pm_card_visa").await;
-    let listed = listener.hears("BEANS", &["product.listed"]).await.remove(0);
+    let listed = listener.receives("BEANS", &["product.listed"]).await.remove(0);
     let dearer = json!({"name": "BEANS", "price": {"amount_minor": 1200, "currency": "EUR"}});
     assert_eq!(shop[Service::Inventory].send("PUT", "/api/v1/products/BEANS", &dearer).await.0, 200);
     let total = async || {
@@ -181,7 +181,7 @@ async fn order_keeps_its_price_and_old_prices_stay_gone() {
     })
     .await;
 
-    // Said again as if it were late; the mug behind it tells that it was heard.
+    // Published again as if it were late; the mug behind it shows that it was consumed.
     shop.world.publish(&contracts::Envelope { id: runtime::clock::new_id(), ..listed }).await;
     shop.stock("MUG", 0).await;
     assert_eq!(total().await, 1200);

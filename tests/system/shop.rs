@@ -197,7 +197,7 @@ impl Shop {
     /// The order's mails as the notification service shows them, by kind.
     ///
     /// # Panics
-    /// When the list is none.
+    /// When the answer is not a list.
     pub(crate) async fn notifications_of(&self, id: &str) -> BTreeMap<String, Value> {
         let (_, page) =
             self[Service::Notification].get(&format!("/api/v1/notifications?order_id={id}")).await;

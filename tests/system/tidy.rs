@@ -1,5 +1,5 @@
 //! The rules of the architecture that the compiler does not keep. Each says what to do when it is broken, and each
-//! is shown to find a planted offence.
+//! is shown to find an injected violation.
 
 mod rules;
 mod source;
@@ -39,7 +39,7 @@ fn every_crate_keeps_the_rules() {
     assert!(broken.is_empty(), "\n{}\n", broken.join("\n"));
 }
 
-/// Crash points and the like are behind a feature that nothing turns on but a chaos run and the tests.
+/// Failpoints are behind a feature that only chaos runs and tests turn on.
 #[test]
 fn no_release_contains_fault_injection() {
     for package in packages() {
@@ -58,7 +58,7 @@ fn every_event_has_a_consumer_or_is_record_only() {
     let unconsumed = system::unconsumed();
     assert!(
         unconsumed.is_empty(),
-        "nobody hears {unconsumed:?}: put them into a SUBSCRIPTIONS, or mark them record_only in the catalogue"
+        "no service consumes {unconsumed:?}: subscribe to them in crates/system, or mark them record_only in crates/contracts"
     );
 }
 
@@ -112,12 +112,12 @@ fn injected_crate_that_breaks_a_rule_is_found() {
     };
     let order = package("order", "services", "events");
     assert_eq!(crates_broken(&[order.clone(), package("shop", "crates", "order")]), [""; 0]);
-    for planted in [
+    for injected in [
         package("payment", "services", "order"),
         package("payment", "services", "lapin"),
         package("utils", "crates", "serde"),
     ] {
-        assert_eq!(crates_broken(&[order.clone(), planted.clone()]).len(), 1, "{planted}");
+        assert_eq!(crates_broken(&[order.clone(), injected.clone()]).len(), 1, "{injected}");
     }
 }
 
@@ -154,7 +154,7 @@ fn crates_broken(packages: &[Value]) -> Vec<String> {
         for dependency in package["dependencies"].as_array().expect("dependencies") {
             let (needed, is_test_only) = (name(dependency), dependency["kind"] == "dev");
             if is_service(&package) && services.contains(&needed) {
-                broken.push(format!("{this} depends on the service {needed}: let it hear an event instead"));
+                broken.push(format!("{this} depends on the service {needed}: consume an event instead"));
             }
             if needed == "lapin" && !is_test_only && !MAY_USE_LAPIN.contains(&this.as_str()) {
                 broken.push(format!("{this} depends on lapin: use what amqp offers, or add it there"));

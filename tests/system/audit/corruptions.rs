@@ -69,7 +69,7 @@ pub(super) const CORRUPTIONS: &[Corruption] = &[
     ),
     corruption(
         Inventory,
-        "an order was never heard of",
+        "an order was never seen",
         "delete from reservations where status = 'rejected'",
         &["each order has its stock"],
     ),

@@ -17,7 +17,7 @@ pub(super) const BREAKS: &[&str] = &[
 ];
 
 async fn look(sources: &Sources) -> Audit {
-    let auditor = Auditor::open(sources.clone()).await.expect("the auditor is let in");
+    let auditor = Auditor::open(sources.clone()).await.expect("the auditor connects");
     auditor.audit(Duration::ZERO, Duration::ZERO).await.expect("everything can be read")
 }
 
@@ -55,7 +55,7 @@ async fn response_without_an_order_and_key_with_two_are_found() {
 async fn dead_letter_is_found_by_id_and_left_in_place() {
     let (shop, _) = with_an_order().await;
     let channel = shop.world.channel().await;
-    // Twice the same: a cut while a message is put aside can leave two copies.
+    // Twice the same: a connection cut while a message is dead-lettered can leave two copies.
     for _ in 0..2 {
         let properties = BasicProperties::default().with_message_id("dead".into());
         let published = channel

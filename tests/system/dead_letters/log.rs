@@ -10,7 +10,7 @@ use testkit::facts::new_order;
 use testkit::fixture::Replica;
 use testkit::recorder::Fault;
 
-const LETTERS: &str = "select count(*) from messaging.stream_dead_letters";
+const DEAD_LETTERS: &str = "select count(*) from messaging.stream_dead_letters";
 
 async fn open(stage: &Stage) -> Replica {
     let host = stage.fixture.node();
@@ -29,13 +29,13 @@ async fn failed(stage: &Stage, faults: usize) -> (Envelope, Replica) {
     stage.raw_publisher.publish(&[event.clone(), placed_for(next)]).await;
     let replica = open(stage).await;
     stage.fixture.takes_effect(next, &[1]).await;
-    assert_eq!(stage.fixture.count(LETTERS).await, 1);
+    assert_eq!(stage.fixture.count(DEAD_LETTERS).await, 1);
     (event, replica)
 }
 
-async fn letters_are(stage: &Stage, count: i64) {
+async fn dead_letters_are(stage: &Stage, count: i64) {
     eventually(&format!("{count} dead letters"), async || {
-        let seen = stage.fixture.count(LETTERS).await;
+        let seen = stage.fixture.count(DEAD_LETTERS).await;
         if seen == count { Ok(()) } else { Err(seen) }
     })
     .await;
@@ -47,15 +47,15 @@ async fn stream_replay_counts_a_repeated_event_once() {
     let (event, replica) = failed(&stage, 1).await;
     let order = event.event.order_id().expect("an order");
     let listed = stage.list().await;
-    let [letter] = listed.as_slice() else { panic!("{listed:?}") };
-    assert_eq!(letter["message_id"], event.id.to_string());
-    assert_eq!(letter["reason"], format!("invalid transition: order {order}"));
-    assert_eq!((&letter["attempts"], &letter["subject"]), (&1.into(), &order.to_string().into()));
+    let [dead_letter] = listed.as_slice() else { panic!("{listed:?}") };
+    assert_eq!(dead_letter["message_id"], event.id.to_string());
+    assert_eq!(dead_letter["reason"], format!("invalid transition: order {order}"));
+    assert_eq!((&dead_letter["attempts"], &dead_letter["subject"]), (&1.into(), &order.to_string().into()));
 
-    let id = letter["id"].as_str().expect("an id");
+    let id = dead_letter["id"].as_str().expect("an id");
     assert_eq!(stage.done(&["replay", id]).await, "to be handled again: 1 of analytics\n");
     stage.fixture.takes_effect(order, &[1]).await;
-    letters_are(&stage, 0).await;
+    dead_letters_are(&stage, 0).await;
     // The log's copy of an unsure relay finds it in the inbox.
     let last = new_order();
     stage.raw_publisher.publish(&[event, placed_for(last)]).await;
@@ -73,7 +73,7 @@ async fn stream_replay_of_an_applied_event_changes_nothing() {
     stage.raw_publisher.publish(&[event]).await;
     stage.fixture.takes_effect(order, &[1]).await;
     stage.done(&["replay", "--all"]).await;
-    letters_are(&stage, 0).await;
+    dead_letters_are(&stage, 0).await;
     replica.stop().await;
     assert_eq!(stage.fixture.effects(order).await, [1]);
 }
@@ -87,9 +87,9 @@ async fn failed_stream_replay_keeps_its_dead_letter_with_new_reason() {
     let before = stage.list().await;
     stage.done(&["replay", "--all"]).await;
     let again = eventually("a new reason", async || {
-        let letters = stage.list().await;
-        let reason = letters[0]["reason"].as_str().unwrap_or_default();
-        if reason.starts_with("panic: told to") { Ok(letters) } else { Err(letters) }
+        let dead_letters = stage.list().await;
+        let reason = dead_letters[0]["reason"].as_str().unwrap_or_default();
+        if reason.starts_with("panic: told to") { Ok(dead_letters) } else { Err(dead_letters) }
     })
     .await;
     assert_eq!((again.len(), &again[0]["id"]), (1, &before[0]["id"]));
@@ -99,7 +99,7 @@ async fn failed_stream_replay_keeps_its_dead_letter_with_new_reason() {
 
     stage.done(&["replay", "--all"]).await;
     stage.fixture.takes_effect(order, &[1]).await;
-    letters_are(&stage, 0).await;
+    dead_letters_are(&stage, 0).await;
     replica.stop().await;
 }
 

@@ -1,4 +1,4 @@
-//! Many letters, two people at once, and a crash between putting back and removing.
+//! Many dead letters, two people at once, and a crash between putting back and removing.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use super::{Stage, placed_for};
 use testkit::facts::new_order;
 use testkit::raw_publisher::RawPublisher;
 
-/// Puts letters into the queue with these numbers as the messages' ids.
+/// Puts dead letters into the queue with these numbers as the messages' ids.
 async fn fill(raw_publisher: &RawPublisher, count: usize) {
     for number in numbers(count) {
         raw_publisher.send("inventory.own", "inventory.dead-letters", &number, b"poison").await;
@@ -21,7 +21,7 @@ async fn fill(raw_publisher: &RawPublisher, count: usize) {
 }
 
 fn message_ids(session: &DeadLetterSession) -> BTreeSet<String> {
-    session.letters().iter().map(|letter| letter.message_id.clone()).collect()
+    session.letters().iter().map(|dead_letter| dead_letter.message_id.clone()).collect()
 }
 
 /// Takes as many messages out of a queue.
@@ -33,13 +33,13 @@ async fn take(raw_publisher: &RawPublisher, queue: &str, count: usize) -> BTreeS
     taken
 }
 
-/// What each of the actions or letters has under the name.
+/// What each of the actions or dead letters has under the name.
 fn all(name: &str, values: &[Value]) -> BTreeSet<String> {
     values.iter().filter_map(|value| value[name].as_str().map(str::to_owned)).collect()
 }
 
 fn ids(session: &DeadLetterSession) -> Vec<DeadLetterId> {
-    session.letters().iter().map(|letter| letter.id.clone()).collect()
+    session.letters().iter().map(|dead_letter| dead_letter.id.clone()).collect()
 }
 
 fn numbers(count: usize) -> BTreeSet<String> {

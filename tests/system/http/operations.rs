@@ -1,4 +1,4 @@
-//! What whoever operates the shop looks at: back-pressure, health, metrics, traces.
+//! What operators look at: admission control, health, metrics, traces.
 
 use crate::shop::Shop;
 use crate::shop::order_of;
@@ -22,7 +22,7 @@ async fn too_many_pending_orders_answer_503_with_retry_after() {
     let place = |shop: &Shop| {
         shop[Service::Order].request("POST", "/api/v1/orders").json(&order_of("BEANS", 1, "pm_card_visa"))
     };
-    let refusal = eventually("the door to close", async || {
+    let refusal = eventually("orders to be refused", async || {
         let response = place(&shop).send().await.expect("an answer");
         if response.status() == 503 { Ok(response) } else { Err(response.status()) }
     })
@@ -33,16 +33,16 @@ async fn too_many_pending_orders_answer_503_with_retry_after() {
         "{retry_after:?}"
     );
     assert_eq!(refusal.headers()["content-type"], "application/problem+json");
-    let problem = super::refused("at the door", place(&shop), 503, "unavailable").await;
+    let problem = super::refused("without a key", place(&shop), 503, "unavailable").await;
     assert_eq!(problem["detail"], "too many orders are pending");
     let (status, _) = shop[Service::Order].get("/api/v1/orders").await;
-    assert_eq!(status, 200, "who looks is let in");
+    assert_eq!(status, 200, "a GET is answered");
     assert_eq!(answer(first(&shop)).await, (202, answered), "what was answered is answered again");
     let fresh = place(&shop).header("idempotency-key", "second");
-    super::refused("at the door with a key", fresh, 503, "unavailable").await;
+    super::refused("with a key", fresh, 503, "unavailable").await;
 
     shop.restart(Service::Inventory).await;
-    eventually("the door to open", async || {
+    eventually("orders to be accepted", async || {
         let status = status_of(place(&shop)).await;
         if status == 202 { Ok(()) } else { Err(status) }
     })
@@ -90,7 +90,7 @@ async fn trace_of_a_request_continues_in_every_event() {
     let id = order["id"].as_str().expect("an id");
 
     let last = ["order.completed", "stock.committed", "notification.sent"];
-    let said = listener.hears(id, &last).await;
+    let said = listener.receives(id, &last).await;
     assert_eq!(said.len(), 8, "{said:?}");
     for envelope in &said {
         let parent = envelope.trace.traceparent.clone().unwrap_or_default();

@@ -145,9 +145,9 @@ fn listens(user: &str, exchange: &str, key: &str) -> bool {
 }
 
 fn publishes(user: &str, exchange: &str, key: &str) -> bool {
-    let announces = EventType::ALL.iter().any(|event| event.name() == key && event.owner().as_str() == user);
+    let publishes = EventType::ALL.iter().any(|event| event.name() == key && event.owner().as_str() == user);
     let puts_back = user == OPERATOR_USER && exchange.ends_with(".own");
-    owns(user, exchange) || puts_back || exchange == EVENTS_EXCHANGE && announces
+    owns(user, exchange) || puts_back || exchange == EVENTS_EXCHANGE && publishes
 }
 
 /// Whether the user may have an exchange get what comes from elsewhere. That who publishes events may do it, and with

@@ -21,8 +21,8 @@ const UNLOCKS: [&str; 3] = [
 ];
 /// What no role may do in any database, its own or not.
 const TO_THE_SERVER: [&str; 6] = [
-    "create role planted",
-    "create database planted",
+    "create role intruder",
+    "create database intruder",
     "select * from pg_authid",
     "select pg_read_file('PG_VERSION')",
     "copy (select 1) to program 'true'",
@@ -53,7 +53,8 @@ async fn service_creates_tables_in_its_own_database() {
     let (postgres, _folder, _) = private::postgres().await;
     for service in services() {
         let mut conn = PgConnection::connect(&postgres.service_url(service)).await.expect("its database");
-        for sql in ["create table planted ()", "insert into planted default values", "drop table planted"] {
+        for sql in ["create table intruder ()", "insert into intruder default values", "drop table intruder"]
+        {
             assert_eq!(answer(&mut conn, sql).await, "", "{service}: {sql}");
         }
     }
@@ -65,7 +66,8 @@ async fn auditor_reads_every_table_and_can_write_none() {
     for service in services() {
         let tables = migrated(&postgres, service).await;
         assert!(tables.len() > 3, "{service}: {tables:?}");
-        let mut conn = PgConnection::connect(&url(&postgres, AUDITOR_USER, service)).await.expect("let in");
+        let mut conn =
+            PgConnection::connect(&url(&postgres, AUDITOR_USER, service)).await.expect("connected");
         for (table, _) in &tables {
             let sql = format!("select count(*) from {table}");
             assert_eq!(answer(&mut conn, &sql).await, "", "{service}: {sql}");
@@ -133,12 +135,12 @@ async fn migrated(postgres: &Postgres, service: &str) -> Vec<(String, String)> {
 /// Everything that would change, lock or make something.
 fn writes(tables: &[(String, String)]) -> Vec<String> {
     let mut writes: Vec<String> = [
-        "create table planted ()",
-        "create temporary table planted ()",
-        "create schema planted",
-        "create table messaging.planted ()",
-        "create function planted() returns int language sql as 'select 1'",
-        "create sequence messaging.planted",
+        "create table intruder ()",
+        "create temporary table intruder ()",
+        "create schema intruder",
+        "create table messaging.intruder ()",
+        "create function intruder() returns int language sql as 'select 1'",
+        "create sequence messaging.intruder",
         "select nextval('messaging.outbox_id_seq')",
         "select setval('messaging.outbox_id_seq', 1000)",
     ]
@@ -152,7 +154,7 @@ fn writes(tables: &[(String, String)]) -> Vec<String> {
             format!("truncate {table}"),
             format!("select * from {table} for update"),
             format!("lock table {table} in exclusive mode"),
-            format!("alter table {table} add column planted int"),
+            format!("alter table {table} add column intruder int"),
             format!("create index on {table} ({column})"),
             format!("drop table {table}"),
         ]);

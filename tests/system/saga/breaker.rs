@@ -1,4 +1,4 @@
-//! A card processor in trouble is left alone: its jobs wait, orders keep their deadlines, and all settles afterwards.
+//! While the card processor fails its jobs wait and orders keep their deadlines; afterwards everything settles.
 
 use crate::shop::Shop;
 use serde_json::json;

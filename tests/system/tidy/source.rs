@@ -85,7 +85,7 @@ pub(super) fn packages() -> Vec<Value> {
     metadata["packages"].as_array().expect("packages").clone()
 }
 
-/// The text with comments and the insides of string and character literals replaced by blanks; lines stay.
+/// The text with comments and the insides of string and character literals replaced by spaces; lines stay.
 pub(super) fn code_of(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     let mut rest = text;

@@ -32,7 +32,7 @@ pub struct Held {
 #[derive(Debug)]
 pub struct Listener {
     channel: Channel,
-    heard: Vec<Envelope>,
+    received: Vec<Envelope>,
 }
 
 impl World {
@@ -89,7 +89,7 @@ impl World {
         Held { envelope, message, _channel: channel }
     }
 
-    /// Hears everything that is said from now on.
+    /// Receives everything that is published from now on.
     ///
     /// # Panics
     /// When the broker does not do what it is told.
@@ -107,7 +107,7 @@ impl World {
             )
             .await
             .expect("a binding");
-        Listener { channel, heard: Vec::new() }
+        Listener { channel, received: Vec::new() }
     }
 }
 
@@ -127,22 +127,23 @@ impl Listener {
     ///
     /// # Panics
     /// When something was said that is no event.
-    pub async fn heard(&mut self) -> &[Envelope] {
+    pub async fn received(&mut self) -> &[Envelope] {
         let options = BasicGetOptions::default();
         while let Some(message) = self.channel.basic_get(LISTENER.into(), options).await.expect("an answer") {
             message.delivery.acker.ack(BasicAckOptions::default()).await.expect("the broker answers");
-            self.heard.push(Envelope::from_json(&message.delivery.data).expect("an event"));
+            self.received.push(Envelope::from_json(&message.delivery.data).expect("an event"));
         }
-        &self.heard
+        &self.received
     }
 
     /// Waits until an event of each of these names was said of the order, and gives all that was said of it.
-    pub async fn hears(&mut self, order: &str, names: &[&str]) -> Vec<Envelope> {
+    pub async fn receives(&mut self, order: &str, names: &[&str]) -> Vec<Envelope> {
         eventually(&format!("{names:?} of {order}"), async || {
             let of_order = |envelope: &&Envelope| envelope.subject() == order;
-            let heard: Vec<Envelope> = self.heard().await.iter().filter(of_order).cloned().collect();
-            let said: Vec<&str> = heard.iter().map(|envelope| envelope.event.event_type().name()).collect();
-            if names.iter().all(|name| said.contains(name)) { Ok(heard) } else { Err(format!("{said:?}")) }
+            let received: Vec<Envelope> = self.received().await.iter().filter(of_order).cloned().collect();
+            let said: Vec<&str> =
+                received.iter().map(|envelope| envelope.event.event_type().name()).collect();
+            if names.iter().all(|name| said.contains(name)) { Ok(received) } else { Err(format!("{said:?}")) }
         })
         .await
     }

@@ -12,7 +12,7 @@ pub fn new_order() -> OrderId {
     OrderId(clock::new_id())
 }
 
-/// The event as its announcer's relay would publish it.
+/// The event as its publisher's relay would publish it.
 pub fn envelope(event: impl Into<Event>, aggregate_version: i64) -> Envelope {
     Envelope {
         id: clock::new_id(),
@@ -48,7 +48,7 @@ pub fn cancelled(order_id: OrderId) -> OrderCancelled {
     OrderCancelled { order_id, customer: customer(), reason: CancelReason::CustomerRequest }
 }
 
-/// An announcement of inventory's.
+/// An event of inventory.
 pub fn reserved(order_id: OrderId, aggregate_version: i64) -> OutgoingEvent {
     let event = StockReserved { order_id, lines: Vec::new() }.into();
     OutgoingEvent { event, aggregate_version, origin: CausationContext::default() }

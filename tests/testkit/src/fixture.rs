@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// Rungs that a test can wait for.
+/// Retry delays that a test can wait for.
 pub fn short_delays() -> RetryDelays {
     "50ms,100ms,150ms".parse().expect("delays")
 }
@@ -29,7 +29,7 @@ pub struct ServiceFixture {
 }
 
 impl ServiceFixture {
-    /// Takes the place of a service that hears what it subscriptions.
+    /// Takes the place of a service with its subscriptions.
     pub async fn take(world: &World, service: Service, delays: &RetryDelays) -> Self {
         let url = world.database_url(service.as_str()).await;
         let pool = world.pool(service.as_str()).await;
@@ -126,13 +126,13 @@ impl ServiceFixture {
         .await;
     }
 
-    /// Announces an event in a transaction of its own.
-    pub async fn announce(&self, unit_of_work: &UnitOfWork, announcement: OutgoingEvent) {
+    /// Publishes an event in a transaction of its own.
+    pub async fn publish(&self, unit_of_work: &UnitOfWork, event: OutgoingEvent) {
         let tx = runtime::database::begin(&self.pool).await.expect("a transaction");
-        unit_of_work.commit(tx, Effects::publish(vec![announcement])).await.expect("committed");
+        unit_of_work.commit(tx, Effects::publish(vec![event])).await.expect("committed");
     }
 
-    /// Waits until everything announced is published.
+    /// Waits until the outbox is empty.
     pub async fn outbox_empties(&self) {
         eventually("an empty outbox", async || {
             let depth = self.count("select count(*) from messaging.outbox").await;
@@ -154,7 +154,7 @@ impl ServiceFixture {
         sqlx::query_scalar(query).fetch_one(&self.pool).await.expect("a number")
     }
 
-    /// The queue that it hears from.
+    /// The queue that it consumes from.
     pub fn events_queue(&self) -> String {
         amqp::topology::events_queue(self.service.as_str())
     }

@@ -124,7 +124,7 @@ impl Running {
     /// A request to it.
     ///
     /// # Panics
-    /// When the method is none.
+    /// When there is no such method.
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
         let method: Method = method.parse().expect("a method");
         reqwest::Client::new().request(method, format!("{}{path}", self.url))

@@ -29,7 +29,7 @@ const QUEUE: &str = "errands";
 pub enum Ending {
     Done,
     Again,
-    /// As the last, with the outside in trouble.
+    /// As the last, while the outside fails.
     Trouble,
     Panic,
 }
@@ -42,7 +42,7 @@ enum Open {
     All,
 }
 
-/// Notes its calls, and records each outcome in table `outcomes` and by an announcement.
+/// Notes its calls, and records each outcome in table `outcomes` and as an event.
 #[derive(Debug)]
 pub struct ScriptedWorker {
     endings: Mutex<VecDeque<Ending>>,

@@ -87,7 +87,7 @@ impl World {
         let name = format!("t{}", runtime::clock::new_id().simple());
         let world = Self { name, servers };
         let mut made = system::definitions(&world.name);
-        // Users are the server's, not the vhost's: to make them again would throw out whoever logs in meanwhile.
+        // Users are the server's, not the vhost's: to make them again would disconnect others that log in meanwhile.
         let _one_at_a_time = MAKING_USERS.lock().await;
         if world.management("GET", &format!("/api/users/{TOPOLOGY_USER}"), None).await.0 == 200 {
             made["users"] = json!([]);
@@ -100,7 +100,7 @@ impl World {
     /// The URL of the broker for a user; users of the system have their names as passwords.
     ///
     /// # Panics
-    /// When the server's URL is none.
+    /// When the server's URL is not valid.
     #[must_use]
     pub fn amqp_url(&self, user: &str) -> String {
         let (_, host) = self.servers.amqp.rsplit_once('@').expect("a URL with a user");
@@ -110,7 +110,7 @@ impl World {
     /// The URL of the management API for a user.
     ///
     /// # Panics
-    /// When the server's URL is none.
+    /// When the server's URL is not valid.
     #[must_use]
     pub fn management_url(&self, user: &str) -> String {
         let (_, host) = self.servers.management.rsplit_once('@').expect("a URL with a user");
@@ -191,7 +191,7 @@ impl World {
     /// The URL of a service's database for a role, whose password is its name.
     ///
     /// # Panics
-    /// When the server's URL is none.
+    /// When the server's URL is not valid.
     #[must_use]
     pub fn database_url_of(&self, role: &str, service: &str) -> String {
         let (_, host) = self.servers.postgres.rsplit_once('@').expect("a URL with a user");

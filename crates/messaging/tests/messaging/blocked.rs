@@ -31,7 +31,7 @@ async fn while_the_broker_blocks_publishers_consumers_go_on_and_the_relay_waits(
 
     broker.control(&["set_vm_memory_high_watermark", "absolute", "1MB"]).await.expect("an alarm");
     let replica = fixture.start(recorder.clone());
-    fixture.announce(&replica.host.unit_of_work, reserved(new_order(), 1)).await;
+    fixture.publish(&replica.host.unit_of_work, reserved(new_order(), 1)).await;
     replica.lacks("publishing", "blocked by the broker").await;
     testkit::eventually("299 effects", async || {
         let effects = fixture.count("select count(*) from effects").await;

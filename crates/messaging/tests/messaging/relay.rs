@@ -37,7 +37,7 @@ impl Stage {
     /// Announces something new, through an outbox that wakes nobody.
     async fn announces(&self) {
         let order = new_order();
-        self.inventory.announce(&UnitOfWork::new(Service::Inventory.into()), reserved(order, 1)).await;
+        self.inventory.publish(&UnitOfWork::new(Service::Inventory.into()), reserved(order, 1)).await;
         self.order.takes_effect(order, &[1]).await;
     }
 

@@ -111,7 +111,7 @@ async fn an_event_that_no_queue_takes_stays_in_the_outbox_until_one_does() {
             raw_publisher.0.queue_unbind(queue.into(), "domain.events".into(), key.into(), arguments).await;
         unbound.expect("unbound");
     }
-    fixture.announce(&replica.host.unit_of_work, reserved(order, 1)).await;
+    fixture.publish(&replica.host.unit_of_work, reserved(order, 1)).await;
     replica.lacks("relay", "# -> domain-events.log on domain.events").await;
     assert_eq!(fixture.count("select count(*) from messaging.outbox").await, 1);
 
@@ -132,7 +132,7 @@ async fn nothing_is_published_that_the_log_would_miss() {
     // As in the moments after the broker's start, when a stream is not up yet and queues are.
     raw_publisher.0.queue_delete(EVENT_STREAM.into(), QueueDeleteOptions::default()).await.expect("deleted");
     let replica = fixture.start(Recorder::default());
-    fixture.announce(&replica.host.unit_of_work, reserved(order, 1)).await;
+    fixture.publish(&replica.host.unit_of_work, reserved(order, 1)).await;
     replica.lacks("relay", EVENT_STREAM).await;
     replica.lacks("relay", "sagactl topology apply").await;
     // As in the middle of what `sagactl topology apply` does.
