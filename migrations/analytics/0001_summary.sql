@@ -10,11 +10,10 @@ create table orders (
     cancel_reason text,
     captured_minor bigint,
     captured_currency text,
-    refunded_minor bigint,
-    refunded_currency text,
+    -- Each refund by the aggregate version of its event: {"4": {"amount_minor": 1200, "currency": "EUR"}}.
+    refunds jsonb not null default '{}',
     constraint what_is_cancelled_has_its_reason check ((cancelled_at is null) = (cancel_reason is null)),
-    constraint captured_is_money check ((captured_minor is null) = (captured_currency is null)),
-    constraint refunded_is_money check ((refunded_minor is null) = (refunded_currency is null))
+    constraint captured_is_money check ((captured_minor is null) = (captured_currency is null))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 
 -- The counts are kept by deltas in the transaction that changes the facts, so that the cost of the

@@ -17,18 +17,18 @@ create table stock (
     constraint reserved_is_between_zero_and_on_hand check (0 <= reserved and reserved <= on_hand)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
--- What inventory has for an order. A blank ('nothing') is there to be locked; no transaction commits it as such.
+-- What inventory has for an order. A placeholder is there to be locked; no transaction commits it as such.
 create table reservations (
     order_id uuid primary key,
-    status text not null default 'nothing'
+    status text not null default 'placeholder'
         constraint a_reservation_has_a_known_status
-        check (status in ('nothing', 'reserved', 'rejected', 'committed', 'released')),
+        check (status in ('placeholder', 'reserved', 'rejected', 'committed', 'released')),
     lines jsonb not null default '[]'
         constraint lines_are_a_list check (jsonb_typeof(lines) = 'array'),
     version bigint not null default 0
         constraint a_reservation_version_counts_its_changes check (version >= 0),
-    constraint only_what_was_set_aside_has_lines check (status not in ('nothing', 'rejected') or lines = '[]'),
-    constraint what_is_set_aside_has_lines check (status not in ('reserved', 'committed') or lines <> '[]')
+    constraint only_what_was_reserved_has_lines check (status not in ('placeholder', 'rejected') or lines = '[]'),
+    constraint what_is_reserved_has_lines check (status not in ('reserved', 'committed') or lines <> '[]')
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 
 -- The ledger: the sums of its deltas are the stock.

@@ -1,4 +1,4 @@
--- The order service's own tables: the price list, the orders, and the log that the orders are folded from.
+-- The order service's own tables: the price list, the orders, and the event log that the orders are projected from.
 
 create table prices (
     sku          text   primary key,
@@ -11,7 +11,7 @@ create table prices (
     constraint currency_has_three_letters check (currency ~ '^[A-Z]{3}$')
 );
 
--- A projection of order_events: folding the log again gives the same row.
+-- A projection of order_events: replaying the log gives the same row.
 create table orders (
     id             uuid        primary key,
     customer_id    text        not null,
@@ -26,8 +26,8 @@ create table orders (
     reason         text,
     stock          text        not null,
     payment        text        not null,
-    -- The types of the events heard, so that a repeat is told from a late answer.
-    heard          jsonb       not null,
+    -- The events consumed, each with its aggregate version, as in [["payment.refunded", 4]]: tells a repeat.
+    consumed       jsonb       not null,
     version        bigint      not null,
     constraint total_is_not_negative check (total_minor >= 0),
     constraint deadline_is_after_placing check (deadline_at > placed_at),
@@ -45,30 +45,34 @@ create table orders (
     constraint version_counts_from_one check (version >= 1)
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 
--- What the deadline watcher claims, and what counts as pending at the door.
+-- What the deadline watcher claims, and what admission control counts as pending.
 create index orders_pending_deadline on orders (deadline_at, id) where status = 'pending';
 -- The three ways to list, newest first.
 create index orders_newest on orders (placed_at desc, id desc);
 create index orders_newest_by_status on orders (status, placed_at desc, id desc);
 create index orders_newest_by_customer on orders (customer_id, placed_at desc, id desc);
 
--- Every fact that was announced or heard about an order, in the order in which it was recorded.
+-- Every event that was published or consumed about an order, in the order in which it was recorded.
 create table order_events (
-    order_id    uuid        not null references orders (id),
-    version     bigint      not null,
-    direction   text        not null,
-    -- The envelope's id. What we announce is told by its aggregate version, which is this version.
-    event_id    uuid,
+    order_id          uuid        not null references orders (id),
+    version           bigint      not null,
+    -- The version of the aggregate that published the event.
+    aggregate_version bigint      not null,
+    direction         text        not null,
+    -- The envelope's id of a consumed event. What we publish is told by its version.
+    event_id          uuid,
     -- The event's name, without its version.
-    type        text        not null,
+    type              text        not null,
     -- The version of the data's shape.
-    schema_version integer  not null,
-    data        jsonb       not null,
-    occurred_at timestamptz not null,
-    recorded_at timestamptz not null,
+    schema_version    integer     not null,
+    data              jsonb       not null,
+    occurred_at       timestamptz not null,
+    recorded_at       timestamptz not null,
     primary key (order_id, version),
-    constraint direction_is_announced_or_heard check (direction in ('announced', 'heard')),
-    constraint what_was_heard_has_an_event_id check ((direction = 'heard') = (event_id is not null))
+    constraint direction_is_published_or_consumed check (direction in ('published', 'consumed')),
+    constraint a_consumed_event_has_its_id check ((direction = 'consumed') = (event_id is not null)),
+    constraint a_published_event_has_the_orders_version
+        check (direction = 'consumed' or aggregate_version = version)
 ) with (autovacuum_vacuum_insert_scale_factor = 0.05);
 
 create function refuse_to_change_the_log() returns trigger language plpgsql as $$

@@ -3,9 +3,9 @@
 create table payments (
     order_id uuid primary key,
     payment_id uuid not null constraint payment_ids_are_unique unique,
-    status text not null default 'blank' constraint status_is_known check (
+    status text not null default 'placeholder' constraint status_is_known check (
         status in (
-            'blank', 'authorizing', 'authorized', 'declined', 'capturing', 'captured', 'capture_failed',
+            'placeholder', 'authorizing', 'authorized', 'declined', 'capturing', 'captured', 'capture_failed',
             'voiding', 'voided', 'refunding', 'refunded'
         )
     ),
@@ -22,9 +22,9 @@ create table payments (
 
     constraint terms_are_complete_or_absent check (num_nulls(amount_minor, currency, method) in (0, 3)),
     -- A voided payment without terms is a tombstone: the cancel overtook the order.
-    constraint terms_are_known_once_placed check (status in ('blank', 'voided') or amount_minor is not null),
+    constraint terms_are_known_once_placed check (status in ('placeholder', 'voided') or amount_minor is not null),
     constraint a_hold_names_its_authorization check (
-        status in ('blank', 'authorizing', 'declined', 'voided') or authorization_id is not null
+        status in ('placeholder', 'authorizing', 'declined', 'voided') or authorization_id is not null
     )
 );
 
@@ -45,7 +45,7 @@ create table ledger_entries (
     currency text not null constraint currency_is_three_letters check (currency ~ '^[A-Z]{3}$'),
     at timestamptz not null,
 
-    -- However often a fact is heard, its money moves once. Also the index for reading an order's entries.
+    -- However often an event is consumed, its money moves once. Also the index for reading an order's entries.
     constraint a_posting_is_made_once unique (order_id, posting, account)
 );
 

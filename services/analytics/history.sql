@@ -10,4 +10,4 @@ on conflict (currency) do update set captured_minor = revenue.captured_minor + e
 update totals set mails_sent = mails_sent + (select count(*) from past), events = events + (select count(*) * 8 from past);
 
 insert into messaging.inbox (event_id)
-select pg_temp.past_id(at, number, version) from past, generate_series(1, 8) as heard (version);
+select pg_temp.past_id(at, number, version) from past, generate_series(1, 8) as consumed (version);

@@ -16,4 +16,4 @@ update stock set on_hand = on_hand - sold.pieces
 from (select sku, count(*) as pieces from past group by sku) as sold where stock.sku = sold.sku;
 
 insert into messaging.inbox (event_id)
-select pg_temp.past_id(at, number, version) from past, (values (1), (4)) as heard (version);
+select pg_temp.past_id(at, number, version) from past, (values (1), (4)) as consumed (version);

@@ -11,4 +11,4 @@ from past, (values
 ) as entry (posting, account, amount_minor);
 
 insert into messaging.inbox (event_id)
-select pg_temp.past_id(at, number, version) from past, (values (1), (4)) as heard (version);
+select pg_temp.past_id(at, number, version) from past, (values (1), (4)) as consumed (version);

@@ -1,7 +1,7 @@
 //! What must hold: some of it at any time, all of it once nothing is left to do.
 //!
-//! This is what can be known without servers. There are no dead letters here: what would become one, a fact that a
-//! domain calls impossible, is a violation itself. Nor are there idempotency keys, or a measure of how long
+//! This is what can be known without servers. There are no dead letters here: what would become one, an invalid
+//! transition, is a violation itself. Nor are there idempotency keys, or a measure of how long
 //! things take: time passes only when somebody waits.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,10 +10,11 @@ use analytics::domain::Status as Counted;
 use contracts::{Event, NotificationKind, OrderId};
 use inventory::domain::{Movement, MovementKind, Status as Held};
 use notification::domain::Status as MailStatus;
-use order::domain::{Order, fold};
+use order::domain::{Order, replay};
 use order::state::Status;
 use payment::domain::{Action, Status as Paid};
 use payment::ledger::Account;
+use system::Service;
 
 use crate::plan::number;
 use crate::world::World;
@@ -48,7 +49,7 @@ pub(crate) fn at_any_time(world: &World) -> Checked<()> {
             there.flat_map(|it| &it.lines).filter(|it| it.sku == *sku).map(|it| i64::from(it.quantity)).sum()
         };
         let open = pieces(Held::Reserved);
-        holds(level.reserved == open, "stock set aside is somebody's", || {
+        holds(level.reserved == open, "reserved stock is somebody's", || {
             format!("{sku}: {level:?}, {open}")
         })?;
 
@@ -70,7 +71,8 @@ pub(crate) fn at_any_time(world: &World) -> Checked<()> {
 
 /// What holds when the processor is about to do as it is told.
 pub(crate) fn before_a_call(world: &World, order_id: OrderId, action: Action) -> Checked<()> {
-    let confirmed = |log: &Vec<Event>| log.iter().any(|fact| matches!(fact, Event::OrderConfirmed(_)));
+    let confirmed =
+        |log: &Vec<(Event, i64)>| log.iter().any(|(event, _)| matches!(event, Event::OrderConfirmed(_)));
     let may = action != Action::Capture || world.tables.orders.logs.get(&order_id).is_some_and(confirmed);
     holds(may, "nothing is captured without a confirmed order", || format!("order {}", number(order_id)))
 }
@@ -94,18 +96,25 @@ fn order_is_over(order: &Order) -> Checked<()> {
     holds(over, "every order is completed, or cancelled and settled", || format!("{order:?}"))
 }
 
-/// The log, folded, is the row; it holds no fact twice; and on its way the status never went back.
+/// The log, replayed, is the row; it holds no event twice; and on its way the status never went back.
 fn order_is_its_log(world: &World, order: &Order) -> Checked<()> {
     let log = &world.tables.orders.logs[&order.id];
-    let folded = fold(order.placed_at, order.deadline_at, log);
-    holds(folded.as_ref() == Some(order), "the log of an order, folded, is its row", || {
-        format!("{folded:?}")
+    let replayed = |log: &[(Event, i64)]| {
+        replay(order.placed_at, order.deadline_at, log.iter().map(|(event, version)| (event, *version)))
+    };
+    holds(replayed(log).as_ref() == Some(order), "the log of an order, replayed, is its row", || {
+        format!("{:?}", replayed(log))
     })?;
-    let facts: BTreeSet<_> = log.iter().map(Event::event_type).collect();
-    holds(facts.len() == log.len(), "the log of an order holds no fact twice", || format!("{log:?}"))?;
+    // An event of the order's own happens once; others may, each with an aggregate version of its own.
+    let identity = |(event, version): &(Event, i64)| {
+        let event_type = event.event_type();
+        (event_type, if event_type.owner() == Service::Order { 0 } else { *version })
+    };
+    let events: BTreeSet<_> = log.iter().map(identity).collect();
+    holds(events.len() == log.len(), "the log of an order holds no event twice", || format!("{log:?}"))?;
     let mut before = Status::Pending;
     for length in 1..=log.len() {
-        let after = fold(order.placed_at, order.deadline_at, &log[..length]).map_or(before, |it| it.status);
+        let after = replayed(&log[..length]).map_or(before, |it| it.status);
         holds(may_become(before, after), "a status never goes back", || {
             format!("{before} to {after}: {log:?}")
         })?;
@@ -159,8 +168,8 @@ fn money_ended_as(world: &World, order: &Order) -> Checked<()> {
 /// What stands in the accounts of an order.
 fn accounts(world: &World, order_id: OrderId) -> BTreeMap<&'static str, i64> {
     let mut sums = BTreeMap::new();
-    for (_, posting, amount) in world.tables.payments.ledger.iter().filter(|(id, ..)| *id == order_id) {
-        for entry in posting.entries(amount) {
+    for new in world.tables.payments.ledger.iter().filter(|new| new.order_id == order_id) {
+        for entry in new.posting.entries(&new.amount) {
             *sums.entry(entry.account.as_str()).or_default() += entry.amount.amount_minor;
         }
     }
@@ -170,10 +179,10 @@ fn accounts(world: &World, order_id: OrderId) -> BTreeMap<&'static str, i64> {
 /// One notification for each kind that there was reason for, none open; and what was sent is one mail, though it may
 /// have left twice.
 fn mails_ended_as(world: &World, order: &Order) -> Checked<()> {
-    let due = world.tables.orders.logs[&order.id].iter().filter_map(|fact| match fact {
-        Event::OrderConfirmed(_) => Some(NotificationKind::Confirmed),
-        Event::OrderCancelled(_) => Some(NotificationKind::Cancelled),
-        Event::PaymentRefunded(_) => Some(NotificationKind::Refunded),
+    let due = world.tables.orders.logs[&order.id].iter().filter_map(|(event, version)| match event {
+        Event::OrderConfirmed(_) => Some((NotificationKind::Confirmed, *version)),
+        Event::OrderCancelled(_) => Some((NotificationKind::Cancelled, *version)),
+        Event::PaymentRefunded(_) => Some((NotificationKind::Refunded, *version)),
         _ => None,
     });
     let due: BTreeSet<_> = due.collect();
@@ -182,13 +191,16 @@ fn mails_ended_as(world: &World, order: &Order) -> Checked<()> {
     holds(there == due, "an order has one notification of each kind due", || {
         format!("{there:?}, due {due:?}")
     })?;
-    for (kind, mail) in mails.into_iter().flatten() {
+    for ((kind, _), mail) in mails.into_iter().flatten() {
         let open = matches!(mail.status, MailStatus::Waiting | MailStatus::Queued);
         holds(!open, "no notification stays open", || format!("{mail:?}"))?;
         let of_kind = world.outside.mails.iter().filter(|(_, id, what)| (*id, what) == (order.id, kind));
         let ids: BTreeSet<_> = of_kind.map(|(id, ..)| *id).collect();
-        let one = ids.iter().all(|id| *id == mail.id) && (mail.status != MailStatus::Sent || ids.len() == 1);
-        holds(one, "an order gets one mail of each kind", || format!("{ids:?} for {mail:?}"))?;
+        let written: BTreeSet<_> = mails.into_iter().flatten().map(|(_, mail)| mail.id).collect();
+        let sent = mail.status != MailStatus::Sent || ids.contains(&mail.id);
+        holds(sent && ids.is_subset(&written), "an order gets one mail of each kind", || {
+            format!("{ids:?} for {mail:?}")
+        })?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! Where the simulation samples large runs, this leaves nothing out of small ones. The transition functions are the
 //! shipped ones. What is around them is as hostile as can be:
 //!
-//! - A message that was sent stays for ever, and may be heard at any time, in any order, any number of times: that is
+//! - A message that was sent stays for ever, and may be consumed at any time, in any order, any number of times: that is
 //!   reordering, delay, duplication and redelivery. There is no inbox.
 //! - A service may crash after each of its commits, before it has published or acknowledged anything. A crash before
 //!   the commit leaves nothing behind, and is no step. With the outbox the other kind leaves just what the commit left:
@@ -13,12 +13,12 @@
 //! - The processor may refuse to hold or to take the money. Its answer may be recorded at any time after the call, and
 //!   again and again: that is the answer that was lost, the worker that died, and two workers with one job.
 //!
-//! What is checked of every state: nothing is oversold, nothing captured without a confirmed order, no fact impossible.
-//! Not every message has to be heard again, so a state is at rest when each was heard once and each call's answer
+//! What is checked of every state: nothing is oversold, nothing captured without a confirmed order, no transition invalid.
+//! Not every message has to be consumed again, so a state is at rest when each was consumed once and each call's answer
 //! recorded; then both orders must be over, with money and stock where they belong. Until then a step is always left,
 //! and each step is progress, of which there may be only so much: so every run comes to rest.
 //!
-//! What is left out: mails and analytics, since nobody hears what they say; orders of several lines and pieces; the
+//! What is left out: mails and analytics, since no service consumes what they publish; orders of several lines and pieces; the
 //! prices; and when a deadline passes, which here is any time. The two orders are interchangeable: of two states that
 //! differ by which is which one is explored.
 
@@ -44,7 +44,7 @@ use system::Service;
 /// The services that take part.
 const PARTICIPANTS: [Service; 3] = [Service::Order, Service::Payment, Service::Inventory];
 
-const POSSIBLE: &str = "no fact is impossible, said twice, or repeated without end";
+const VALID: &str = "no transition is invalid, and no event is published twice or without end";
 const OVERSOLD: &str = "nothing is oversold";
 const CAPTURED: &str = "no capture without a confirmed order";
 const OVER: &str = "what has come to rest is over";
@@ -123,7 +123,7 @@ impl Model for Shop {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::<Self>::always(POSSIBLE, |_, state| state.broken.is_none()),
+            Property::<Self>::always(VALID, |_, state| state.broken.is_none()),
             Property::<Self>::always(OVERSOLD, |_, state| state.nothing_is_oversold()),
             Property::<Self>::always(CAPTURED, |_, state| {
                 state.sagas.iter().all(|saga| !saga.captured() || saga.was_confirmed())
@@ -194,8 +194,8 @@ impl State {
         }
     }
 
-    /// The one piece is on the shelf, or with the one customer whose stock was committed; and what is set aside is set
-    /// aside for somebody.
+    /// The one piece is on the shelf, or with the one customer whose stock was committed; and what is reserved is
+    /// reserved for somebody.
     fn nothing_is_oversold(&self) -> bool {
         let count = |status| self.sagas.iter().filter(|saga| saga.stock_is(status)).count() as i64;
         let Level { on_hand, reserved } = self.shelf;
@@ -252,7 +252,7 @@ fn told(actions: &[(usize, Step, End)]) -> String {
 #[test]
 fn every_run_of_two_orders_ends_well() {
     let checker = explore(System::SHIPPED, HasDiscoveries::AnyFailures);
-    for property in [POSSIBLE, OVERSOLD, CAPTURED, OVER] {
+    for property in [VALID, OVERSOLD, CAPTURED, OVER] {
         if let Some(steps) = counterexample(&checker, property) {
             panic!("it does not hold that {property}. Step by step:\n\n{steps}");
         }
@@ -270,19 +270,19 @@ fn faults_that_are_planted_break_the_model() {
         assert!(checker.discovery(property).is_some(), "{property}");
     };
     let shipped = System::SHIPPED;
-    breaks(System { inventory: planted::sets_aside_blindly, ..shipped }, OVERSOLD);
+    breaks(System { inventory: planted::reserves_blindly, ..shipped }, OVERSOLD);
     breaks(System { payment: planted::captures_at_once, ..shipped }, CAPTURED);
     breaks(System { payment: planted::forgets_the_refund, ..shipped }, OVER);
     breaks(System { payment: planted::leaves_no_tombstone, ..shipped }, OVER);
-    breaks(System { timeout: planted::cancels_what_is_over, ..shipped }, POSSIBLE);
+    breaks(System { timeout: planted::cancels_what_is_over, ..shipped }, VALID);
     breaks(System { publishing: Publishing::AfterCommit, ..shipped }, OVER);
 }
 
 #[test]
 fn a_fault_in_the_model_is_told_step_by_step() {
-    let system = System { inventory: planted::sets_aside_blindly, ..System::SHIPPED };
+    let system = System { inventory: planted::reserves_blindly, ..System::SHIPPED };
     let checker = explore(system, HasDiscoveries::AnyOf([OVERSOLD].into()));
     let steps = counterexample(&checker, OVERSOLD).expect("a planted fault is found");
-    assert!(steps.contains(". order 1: inventory hears order.placed\n"), "{steps}");
-    assert!(steps.contains(". order 2: inventory hears order.placed\n"), "{steps}");
+    assert!(steps.contains(". order 1: inventory consumes order.placed\n"), "{steps}");
+    assert!(steps.contains(". order 2: inventory consumes order.placed\n"), "{steps}");
 }

@@ -1,11 +1,11 @@
-//! Faults that are planted, each in a function around a shipped one or in a guard left out: each must be found.
+//! Faults that are injected, each in a function around a shipped one or in a guard left out: each must be found.
 
 use std::ops::Range;
 
 use chrono::{DateTime, Utc};
-use contracts::{CancelReason, Event, NotificationKind, OrderCancelled};
+use contracts::{CancelReason, Event, InvalidTransition, OrderCancelled};
 use inventory::domain::{MovementKind, Reservation, Status as Held, Stock};
-use notification::domain::OrderNotifications;
+use notification::domain::{Input as Told, OrderNotifications};
 use order::domain::Order;
 use payment::domain::{Action, Answer, Input, Payment, Status as Paid};
 use payment::processor::Request;
@@ -32,12 +32,12 @@ fn a_timeout_taken_for_declined_is_found() {
 #[test]
 fn a_release_that_forgets_the_stock_is_found() {
     let system = System { inventory: forgets_the_stock, ..System::SHIPPED };
-    finds(system, &["stock set aside is somebody's"]);
+    finds(system, &["reserved stock is somebody's"]);
 }
 
 #[test]
-fn stock_set_aside_without_a_look_at_the_shelf_is_found() {
-    let system = System { inventory: sets_aside_blindly, ..System::SHIPPED };
+fn reserving_without_a_look_at_the_shelf_is_found() {
+    let system = System { inventory: reserves_blindly, ..System::SHIPPED };
     finds(system, &["nothing is oversold"]);
 }
 
@@ -80,7 +80,7 @@ fn money_taken_before_the_order_is_confirmed_is_found() {
 #[test]
 fn stock_that_is_gone_twice_is_found() {
     let system = System { inventory: commits_again, ..System::FORGETFUL };
-    finds(system, &["stock set aside is somebody's", "nothing is oversold"]);
+    finds(system, &["reserved stock is somebody's", "nothing is oversold"]);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_deadline_that_cancels_what_is_over_is_found() {
     let system = System { timeout: cancels_what_is_over, ..System::SHIPPED };
     finds(
         system,
-        &["a status never goes back", "the log of an order holds no fact twice", "no fact is impossible"],
+        &["a status never goes back", "the log of an order holds no event twice", "no transition is invalid"],
     );
 }
 
@@ -130,19 +130,19 @@ fn counting_without_an_inbox_is_found() {
 #[test]
 fn a_finding_is_told_in_few_steps() {
     let system = System { inventory: forgets_the_stock, ..System::SHIPPED };
-    let finding = first_failing(system, SEEDS).expect("a planted fault is found");
+    let finding = first_failing(system, SEEDS).expect("an injected fault is found");
     let shortest = finding.shortest(system);
     assert_eq!(shortest.violation.invariant, finding.violation.invariant);
     assert!(shortest.choices < finding.choices(), "{} choices", shortest.choices);
     let placed = shortest.steps.matches("places order").count();
     assert_eq!(placed, 1, "one order shows it:\n{}", shortest.steps);
-    assert!(shortest.steps.contains("inventory hears order.cancelled of order 1"), "{}", shortest.steps);
+    assert!(shortest.steps.contains("inventory consumes order.cancelled of order 1"), "{}", shortest.steps);
 }
 
 /// The hunt finds the fault, and by one of these invariants; any will do when none is named.
 #[track_caller]
 fn finds(system: System, invariants: &[&str]) {
-    let finding = first_failing(system, SEEDS).expect("a planted fault is found");
+    let finding = first_failing(system, SEEDS).expect("an injected fault is found");
     let found = finding.violation.invariant;
     assert!(
         invariants.is_empty() || invariants.contains(&found),
@@ -152,63 +152,68 @@ fn finds(system: System, invariants: &[&str]) {
     );
 }
 
-type Paying = Result<payment::domain::Reaction, payment::domain::InvalidTransition>;
-type Writing = Result<Vec<NotificationKind>, notification::domain::InvalidTransition>;
-type Holding = Result<Option<inventory::domain::Reaction>, inventory::domain::InvalidTransition>;
+type React<T> = Result<T, InvalidTransition>;
+type Paying = React<payment::domain::Transition>;
+type Writing = React<notification::domain::Transition>;
+type Holding = React<inventory::domain::Transition>;
+type Ordering = React<order::domain::Transition>;
 
-/// An answer that is heard again is posted again.
+/// An answer that is recorded again is posted again.
 fn posts_what_it_knows(payment: &Payment, input: &Input) -> Paying {
-    let mut reaction = payment::domain::react(payment, input)?;
-    let repeated = reaction.payment == *payment;
+    let mut transition = payment::domain::react(payment, input)?;
+    let repeated = transition.next == *payment;
     if let (true, Input::Answered(Answer::Approved { .. }), Some(terms)) = (repeated, input, &payment.terms) {
-        reaction.posting = Some((payment::ledger::Posting::Authorized, terms.amount.clone()));
+        transition.postings.push((payment::ledger::Posting::Authorized, terms.amount.clone()));
     }
-    Ok(reaction)
+    Ok(transition)
 }
 
 /// The row is there, its job is not.
-fn queues_nothing(mails: &mut OrderNotifications, event: &Event, fresh_id: Uuid) -> Writing {
-    mails.hear(event, fresh_id)?;
-    Ok(Vec::new())
+fn queues_nothing(mails: &OrderNotifications, input: &Told, id: Uuid) -> Writing {
+    let mut transition = notification::domain::react(mails, input, id)?;
+    transition.jobs.clear();
+    Ok(transition)
 }
 
 /// Nothing keeps a mail from being written twice.
-fn forgets_what_was_written(mails: &mut OrderNotifications, event: &Event, fresh_id: Uuid) -> Writing {
-    mails.notifications.clear();
-    mails.hear(event, fresh_id)
+fn forgets_what_was_written(mails: &OrderNotifications, input: &Told, id: Uuid) -> Writing {
+    let mut forgetful = mails.clone();
+    if matches!(input, Told::Event(..)) {
+        forgetful.notifications.clear();
+    }
+    notification::domain::react(&forgetful, input, id)
 }
 
-/// The processor said nothing, so it cannot have held anything.
+/// The processor gave no answer, so it cannot have held anything.
 fn taken_for_declined(action: Action) -> Option<Answer> {
     (action == Action::Authorize).then(|| Answer::Declined { reason: "no answer".to_owned() })
 }
 
-/// The reservation ends, and its stock stays set aside.
+/// The reservation ends, and its stock stays reserved.
 fn forgets_the_stock(reservation: &Reservation, stock: &Stock, event: &Event) -> Holding {
-    let mut reaction = inventory::domain::react(reservation, stock, event)?;
-    if let Some(reaction) = reaction.as_mut().filter(|reaction| reaction.becomes == Held::Released) {
-        reaction.movements.clear();
+    let mut transition = inventory::domain::react(reservation, stock, event)?;
+    if transition.next.status == Held::Released {
+        transition.movements.clear();
     }
-    Ok(reaction)
+    Ok(transition)
 }
 
 /// What had left the shelf stays away.
 fn returns_nothing(reservation: &Reservation, stock: &Stock, event: &Event) -> Holding {
-    let mut reaction = inventory::domain::react(reservation, stock, event)?;
-    if let Some(reaction) = reaction.as_mut() {
-        reaction.movements.retain(|movement| movement.kind != MovementKind::Returned);
-    }
-    Ok(reaction)
+    let mut transition = inventory::domain::react(reservation, stock, event)?;
+    transition.movements.retain(|movement| movement.kind != MovementKind::Returned);
+    Ok(transition)
 }
 
 fn ignores_the_confirmation(reservation: &Reservation, stock: &Stock, event: &Event) -> Holding {
     if matches!(event, Event::OrderConfirmed(_)) {
-        return Ok(None);
+        let (next, events, movements) = (reservation.clone(), Vec::new(), Vec::new());
+        return Ok(inventory::domain::Transition { next, events, movements });
     }
     inventory::domain::react(reservation, stock, event)
 }
 
-/// A confirmation that is heard again takes the stock again.
+/// A confirmation that is consumed again takes the stock again.
 fn commits_again(reservation: &Reservation, stock: &Stock, event: &Event) -> Holding {
     let again = reservation.status == Held::Committed && matches!(event, Event::OrderConfirmed(_));
     let reserved = Reservation { status: Held::Reserved, ..reservation.clone() };
@@ -216,7 +221,7 @@ fn commits_again(reservation: &Reservation, stock: &Stock, event: &Event) -> Hol
 }
 
 /// The shelf is always full.
-pub(crate) fn sets_aside_blindly(reservation: &Reservation, stock: &Stock, event: &Event) -> Holding {
+pub(crate) fn reserves_blindly(reservation: &Reservation, stock: &Stock, event: &Event) -> Holding {
     let mut full = stock.clone();
     full.0.values_mut().for_each(|level| level.on_hand += 1_000);
     inventory::domain::react(reservation, &full, event)
@@ -224,49 +229,54 @@ pub(crate) fn sets_aside_blindly(reservation: &Reservation, stock: &Stock, event
 
 /// A cancel that overtakes its order is nothing to remember.
 pub(crate) fn leaves_no_tombstone(payment: &Payment, input: &Input) -> Paying {
-    if (payment.status, input) == (Paid::Blank, &Input::Cancelled) {
-        let nothing = Payment { status: Paid::Voided, ..payment.clone() };
-        let reaction = payment::domain::react(&nothing, input)?;
-        return Ok(payment::domain::Reaction { payment: payment.clone(), ..reaction });
+    if (payment.status, input) == (Paid::Placeholder, &Input::Cancelled) {
+        let (next, events) = (payment.clone(), Vec::new());
+        return Ok(payment::domain::Transition { next, events, jobs: Vec::new(), postings: Vec::new() });
     }
     payment::domain::react(payment, input)
 }
 
-/// The cancel that came while the money was being taken is forgotten.
+/// The cancel that came during the capture is forgotten.
 pub(crate) fn forgets_the_refund(payment: &Payment, input: &Input) -> Paying {
     let forgetful = Payment { cancel_requested: false, ..payment.clone() };
     let captured = matches!(input, Input::Answered(Answer::Captured));
     payment::domain::react(if captured { &forgetful } else { payment }, input)
 }
 
-/// Money that can be taken is taken, whatever becomes of the order.
+/// Money that can be captured is captured, whatever becomes of the order.
 pub(crate) fn captures_at_once(payment: &Payment, input: &Input) -> Paying {
-    let reaction = payment::domain::react(payment, input)?;
-    if (payment.status, reaction.payment.status) != (Paid::Authorizing, Paid::Authorized) {
-        return Ok(reaction);
+    let transition = payment::domain::react(payment, input)?;
+    if (payment.status, transition.next.status) != (Paid::Authorizing, Paid::Authorized) {
+        return Ok(transition);
     }
-    let capturing = payment::domain::react(&reaction.payment, &Input::Confirmed)?;
-    Ok(payment::domain::Reaction { announce: reaction.announce, posting: reaction.posting, ..capturing })
+    let capturing = payment::domain::react(&transition.next, &Input::Confirmed)?;
+    let (events, postings) = (transition.events, transition.postings);
+    Ok(payment::domain::Transition { events, postings, ..capturing })
 }
 
 fn new_for_every_attempt(request: &Request, attempt: u32) -> String {
     format!("{}:{attempt}", request.idempotency_key())
 }
 
-/// An order that is off listens no more.
-fn does_not_note_late_answers(
-    order: &Order,
-    heard: &Event,
-) -> Result<Vec<Event>, order::domain::InvalidTransition> {
+/// An order that is cancelled consumes no more.
+fn does_not_note_late_answers(order: &Order, event: &Event, aggregate_version: i64) -> Ordering {
     match order.status {
-        order::state::Status::Cancelled => Ok(Vec::new()),
-        _ => order::domain::react(order, heard),
+        order::state::Status::Cancelled => {
+            Ok(order::domain::Transition { next: order.clone(), events: Vec::new() })
+        }
+        _ => order::domain::react(order, event, aggregate_version),
     }
 }
 
 /// The deadline is the deadline, whatever the order has become.
-pub(crate) fn cancels_what_is_over(order: &Order, now: DateTime<Utc>) -> Vec<Event> {
+pub(crate) fn cancels_what_is_over(order: &Order, now: DateTime<Utc>) -> order::domain::Transition {
+    let (next, mut events) = (order.clone(), Vec::new());
+    if now < order.deadline_at {
+        return order::domain::Transition { next, events };
+    }
     let reason = CancelReason::TimedOut;
-    let cancelled = OrderCancelled { order_id: order.id, customer: order.customer.clone(), reason };
-    if now >= order.deadline_at { vec![cancelled.into()] } else { Vec::new() }
+    events.push(OrderCancelled { order_id: order.id, customer: order.customer.clone(), reason }.into());
+    let (status, version) = (order::state::Status::Cancelled, order.version + 1);
+    let next = Order { status, version, reason: Some(reason), ..next };
+    order::domain::Transition { next, events }
 }

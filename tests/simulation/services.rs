@@ -1,7 +1,7 @@
-//! The five services in memory: each holds what its tables hold, and calls the shipped functions as its shell does.
+//! The services in memory: each holds what its tables hold, opens and saves from there, and runs the shipped fold.
 //!
 //! Everything here is one transaction: it takes an event or a command, changes the tables, and gives back what is to
-//! be announced and done after the commit.
+//! be published and done after the commit.
 
 mod analytics;
 mod inventory;
@@ -9,10 +9,9 @@ mod notification;
 mod order;
 mod payment;
 
-use std::rc::Rc;
-
 use chrono::{DateTime, Utc};
-use contracts::{Envelope, Event, NotificationKind, OrderId};
+use contracts::Envelope;
+use messaging::{Delivery, Effects};
 use system::Service;
 use uuid::Uuid;
 
@@ -25,7 +24,7 @@ use crate::invariants::{Checked, Violation};
 use crate::plan::Act;
 use crate::system::System;
 
-/// The tables of the services that hear events from a queue.
+/// The tables of the services that consume events from a queue.
 #[derive(Clone, Default)]
 pub(crate) struct Tables {
     pub(crate) orders: Orders,
@@ -34,38 +33,21 @@ pub(crate) struct Tables {
     pub(crate) mails: Mails,
 }
 
-/// What follows from a transaction, and is committed with it.
-#[derive(Default)]
-pub(crate) struct Effects {
-    /// To announce: an event, and the version of the aggregate that says it.
-    pub(crate) outgoing: Vec<(Event, i64)>,
-    /// To do with the outside.
-    pub(crate) jobs: Vec<Task>,
-}
-
-/// A call to the outside.
-#[derive(Debug, Clone)]
-pub(crate) enum Task {
-    /// To the card processor, for an order.
-    Call(OrderId, ::payment::processor::Request),
-    /// To the mail server: the notification of this id.
-    Mail(OrderId, NotificationKind, Uuid),
-}
-
 impl Tables {
-    /// One service takes in one event.
-    pub(crate) fn hear(
+    /// One service consumes one event.
+    pub(crate) fn consume(
         &mut self,
         system: &System,
-        hearer: Service,
-        message: &Rc<Envelope>,
-        fresh_id: Uuid,
+        service: Service,
+        message: &Envelope,
+        (now, fresh_id): (DateTime<Utc>, Uuid),
     ) -> Checked<Effects> {
-        match hearer {
-            Service::Order => self.orders.hear(system, message),
-            Service::Payment => self.payments.hear(system, &message.event, fresh_id),
-            Service::Inventory => self.inventory.hear(system, &message.event),
-            Service::Notification => self.mails.hear(system, &message.event, fresh_id),
+        let delivery = delivery(message);
+        match service {
+            Service::Order => self.orders.consume(system, delivery, now),
+            Service::Payment => self.payments.consume(system, &delivery, fresh_id),
+            Service::Inventory => self.inventory.consume(system, delivery),
+            Service::Notification => self.mails.consume(system, &delivery),
             Service::Analytics => Ok(Effects::default()),
         }
     }
@@ -76,12 +58,16 @@ impl Tables {
             Act::List(sku, price) => Some(self.inventory.list(sku, price.clone())),
             Act::Restock(sku, quantity) => Some(self.inventory.restock(sku, *quantity)),
             Act::Place(order_id, command) => self.orders.place(*order_id, command.clone(), now),
-            Act::Cancel(order_id) => self.orders.cancel(*order_id),
+            Act::Cancel(order_id) => self.orders.cancel(*order_id, now),
         }
     }
 }
 
-/// A fact that a domain calls impossible is a violation of its own.
-fn invalid_transition<T: ToString + ?Sized>(reason: &T) -> Violation {
-    Violation::new("no fact is impossible", reason.to_string())
+fn delivery(message: &Envelope) -> Delivery {
+    Delivery::new(message.clone(), "simulation", 0)
+}
+
+/// An invalid transition is a violation of its own.
+fn invalid<T: ToString + ?Sized>(reason: &T) -> Violation {
+    Violation::new("no transition is invalid", reason.to_string())
 }

@@ -1,30 +1,22 @@
 //! What is simulated: the shipped functions of the services, and the guards around them.
 //!
-//! A planted fault replaces one of them, by a wrapper or by leaving a guard out. The shipped code has no switches.
+//! An injected fault replaces one of them, by a wrapper or by leaving a guard out. The shipped code has no switches.
 
 use chrono::{DateTime, Utc};
-use contracts::{Event, NotificationKind};
+use contracts::{Event, InvalidTransition};
 use inventory::domain::{Reservation, Stock};
 use notification::domain::OrderNotifications;
 use order::domain::Order;
-use payment::domain::{Action, Answer, Input, Payment};
+use payment::domain::{Action, Answer, Payment};
 use payment::processor::Request;
 use uuid::Uuid;
 
-type OrderReact = fn(&Order, &Event) -> Result<Vec<Event>, order::domain::InvalidTransition>;
-type InventoryReact = fn(
-    &Reservation,
-    &Stock,
-    &Event,
-)
-    -> Result<Option<inventory::domain::Reaction>, inventory::domain::InvalidTransition>;
-type NotificationHear = fn(
-    &mut OrderNotifications,
-    &Event,
-    Uuid,
-) -> Result<Vec<NotificationKind>, notification::domain::InvalidTransition>;
-type PaymentReact =
-    fn(&Payment, &Input) -> Result<payment::domain::Reaction, payment::domain::InvalidTransition>;
+type React<T> = Result<T, InvalidTransition>;
+type OrderReact = fn(&Order, &Event, i64) -> React<order::domain::Transition>;
+type InventoryReact = fn(&Reservation, &Stock, &Event) -> React<inventory::domain::Transition>;
+type PaymentReact = fn(&Payment, &payment::domain::Input) -> React<payment::domain::Transition>;
+type NotificationReact =
+    fn(&OrderNotifications, &notification::domain::Input, Uuid) -> React<notification::domain::Transition>;
 
 /// The functions and guards that a run is made with.
 #[derive(Clone, Copy)]
@@ -32,13 +24,13 @@ pub(crate) struct System {
     /// What an order makes of an answer.
     pub(crate) order: OrderReact,
     /// What an order makes of the clock.
-    pub(crate) timeout: fn(&Order, DateTime<Utc>) -> Vec<Event>,
+    pub(crate) timeout: fn(&Order, DateTime<Utc>) -> order::domain::Transition,
     /// What a reservation makes of an event.
     pub(crate) inventory: InventoryReact,
     /// What a payment makes of an event or an answer.
     pub(crate) payment: PaymentReact,
-    /// What the mails about an order make of an event.
-    pub(crate) notification: NotificationHear,
+    /// What the mails about an order make of an event or an answer.
+    pub(crate) notification: NotificationReact,
     /// What a call that got no answer is taken for; nothing: it is made again.
     pub(crate) silence: fn(Action) -> Option<Answer>,
     /// The idempotency key of the n-th attempt at a call.
@@ -56,7 +48,7 @@ pub(crate) struct System {
 pub(crate) enum Publishing {
     /// By the outbox, a table of the same transaction.
     Outbox,
-    /// Straight away, before the commit: a rollback announces what never was.
+    /// Straight away, before the commit: a rollback has published what never was.
     BeforeCommit,
     /// Straight away, after the commit: a crash between the two loses them.
     AfterCommit,
@@ -69,7 +61,7 @@ impl System {
         timeout: order::domain::decide_timeout,
         inventory: inventory::domain::react,
         payment: payment::domain::react,
-        notification: OrderNotifications::hear,
+        notification: notification::domain::react,
         silence: |_| None,
         key: |request, _| request.idempotency_key(),
         repeats_are_kept_away: true,

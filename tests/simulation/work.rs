@@ -3,8 +3,9 @@
 //! A job stays until its outcome is recorded. So a call is made again when its worker dies, and two workers make the
 //! same call when the lease of the first runs out.
 
-use contracts::{NotificationKind, OrderId};
-use notification::domain::Outcome;
+use contracts::OrderId;
+use messaging::{Effects, NewJob};
+use notification::domain::Input;
 use payment::domain::Answer;
 use payment::processor::Request;
 use system::Service;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use crate::invariants::{self, Checked};
 use crate::outside::Luck;
 use crate::plan::number;
-use crate::services::{Tables, Task};
+use crate::services::Tables;
 use crate::world::{End, World, told};
 
 /// How long a job that got no answer is left alone, in seconds.
@@ -34,6 +35,28 @@ struct Job {
     task: Task,
 }
 
+/// A call to the outside.
+#[derive(Debug, Clone)]
+enum Task {
+    /// To the card processor, for an order.
+    Call(OrderId, Request),
+    /// To the mail server: the notification of this id.
+    Mail(OrderId, Uuid),
+}
+
+impl Task {
+    /// The task that a job's row holds.
+    fn of(service: Service, job: NewJob) -> Self {
+        let order_id = OrderId(job.key);
+        match service {
+            Service::Payment => {
+                Self::Call(order_id, serde_json::from_value(job.payload).expect("a call to the processor"))
+            }
+            _ => Self::Mail(order_id, job.id.expect("a notification's id")),
+        }
+    }
+}
+
 struct Ended {
     job: u32,
     outcome: Recorded,
@@ -43,15 +66,15 @@ struct Ended {
 #[derive(Debug, Clone)]
 enum Recorded {
     Call(OrderId, Answer),
-    Mail(OrderId, NotificationKind, Outcome),
+    Mail(OrderId, Uuid, Option<Input>),
 }
 
 impl Work {
     /// Adds jobs, as part of a commit.
-    pub(crate) fn add(&mut self, tasks: Vec<Task>) {
-        for task in tasks {
+    pub(crate) fn add(&mut self, service: Service, jobs: Vec<NewJob>) {
+        for job in jobs {
             self.added += 1;
-            self.jobs.push(Job { id: self.added, attempts: 0, task });
+            self.jobs.push(Job { id: self.added, attempts: 0, task: Task::of(service, job) });
         }
     }
 
@@ -73,7 +96,7 @@ impl World {
         let Job { id, attempts, task } = self.work.jobs[index].clone();
         let outcome = match task {
             Task::Call(order_id, request) => self.call_processor(order_id, &request, attempts, luck)?,
-            Task::Mail(order_id, kind, mail) => self.call_mail_server(order_id, kind, mail, luck),
+            Task::Mail(order_id, mail) => self.call_mail_server(order_id, mail, luck),
         };
         match outcome {
             Some(outcome) => self.work.ended.push(Ended { job: id, outcome }),
@@ -105,26 +128,21 @@ impl World {
         Ok(answer.map(|answer| Recorded::Call(order_id, answer)))
     }
 
-    fn call_mail_server(
-        &mut self,
-        order_id: OrderId,
-        kind: NotificationKind,
-        mail: Uuid,
-        luck: Luck,
-    ) -> Option<Recorded> {
-        let outcome = if !self.tables.mails.is_outgoing(order_id, kind) {
-            Some(Outcome::NotSent)
-        } else if self.mishap(false, &[true]) {
-            Some(Outcome::Failed { reason: "no such mailbox".to_owned() })
-        } else {
-            let taken = luck != Luck::LostOnTheWay;
-            self.outside.mails.extend(taken.then_some((mail, order_id, kind)));
-            (luck == Luck::Answered).then_some(Outcome::Sent { at: self.now })
+    /// Of a mail that is not to be sent any more there is nothing to record but that its job is done.
+    fn call_mail_server(&mut self, order_id: OrderId, id: Uuid, luck: Luck) -> Option<Recorded> {
+        let Some(kind) = self.tables.mails.outgoing(order_id, id) else {
+            return Some(Recorded::Mail(order_id, id, None));
         };
-        self.trace.note(|| {
-            format!("the mail server is given \"{kind}\" of order {}: {outcome:?}", number(order_id))
-        });
-        outcome.map(|outcome| Recorded::Mail(order_id, kind, outcome))
+        let input = if self.mishap(false, &[true]) {
+            Some(Input::Refused { id, attempts: 1, reason: "no such mailbox".to_owned() })
+        } else {
+            let accepted = luck != Luck::LostOnTheWay;
+            self.outside.mails.extend(accepted.then_some((id, order_id, kind)));
+            (luck == Luck::Answered).then_some(Input::Accepted { id, attempts: 1, at: self.now })
+        };
+        self.trace
+            .note(|| format!("the mail server is given \"{kind}\" of order {}: {input:?}", number(order_id)));
+        input.map(|input| Recorded::Mail(order_id, id, Some(input)))
     }
 
     /// A service records how a call ended, if its job is still there, and takes the job away.
@@ -140,9 +158,10 @@ impl World {
         }
         let system = self.system;
         let service = outcome.service();
-        self.transact(service, None, end, |tables: &mut Tables, _| match outcome {
+        self.transact(service, end, |tables: &mut Tables, _| match outcome {
             Recorded::Call(order_id, answer) => tables.payments.answered(&system, order_id, answer),
-            Recorded::Mail(order_id, kind, outcome) => tables.mails.ended(order_id, kind, &outcome),
+            Recorded::Mail(order_id, id, Some(input)) => tables.mails.answered(&system, order_id, input, id),
+            Recorded::Mail(_, _, None) => Ok(Effects::default()),
         })?;
         if end != End::CrashBefore {
             self.work.jobs.retain(|it| it.id != job);
@@ -162,9 +181,7 @@ impl Recorded {
     fn told(&self) -> String {
         match self {
             Self::Call(order_id, answer) => format!("{answer:?} for order {}", number(*order_id)),
-            Self::Mail(order_id, kind, outcome) => {
-                format!("mail \"{kind}\" of order {}: {outcome:?}", number(*order_id))
-            }
+            Self::Mail(order_id, _, input) => format!("{input:?} of order {}", number(*order_id)),
         }
     }
 }

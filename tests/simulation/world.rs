@@ -8,7 +8,8 @@ use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use contracts::{Envelope, Event, TraceContext};
+use contracts::{Envelope, TraceContext};
+use messaging::{Effects, OutgoingEvent};
 use system::Service;
 use uuid::Uuid;
 
@@ -17,7 +18,7 @@ use crate::choices::Choices;
 use crate::invariants::{self, Checked, Violation};
 use crate::outside::Outside;
 use crate::plan::{Act, number, plan};
-use crate::services::{Analytics, Effects, Tables};
+use crate::services::{Analytics, Tables};
 use crate::system::{Publishing, System};
 use crate::trace::Trace;
 use crate::work::Work;
@@ -54,8 +55,8 @@ enum Move {
     Record,
     /// A relay publishes the first event of its outbox.
     Publish(Service),
-    /// A service hears an event.
-    Hear(Service),
+    /// A service consumes an event.
+    Consume(Service),
     /// Analytics reads the log on.
     Read,
     /// A worker takes a job and calls the outside.
@@ -132,7 +133,7 @@ impl World {
         match self.choices.of(&moves) {
             Move::Record => self.record()?,
             Move::Publish(service) => self.publish(service),
-            Move::Hear(service) => self.hear(service)?,
+            Move::Consume(service) => self.consume(service)?,
             Move::Read => self.read(),
             Move::Call => self.call()?,
             Move::Expire => self.expire()?,
@@ -146,13 +147,13 @@ impl World {
     /// In an order that brings to an end what has begun before anything new begins.
     fn moves(&self) -> Vec<Move> {
         let publishing = Service::with_queue().filter(|service| !self.outboxes[*service as usize].is_empty());
-        let hearing = Service::with_queue().filter(|service| self.broker.waiting(*service) > 0);
+        let consuming = Service::with_queue().filter(|service| self.broker.waiting(*service) > 0);
         let orders = &self.tables.orders;
         let single = |possible: bool, one: Move| possible.then_some(one);
         let mut moves = Vec::with_capacity(16);
         moves.extend(single(self.work.any_ended(), Move::Record));
         moves.extend(publishing.map(Move::Publish));
-        moves.extend(hearing.map(Move::Hear));
+        moves.extend(consuming.map(Move::Consume));
         moves.extend(single(self.analytics.offset < self.broker.log().len(), Move::Read));
         moves.extend(single(self.work.any_jobs(), Move::Call));
         moves.extend(single(orders.any_expired(self.now), Move::Expire));
@@ -178,14 +179,13 @@ impl World {
     pub(crate) fn transact(
         &mut self,
         service: Service,
-        cause: Option<Uuid>,
         end: End,
         change: impl FnOnce(&mut Tables, Uuid) -> Checked<Effects>,
     ) -> Checked<()> {
         let before = (end == End::CrashBefore).then(|| self.tables.clone());
         let fresh_id = self.fresh_id();
         let effects = change(&mut self.tables, fresh_id)?;
-        let messages: Vec<_> = effects.outgoing.into_iter().map(|said| self.envelope(cause, said)).collect();
+        let messages: Vec<_> = effects.events.into_iter().map(|event| self.envelope(event)).collect();
         if self.system.publishing == Publishing::BeforeCommit {
             messages.iter().for_each(|message| self.broker.publish(message));
         }
@@ -193,10 +193,10 @@ impl World {
             self.tables = before;
             return Ok(());
         }
-        self.work.add(effects.jobs);
+        self.work.add(service, effects.jobs);
         messages
             .iter()
-            .for_each(|message| self.trace.note(|| format!("    {service} says {}", name(message))));
+            .for_each(|message| self.trace.note(|| format!("    {service} publishes {}", name(message))));
         match self.system.publishing {
             Publishing::Outbox => self.outboxes[service as usize].extend(messages),
             Publishing::AfterCommit if end == End::Commit => {
@@ -209,11 +209,10 @@ impl World {
 
     fn envelope(
         &mut self,
-        causation_id: Option<Uuid>,
-        (event, aggregate_version): (Event, i64),
+        OutgoingEvent { event, aggregate_version, origin }: OutgoingEvent,
     ) -> Rc<Envelope> {
         let (id, time, trace) = (self.fresh_id(), self.now, TraceContext::default());
-        Rc::new(Envelope { id, time, causation_id, aggregate_version, trace, event })
+        Rc::new(Envelope { id, time, causation_id: origin.cause, aggregate_version, trace, event })
     }
 
     /// The relay publishes, and deletes; when it dies between the two, its successor publishes again.
@@ -231,25 +230,25 @@ impl World {
         });
     }
 
-    /// A service hears any of the messages that wait. What is not acknowledged comes again.
-    fn hear(&mut self, hearer: Service) -> Checked<()> {
-        let index = self.choices.below(self.broker.waiting(hearer));
-        let message = self.broker.take(hearer, index);
+    /// A service consumes any of the messages that wait. What is not acknowledged comes again.
+    fn consume(&mut self, consumer: Service) -> Checked<()> {
+        let index = self.choices.below(self.broker.waiting(consumer));
+        let message = self.broker.take(consumer, index);
         let end = self.mishap(End::Commit, &[End::CrashAfter, End::CrashBefore]);
-        let fresh = self.inboxes[hearer as usize].insert(message.id);
-        self.trace.note(|| format!("{hearer} hears {}{}", name(&message), told(end)));
+        let fresh = self.inboxes[consumer as usize].insert(message.id);
+        self.trace.note(|| format!("{consumer} consumes {}{}", name(&message), told(end)));
         if fresh || !self.system.repeats_are_kept_away {
-            let system = self.system;
-            let change = |tables: &mut Tables, fresh_id| tables.hear(&system, hearer, &message, fresh_id);
-            self.transact(hearer, Some(message.id), end, change)?;
+            let (system, now) = (self.system, self.now);
+            let change = |tables: &mut Tables, id| tables.consume(&system, consumer, &message, (now, id));
+            self.transact(consumer, end, change)?;
         } else {
             self.trace.note(|| "    its inbox knows it".to_owned());
         }
         if end == End::CrashBefore && fresh {
-            self.inboxes[hearer as usize].remove(&message.id);
+            self.inboxes[consumer as usize].remove(&message.id);
         }
         if end != End::Commit {
-            self.broker.requeue(hearer, message);
+            self.broker.requeue(consumer, message);
         }
         Ok(())
     }
@@ -257,14 +256,14 @@ impl World {
     fn read(&mut self) {
         let batch = 1 + self.choices.below(3);
         self.analytics.read(self.broker.log(), batch, self.system.analytics_has_an_inbox);
-        self.trace.note(|| format!("analytics reads up to {batch} messages of the log"));
+        self.trace.note(|| format!("analytics reads up to {batch} messages of the event stream"));
     }
 
     fn expire(&mut self) -> Checked<()> {
         let (system, now) = (self.system, self.now);
         let end = self.mishap(End::Commit, &[End::CrashAfter, End::CrashBefore]);
         self.trace.note(|| format!("the order service looks at its deadlines{}", told(end)));
-        self.transact(Service::Order, None, end, |tables, _| Ok(tables.orders.expire(&system, now)))
+        self.transact(Service::Order, end, |tables, _| Ok(tables.orders.expire(&system, now)))
     }
 
     fn act(&mut self) -> Checked<()> {
@@ -272,7 +271,7 @@ impl World {
         let end = self.mishap(End::Commit, &[End::CrashAfter, End::CrashBefore]);
         self.trace.note(|| format!("{act}{}", told(end)));
         let (now, mut refused) = (self.now, false);
-        self.transact(act.service(), None, end, |tables, _| {
+        self.transact(act.service(), end, |tables, _| {
             let effects = tables.carry_out(&act, now);
             refused = effects.is_none();
             Ok(effects.unwrap_or_default())

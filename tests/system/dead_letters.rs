@@ -118,7 +118,7 @@ async fn list_distinguishes_poison_from_exhausted_retries_and_removes_nothing() 
     assert_eq!(poison["event_type"], Value::Null);
     assert_eq!(failed["message_id"], event.id.to_string());
     assert_eq!((&failed["service"], &failed["attempts"]), (&"inventory".into(), &TRIES.into()));
-    assert_eq!(failed["reason"], format!("invalid transition: order {order}"));
+    assert_eq!(failed["reason"], format!("order {order} is told to fail and cannot take this"));
     assert_eq!(failed["event_type"], "order.placed.v1");
     assert_eq!(failed["subject"], order.to_string());
     assert!(failed["failed_at"].is_string() && poison["failed_at"].is_string());

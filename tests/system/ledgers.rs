@@ -53,7 +53,7 @@ async fn event_of_another_owner_is_not_published() {
     for sample in contracts::samples::samples() {
         let owner = sample.event.event_type().owner();
         let effects = || Effects {
-            outgoing: vec![OutgoingEvent {
+            events: vec![OutgoingEvent {
                 event: sample.event.clone(),
                 aggregate_version: sample.aggregate_version,
                 origin: messaging::CausationContext::current(),

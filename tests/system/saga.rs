@@ -75,12 +75,12 @@ async fn timeline_shows_events_in_order_and_what_is_awaited() {
     assert_eq!(
         column(&timeline["facts"], &["service", "event", "direction"]),
         [
-            r#""order" "order.placed" "announced""#,
-            r#""payment" "payment.authorized" "heard""#,
-            r#""inventory" "stock.reserved" "heard""#,
-            r#""order" "order.confirmed" "announced""#,
-            r#""payment" "payment.captured" "heard""#,
-            r#""order" "order.completed" "announced""#,
+            r#""order" "order.placed" "published""#,
+            r#""payment" "payment.authorized" "consumed""#,
+            r#""inventory" "stock.reserved" "consumed""#,
+            r#""order" "order.confirmed" "published""#,
+            r#""payment" "payment.captured" "consumed""#,
+            r#""order" "order.completed" "published""#,
         ]
     );
     let times = column(&timeline["facts"], &["at"]);

@@ -3,7 +3,7 @@
 use crate::shop::Shop;
 use amqp::RetryDelays;
 use contracts::{Envelope, OrderId, StockReserved};
-use messaging::Handler;
+use messaging::Reaction;
 use sqlx::{Connection, PgConnection};
 use system::Service;
 use testkit::{World, eventually};
@@ -78,14 +78,14 @@ impl Counter {
     }
 }
 
-/// Compares a batch of one with one of a hundred; the handler's own consumer is all that uses the database.
-async fn check<H: Handler>(world: &World, service: Service, handler: H, messages: Vec<Envelope>) {
+/// Compares a batch of one with one of a hundred; its consumer is all that uses the database.
+async fn check<R: Reaction>(world: &World, service: Service, reaction: R, messages: Vec<Envelope>) {
     assert_eq!(messages.len(), MESSAGES);
     let fixture = ServiceFixture::take(world, service, &RetryDelays::default()).await;
     let (raw_publisher, mut counter) = (RawPublisher::open(world).await, Counter::open(world, service).await);
     raw_publisher.purge(&fixture.events_queue()).await;
     let before = counter.inbox().await;
-    let consumer = fixture.consume(handler).await;
+    let consumer = fixture.consume(reaction).await;
 
     raw_publisher.publish(&messages[..1]).await;
     let warm = counter.after(before + 1).await;

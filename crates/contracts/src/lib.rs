@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod messages;
 pub mod samples;
 pub mod table;
+mod transition;
 pub mod value;
 
 #[doc(hidden)]
@@ -19,6 +20,7 @@ pub use {serde, serde_json};
 pub use envelope::{DecodeError, Envelope, TraceContext};
 pub use messages::{EventSet, Row, ServiceName, Subject, Upcaster, Versions};
 pub use table::*;
+pub use transition::InvalidTransition;
 pub use value::{
     CancelReason, Currency, Customer, CustomerId, Email, InvalidValue, Money, NotificationKind, OrderId,
     OrderLine, PaymentMethod, Quantity, Shortage, Sku, StockLine,

@@ -1,6 +1,6 @@
 //! The consumer: one batch, one transaction, one acknowledgement.
 //!
-//! It receives the messages that have arrived, enters their ids into the inbox, lets the handler handle those that are
+//! It receives the messages that have arrived, enters their ids into the inbox, lets the [`Reaction`] take those that are
 //! not in effect yet, writes the effects, commits, and acknowledges. The number of statements does not grow with the
 //! batch. The [failure policy](crate::failure_policy) says what happens when that fails.
 
@@ -20,10 +20,10 @@ use uuid::Uuid;
 use crate::delivery::Delivery;
 use crate::failed_message::FailedMessage;
 use crate::failpoint::{self, Failpoint};
-use crate::failure_policy::{BatchOutcome, BatchTransaction, Failure, catch_panic, commit_batch};
-use crate::handler::Handler;
+use crate::failure_policy::{BatchOutcome, BatchTransaction, Failure, commit_batch};
 use crate::inbox;
 use crate::metrics::METRICS;
+use crate::reaction::{Reaction, react};
 use crate::throttle::BatchThrottle;
 use crate::timeouts::before_end_of;
 use crate::unit_of_work::UnitOfWork;
@@ -33,7 +33,7 @@ use crate::unit_of_work::UnitOfWork;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(4);
 
 /// The consumer of a service's events queue.
-pub struct Consumer<H> {
+pub struct Consumer<R> {
     pub broker: Broker,
     /// The names of the events that the service subscribes to; every other message is a dead letter.
     pub routing_keys: Vec<&'static str>,
@@ -42,10 +42,10 @@ pub struct Consumer<H> {
     pub pool: PgPool,
     pub unit_of_work: UnitOfWork,
     pub health: Health,
-    pub handler: H,
+    pub reaction: R,
 }
 
-impl<H: Handler> Consumer<H> {
+impl<R: Reaction> Consumer<R> {
     /// Consumes until the shutdown; then the current batch is finished, and the broker requeues the rest.
     ///
     /// # Errors
@@ -56,8 +56,8 @@ impl<H: Handler> Consumer<H> {
     }
 
     /// Separates the events that the service subscribes to from messages that no attempt can handle.
-    fn decode<'a>(&self, received: &'a [RawMessage]) -> (Vec<Delivery<H::Event>>, Vec<FailedMessage<'a>>) {
-        let (queue, versions) = (topology::events_queue(self.broker.service()), self.handler.versions());
+    fn decode<'a>(&self, received: &'a [RawMessage]) -> (Vec<Delivery<R::Event>>, Vec<FailedMessage<'a>>) {
+        let (queue, versions) = (topology::events_queue(self.broker.service()), self.reaction.versions());
         let (mut events, mut failed) = (Vec::new(), Vec::new());
         for (position, message) in received.iter().enumerate() {
             let reason = match versions.decode_envelope(message.body()) {
@@ -102,10 +102,10 @@ impl<H: Handler> Consumer<H> {
     }
 }
 
-impl<H: Handler> Session for Consumer<H> {
+impl<R: Reaction> Session for Consumer<R> {
     async fn session(&self, item: &HealthItem, shutdown: &CancellationToken) -> Result<(), BrokerError> {
         let mut receiver = Receiver::of_events_queue(&self.broker).await?;
-        let mut throttle = BatchThrottle::new(H::PACE);
+        let mut throttle = BatchThrottle::new(R::INTERVAL);
         item.up();
         loop {
             let next = async {
@@ -133,18 +133,18 @@ impl<H: Handler> Session for Consumer<H> {
     }
 }
 
-struct EventTransaction<'a, H> {
-    consumer: &'a Consumer<H>,
+struct EventTransaction<'a, R> {
+    consumer: &'a Consumer<R>,
     receiver: &'a Receiver,
     shutdown: &'a CancellationToken,
 }
 
-impl<H: Handler> BatchTransaction for EventTransaction<'_, H> {
-    type Item = Delivery<H::Event>;
+impl<R: Reaction> BatchTransaction for EventTransaction<'_, R> {
+    type Item = Delivery<R::Event>;
 
-    async fn commit(&self, batch: &mut Vec<Delivery<H::Event>>) -> Result<(), Failure> {
-        let Consumer { pool, unit_of_work, handler, .. } = self.consumer;
-        commit_events(pool, unit_of_work, handler, batch).await
+    async fn commit(&self, batch: &mut Vec<Delivery<R::Event>>) -> Result<(), Failure> {
+        let Consumer { pool, unit_of_work, reaction, .. } = self.consumer;
+        commit_events(pool, unit_of_work, reaction, batch).await
     }
 
     fn may_repeat(&self) -> bool {
@@ -157,11 +157,11 @@ impl<H: Handler> BatchTransaction for EventTransaction<'_, H> {
 ///
 /// # Errors
 /// [`Failure`].
-pub async fn commit_events<H: Handler>(
+pub async fn commit_events<R: Reaction>(
     pool: &PgPool,
     unit_of_work: &UnitOfWork,
-    handler: &H,
-    batch: &mut Vec<Delivery<H::Event>>,
+    reaction: &R,
+    batch: &mut Vec<Delivery<R::Event>>,
 ) -> Result<(), Failure> {
     if batch.is_empty() {
         return Ok(());
@@ -177,7 +177,8 @@ pub async fn commit_events<H: Handler>(
         return Ok(());
     }
     let span = batch.first().map_or_else(Span::none, |delivery| delivery.span.clone());
-    let effects = catch_panic(handler.handle(&mut tx, batch)).instrument(span).await??;
+    let inputs: Vec<_> = batch.iter().filter_map(R::input).collect();
+    let effects = react(reaction, &mut tx, &inputs).instrument(span).await?;
     unit_of_work.commit(tx, effects).await?;
     METRICS.consumed(batch.len(), begun.elapsed());
     Ok(())

@@ -36,7 +36,8 @@ pub struct OutgoingEvent<E = Event> {
 /// A job to run after the commit.
 #[derive(Debug, Clone)]
 pub struct NewJob {
-    pub id: Uuid,
+    /// `None` for any id; given where the worker or the outside knows the job by it.
+    pub id: Option<Uuid>,
     /// The queue that its worker serves.
     pub queue: &'static str,
     /// The id of the aggregate that the job is about.
@@ -50,20 +51,20 @@ pub struct NewJob {
 #[derive(Debug)]
 pub struct Effects<E = Event> {
     /// Events to publish, in this order.
-    pub outgoing: Vec<OutgoingEvent<E>>,
+    pub events: Vec<OutgoingEvent<E>>,
     pub jobs: Vec<NewJob>,
 }
 
 impl<E> Default for Effects<E> {
     fn default() -> Self {
-        Self { outgoing: Vec::new(), jobs: Vec::new() }
+        Self { events: Vec::new(), jobs: Vec::new() }
     }
 }
 
 impl<E> Effects<E> {
     /// Only events, no jobs.
     #[must_use]
-    pub fn publish(outgoing: Vec<OutgoingEvent<E>>) -> Self {
-        Self { outgoing, jobs: Vec::new() }
+    pub fn publish(events: Vec<OutgoingEvent<E>>) -> Self {
+        Self { events, jobs: Vec::new() }
     }
 }

@@ -16,7 +16,7 @@ use runtime::database::{self, DbErrorKind};
 use runtime::error::with_sources;
 use runtime::health::Health;
 
-use crate::handler::HandlerError;
+use crate::reaction::ReactionError;
 use crate::timeouts::{TimedOut, in_time};
 
 const CONTENTION_REPEATS: u32 = 10;
@@ -48,12 +48,12 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-impl From<HandlerError> for Failure {
-    fn from(error: HandlerError) -> Self {
+impl From<ReactionError> for Failure {
+    fn from(error: ReactionError) -> Self {
         match error {
-            HandlerError::Database(error) => error.into(),
-            HandlerError::InvalidTransition(_) => Self::Permanent(error.to_string()),
-            HandlerError::Other(error) => Self::Permanent(format!("{error:#}")),
+            ReactionError::Database(error) => error.into(),
+            ReactionError::InvalidTransition(_) => Self::Permanent(error.to_string()),
+            ReactionError::Other(error) => Self::Permanent(format!("{error:#}")),
         }
     }
 }

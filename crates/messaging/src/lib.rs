@@ -3,20 +3,21 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`handler`] | what a service implements: [`Handler`], [`StreamHandler`] |
-//! | [`effects`] | what a handler returns: events to publish, jobs to run |
+//! | [`reaction`] | what a service implements: open, fold, save |
+//! | [`effects`] | events to publish, jobs to run |
 //! | [`unit_of_work`] | writes the effects in the business transaction, commits, wakes relay and job runners |
 //! | [`outbox`], [`relay`] | events as rows; publishing them, and deleting what the broker confirmed |
-//! | [`consumer`] | takes a batch of messages through [`Handler`] and [`inbox`] in one transaction |
+//! | [`consumer`] | takes a batch of messages through [`Reaction`] and [`inbox`] in one transaction |
 //! | [`stream_reader`] | reads the event stream, its offset stored in the reader's transaction |
 //! | [`failure_policy`] | which failures are waited for, repeated, or belong to one item |
 //! | [`dead_letters`] | list, replay and discard dead letters |
 //! | [`jobs`], [`breaker`] | calls to the outside from a durable queue, held back while the outside fails |
 //! | [`throttle`] | how often batches begin, so that they are large under load |
+//! | [`transitions`] | prints state transition tables |
 //! | [`service_host`] | starts all of it for one service |
 //!
-//! A handler cannot publish: it returns [`Effects`], and they are written in its own transaction. The broker itself is the
-//! business of the crate `amqp`.
+//! A reaction cannot publish: it returns an [`Outcome`], whose events and jobs are written in its own transaction. The broker
+//! itself is the business of the crate `amqp`.
 
 pub mod breaker;
 pub mod consumer;
@@ -26,18 +27,19 @@ pub mod effects;
 mod failed_message;
 pub mod failpoint;
 pub mod failure_policy;
-pub mod handler;
 pub mod inbox;
 pub mod jobs;
 mod metrics;
 pub mod outbox;
 pub mod prune;
+pub mod reaction;
 pub mod relay;
 pub mod service_host;
 pub mod stream_reader;
 pub mod throttle;
 mod timeouts;
 mod trace;
+pub mod transitions;
 pub mod unit_of_work;
 
 pub use amqp::{BrokerConfig, RetryDelays};
@@ -45,8 +47,8 @@ pub use breaker::{BreakerConfig, CallResult};
 pub use consumer::Consumer;
 pub use delivery::Delivery;
 pub use effects::{CausationContext, Effects, NewJob, OutgoingEvent};
-pub use handler::{Handler, HandlerError, StreamHandler};
 pub use jobs::{Job, JobOutcome, Worker};
+pub use reaction::{Outcome, Reaction, ReactionError};
 pub use service_host::ServiceHost;
 pub use unit_of_work::UnitOfWork;
 

@@ -14,7 +14,7 @@ use sqlx::{PgPool, migrate::Migrator};
 use tokio_util::sync::CancellationToken;
 
 use crate::consumer::Consumer;
-use crate::handler::{Handler, StreamHandler};
+use crate::reaction::Reaction;
 use crate::stream_reader::StreamReader;
 use crate::unit_of_work::UnitOfWork;
 use crate::{prune, relay};
@@ -96,7 +96,7 @@ impl ServiceHost {
     }
 
     /// Starts what every service with a queue has: publisher, relay, consumer, housekeeping and their watchers.
-    pub fn start<H: Handler>(&self, tasks: &mut Tasks, handler: H) {
+    pub fn start<R: Reaction>(&self, tasks: &mut Tasks, reaction: R) {
         self.start_publisher(tasks);
         let host = self.clone();
         let consumer = Consumer {
@@ -106,7 +106,7 @@ impl ServiceHost {
             pool: host.pool,
             unit_of_work: host.unit_of_work,
             health: host.health,
-            handler,
+            reaction,
         };
         tasks.spawn("consumer", consumer.run(host.shutdown));
     }
@@ -124,10 +124,10 @@ impl ServiceHost {
     }
 
     /// Starts what a service has that reads the event stream and publishes nothing.
-    pub fn start_reader<H: StreamHandler>(&self, tasks: &mut Tasks, handler: H) {
+    pub fn start_reader<R: Reaction>(&self, tasks: &mut Tasks, reaction: R) {
         self.start_watchers(tasks);
         let host = self.clone();
-        let reader = StreamReader { broker: host.broker, pool: host.pool, health: host.health, handler };
+        let reader = StreamReader { broker: host.broker, pool: host.pool, health: host.health, reaction };
         tasks.spawn("reader", reader.run(host.shutdown));
     }
 

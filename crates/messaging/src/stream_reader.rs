@@ -21,11 +21,12 @@ use uuid::Uuid;
 
 use self::store::StreamDeadLetter;
 use crate::delivery::Delivery;
+use crate::effects::Effects;
 use crate::failpoint::{self, Failpoint};
-use crate::failure_policy::{BatchOutcome, BatchTransaction, Failure, catch_panic, commit_batch};
-use crate::handler::StreamHandler;
+use crate::failure_policy::{BatchOutcome, BatchTransaction, Failure, commit_batch};
 use crate::inbox;
 use crate::metrics::METRICS;
+use crate::reaction::{Reaction, react};
 use crate::throttle::{self, BatchThrottle};
 
 /// How often a replica that does not read tries to become the reader.
@@ -34,11 +35,11 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(500);
 const REPLAY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The reader of the event stream.
-pub struct StreamReader<H> {
+pub struct StreamReader<R> {
     pub broker: Broker,
     pub pool: PgPool,
     pub health: Health,
-    pub handler: H,
+    pub reaction: R,
 }
 
 /// A message of the stream: an event, or the reason why it is a dead letter.
@@ -48,7 +49,7 @@ struct StreamItem<'a, E> {
     event: Result<Delivery<E>, String>,
 }
 
-impl<H: StreamHandler> StreamReader<H> {
+impl<R: Reaction> StreamReader<R> {
     /// Reads until the shutdown.
     ///
     /// # Errors
@@ -79,12 +80,12 @@ impl<H: StreamHandler> StreamReader<H> {
             let received = tokio::select! {
                 received = next => received?,
                 _ = replays.tick() => {
-                    replay::replay_requested(&self.pool, &self.handler).await;
+                    replay::replay_requested(&self.pool, &self.reaction).await;
                     continue;
                 }
             };
             throttle.begin_with(received.len(), self.broker.config().batch.into());
-            let versions = self.handler.versions();
+            let versions = self.reaction.versions();
             let items: Vec<_> =
                 received.iter().filter_map(|message| StreamItem::of(&versions, message)).collect();
             let transaction = StreamTransaction { reader: self, receiver: &receiver };
@@ -112,7 +113,7 @@ impl<H: StreamHandler> StreamReader<H> {
     }
 }
 
-impl<H: StreamHandler> Session for StreamReader<H> {
+impl<R: Reaction> Session for StreamReader<R> {
     async fn session(&self, item: &HealthItem, shutdown: &CancellationToken) -> Result<(), BrokerError> {
         // A transaction that is cut off here is repeated by the next reader: its offset was not stored.
         shutdown.run_until_cancelled(self.read(item)).await.unwrap_or(Ok(()))
@@ -130,16 +131,16 @@ impl<'a, E: EventSet> StreamItem<'a, E> {
     }
 }
 
-struct StreamTransaction<'a, H> {
-    reader: &'a StreamReader<H>,
+struct StreamTransaction<'a, R> {
+    reader: &'a StreamReader<R>,
     receiver: &'a Receiver,
 }
 
-impl<'a, H: StreamHandler> BatchTransaction for StreamTransaction<'a, H> {
-    type Item = StreamItem<'a, H::Event>;
+impl<'a, R: Reaction> BatchTransaction for StreamTransaction<'a, R> {
+    type Item = StreamItem<'a, R::Event>;
 
-    /// Offset, inbox, dead letters and the handler's tables in one transaction.
-    async fn commit(&self, items: &mut Vec<StreamItem<'a, H::Event>>) -> Result<(), Failure> {
+    /// Offset, inbox, dead letters and the reaction's tables in one transaction.
+    async fn commit(&self, items: &mut Vec<StreamItem<'a, R::Event>>) -> Result<(), Failure> {
         let Some(last) = items.last().map(|item| item.offset) else { return Ok(()) };
         let begun = Instant::now();
         let mut tx = runtime::database::begin(&self.reader.pool).await.map_err(Failure::of_no_item)?;
@@ -154,11 +155,8 @@ impl<'a, H: StreamHandler> BatchTransaction for StreamTransaction<'a, H> {
         store::insert_dead_letters(&mut tx, &dead).await?;
         let ids: Vec<Uuid> = events.iter().map(|event| event.envelope.id).collect();
         let mut fresh = inbox::enter(&mut tx, &ids).await.map_err(Failure::of_no_item)?;
-        let batch: Vec<_> =
-            events.into_iter().filter(|event| fresh.remove(&event.envelope.id)).cloned().collect();
-        if !batch.is_empty() {
-            catch_panic(self.reader.handler.handle(&mut tx, &batch)).await??;
-        }
+        let fresh = events.into_iter().filter(|event| fresh.remove(&event.envelope.id));
+        react_alone(&self.reader.reaction, &mut tx, fresh).await?;
         store::save_offset(&mut tx, last + 1).await?;
         failpoint::hit(Failpoint::BeforeCommit);
         tx.commit().await?;
@@ -172,11 +170,25 @@ impl<'a, H: StreamHandler> BatchTransaction for StreamTransaction<'a, H> {
         self.receiver.is_open()
     }
 
-    fn store_failure(&self, item: &mut StreamItem<'a, H::Event>, reason: &str) -> bool {
+    fn store_failure(&self, item: &mut StreamItem<'a, R::Event>, reason: &str) -> bool {
         tracing::error!(offset = item.offset, reason, "an event failed: it is a dead letter");
         item.event = Err(reason.to_owned());
         true
     }
+}
+
+/// A reader has no relay and no job runner, so its reaction changes its own tables and nothing else.
+async fn react_alone<'a, R: Reaction>(
+    reaction: &R,
+    conn: &mut PgConnection,
+    events: impl Iterator<Item = &'a Delivery<R::Event>>,
+) -> Result<(), Failure> {
+    let inputs: Vec<_> = events.filter_map(R::input).collect();
+    let Effects { events, jobs } = react(reaction, conn, &inputs).await?;
+    if events.is_empty() && jobs.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Permanent("a reader of the event stream publishes no events and has no jobs".to_owned()))
 }
 
 fn separate<'a, E>(items: &'a [StreamItem<'_, E>]) -> (Vec<&'a Delivery<E>>, Vec<StreamDeadLetter<'a>>) {

@@ -46,12 +46,12 @@ impl UnitOfWork {
         mut tx: Transaction<'_, Postgres>,
         effects: Effects<E>,
     ) -> sqlx::Result<()> {
-        outbox::insert(&mut tx, self.service, &effects.outgoing).await?;
+        outbox::insert(&mut tx, self.service, &effects.events).await?;
         store::insert(&mut tx, &effects.jobs).await?;
         failpoint::hit(Failpoint::BeforeCommit);
         tx.commit().await?;
         failpoint::hit(Failpoint::AfterCommit);
-        if !effects.outgoing.is_empty() {
+        if !effects.events.is_empty() {
             self.events_written.notify_one();
         }
         if !effects.jobs.is_empty() {

@@ -9,21 +9,18 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use contracts::{CancelReason, Currency, Event, Money, OrderId};
 
-/// How an order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
     /// Placed, and neither confirmed nor cancelled yet.
     Pending,
     /// Stock and money are there.
     Confirmed,
-    /// The money was taken.
     Completed,
-    /// Off.
     Cancelled(CancelReason),
 }
 
 impl Status {
-    /// The word in the database and in JSON.
+    /// As it stands in the database and in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -43,7 +40,7 @@ impl Status {
         }
     }
 
-    /// The status of these two words.
+    /// The status of these two texts.
     #[must_use]
     pub fn from_words(status: &str, reason: Option<&str>) -> Option<Self> {
         match (status, reason) {
@@ -56,27 +53,24 @@ impl Status {
     }
 }
 
-/// What is known of one order. A fact that is known does not change: the first word counts.
+/// What is known of one order. An event that happens once an order counts when it is consumed first; refunds may be
+/// several, told apart by their aggregate version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OrderFacts {
-    /// When it was placed.
     pub placed_at: Option<DateTime<Utc>>,
-    /// When it was confirmed.
     pub confirmed_at: Option<DateTime<Utc>>,
-    /// When it was completed.
     pub completed_at: Option<DateTime<Utc>>,
     /// When and why it was cancelled.
     pub cancelled: Option<(DateTime<Utc>, CancelReason)>,
-    /// The money taken.
     pub captured: Option<Money>,
-    /// The money given back.
-    pub refunded: Option<Money>,
+    /// Each refund by the aggregate version of its event, all in the currency of the capture.
+    pub refunds: BTreeMap<i64, Money>,
 }
 
 impl OrderFacts {
-    /// How the order stands, by what is known. An order is completed or cancelled and never both; were both heard,
-    /// the cancel would count, since it is what sets everything else back. Whatever is heard of an order says at
-    /// least that it was placed, even when `order.placed` itself is still to come.
+    /// The status by what is known. An order is completed or cancelled and never both; were both consumed, the cancel
+    /// would count, since it undoes everything else. Any event about an order says that it was placed, even when
+    /// `order.placed` itself is still to come.
     #[must_use]
     pub fn status(&self) -> Status {
         match self {
@@ -87,14 +81,16 @@ impl OrderFacts {
         }
     }
 
-    fn learn(&mut self, time: DateTime<Utc>, event: &Event) {
+    fn learn(&mut self, time: DateTime<Utc>, event: &Event, aggregate_version: i64) {
         match event {
             Event::OrderPlaced(_) => keep_first(&mut self.placed_at, time),
             Event::OrderConfirmed(_) => keep_first(&mut self.confirmed_at, time),
             Event::OrderCompleted(_) => keep_first(&mut self.completed_at, time),
             Event::OrderCancelled(data) => keep_first(&mut self.cancelled, (time, data.reason)),
             Event::PaymentCaptured(data) => keep_first(&mut self.captured, data.amount.clone()),
-            Event::PaymentRefunded(data) => keep_first(&mut self.refunded, data.amount.clone()),
+            Event::PaymentRefunded(data) => {
+                self.refunds.entry(aggregate_version).or_insert_with(|| data.amount.clone());
+            }
             _ => {}
         }
     }
@@ -115,7 +111,7 @@ pub struct Counts {
     pub mails_sent: i64,
     /// Mails that the mail server refused.
     pub mails_failed: i64,
-    /// Events taken in.
+    /// Events consumed.
     pub events: i64,
     /// The time of the newest of them.
     pub newest_event_at: Option<DateTime<Utc>>,
@@ -124,14 +120,11 @@ pub struct Counts {
 /// The money of one currency, in minor units.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Revenue {
-    /// Taken.
     pub captured_minor: i64,
-    /// Given back.
     pub refunded_minor: i64,
 }
 
 impl Revenue {
-    /// What is left.
     #[must_use]
     pub fn net_minor(self) -> i64 {
         self.captured_minor.saturating_sub(self.refunded_minor)
@@ -160,7 +153,7 @@ impl Counts {
             let captured = &mut self.revenue.entry(currency.clone()).or_default().captured_minor;
             *captured = captured.saturating_add(by * amount_minor);
         }
-        if let Some(Money { amount_minor, currency }) = &order.refunded {
+        for Money { amount_minor, currency } in order.refunds.values() {
             let refunded = &mut self.revenue.entry(currency.clone()).or_default().refunded_minor;
             *refunded = refunded.saturating_add(by * amount_minor);
         }
@@ -182,8 +175,8 @@ impl Projection {
         Self { orders, ..Self::default() }
     }
 
-    /// Takes in an event, each once.
-    pub fn hear(&mut self, time: DateTime<Utc>, event: &Event) {
+    /// Counts an event, which is to be given once.
+    pub fn count(&mut self, time: DateTime<Utc>, event: &Event, aggregate_version: i64) {
         self.delta.events += 1;
         self.delta.newest_event_at = self.delta.newest_event_at.max(Some(time));
         match event {
@@ -194,7 +187,7 @@ impl Projection {
         let Some(order_id) = event.order_id() else { return };
         let known = self.orders.get(&order_id);
         let mut order = known.cloned().unwrap_or_default();
-        order.learn(time, event);
+        order.learn(time, event, aggregate_version);
         if known == Some(&order) {
             return;
         }

@@ -11,7 +11,7 @@ pub mod domain;
 
 mod config;
 mod http;
-mod reactions;
+pub mod reactions;
 mod store;
 
 pub use config::Config;

@@ -1,28 +1,53 @@
-//! Load, react, save: the shell around [`domain`](crate::domain) for a batch of the stream.
+//! Reacts to every event of the stream: load what is known of the orders of a batch, fold its events over that, save
+//! what is new and what it adds to the counts.
 
-use messaging::{Delivery, HandlerError, StreamHandler};
+use std::collections::HashMap;
+
+use contracts::{Event, InvalidTransition, OrderId};
+use messaging::{Delivery, Outcome, Reaction, ReactionError};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{domain::Projection, store};
+use crate::{
+    domain::{OrderFacts, Projection},
+    store,
+};
 
-/// What this service does with the events of the stream.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Reactions;
+pub struct Reactions;
 
-impl StreamHandler for Reactions {
-    type Event = contracts::Event;
+impl Reaction for Reactions {
+    type Event = Event;
+    type Input = Delivery;
+    type State = HashMap<OrderId, OrderFacts>;
+    type Changes = Projection;
 
-    async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<(), HandlerError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let orders = batch.iter().filter_map(|delivery| delivery.envelope.event.order_id());
+    fn input(delivery: &Delivery) -> Option<Delivery> {
+        Some(delivery.clone())
+    }
+
+    async fn open(
+        &self,
+        conn: &mut PgConnection,
+        inputs: &[Delivery],
+    ) -> Result<HashMap<OrderId, OrderFacts>, ReactionError> {
+        let orders = inputs.iter().filter_map(|delivery| delivery.envelope.event.order_id());
         let orders: Vec<Uuid> = orders.map(|order| order.0).collect();
-        let mut projection = Projection::of(store::load(conn, &orders).await?);
-        for delivery in batch {
-            projection.hear(delivery.envelope.time, &delivery.envelope.event);
+        Ok(store::load(conn, &orders).await?)
+    }
+
+    fn fold(
+        orders: HashMap<OrderId, OrderFacts>,
+        inputs: &[Delivery],
+    ) -> Result<Outcome<Projection>, InvalidTransition> {
+        let mut changed = Projection::of(orders);
+        for Delivery { envelope, .. } in inputs {
+            changed.count(envelope.time, &envelope.event, envelope.aggregate_version);
         }
-        Ok(store::save(conn, &projection).await?)
+        Ok(Outcome { changed, events: Vec::new(), jobs: Vec::new() })
+    }
+
+    async fn save(&self, conn: &mut PgConnection, changed: &Projection) -> Result<(), ReactionError> {
+        Ok(store::save(conn, changed).await?)
     }
 }

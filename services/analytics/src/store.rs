@@ -1,13 +1,13 @@
 //! All SQL of the service. The number of statements does not grow with the batch, and what the summary reads does
 //! not grow with history.
 //!
-//! There is one writer at a time, the reader of the stream, so that upserts and merges race with nobody.
+//! There is one writer at a time, the reader of the stream, so that upserts and merges have no rival.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use contracts::{CancelReason, Currency, Money, OrderId};
-use sqlx::{PgConnection, PgPool, migrate::Migrator};
+use sqlx::{PgConnection, PgPool, migrate::Migrator, types::Json};
 use uuid::Uuid;
 
 use crate::domain::{Counts, OrderFacts, Projection, Revenue, Status};
@@ -21,9 +21,9 @@ pub(crate) async fn load(
     orders: &[Uuid],
 ) -> sqlx::Result<HashMap<OrderId, OrderFacts>> {
     let rows = sqlx::query!(
-        "select order_id, placed_at, confirmed_at, completed_at, cancelled_at, cancel_reason,
-                captured_minor, captured_currency, refunded_minor, refunded_currency
-         from orders where order_id = any($1)",
+        r#"select order_id, placed_at, confirmed_at, completed_at, cancelled_at, cancel_reason,
+                captured_minor, captured_currency, refunds as "refunds: Json<BTreeMap<i64, Money>>"
+         from orders where order_id = any($1)"#,
         orders,
     )
     .fetch_all(conn)
@@ -36,7 +36,7 @@ pub(crate) async fn load(
             completed_at: row.completed_at,
             cancelled: row.cancelled_at.zip(reason),
             captured: money(row.captured_minor, row.captured_currency.as_deref())?,
-            refunded: money(row.refunded_minor, row.refunded_currency.as_deref())?,
+            refunds: row.refunds.0,
         };
         Ok((OrderId(row.order_id), facts))
     });
@@ -62,13 +62,12 @@ struct OrderColumns<'a> {
     reasons: Vec<Option<&'a str>>,
     captured: Vec<Option<i64>>,
     captured_currencies: Vec<Option<&'a str>>,
-    refunded: Vec<Option<i64>>,
-    refunded_currencies: Vec<Option<&'a str>>,
+    refunds: Vec<Json<&'a BTreeMap<i64, Money>>>,
 }
 
 impl<'a> OrderColumns<'a> {
     fn push(&mut self, order_id: OrderId, order: &'a OrderFacts) {
-        let (captured, refunded) = (order.captured.as_ref(), order.refunded.as_ref());
+        let captured = order.captured.as_ref();
         self.ids.push(order_id.0);
         self.placed.push(order.placed_at);
         self.confirmed.push(order.confirmed_at);
@@ -77,8 +76,7 @@ impl<'a> OrderColumns<'a> {
         self.reasons.push(order.cancelled.map(|(_, reason)| reason.into_str()));
         self.captured.push(captured.map(|money| money.amount_minor));
         self.captured_currencies.push(captured.map(|money| money.currency.as_str()));
-        self.refunded.push(refunded.map(|money| money.amount_minor));
-        self.refunded_currencies.push(refunded.map(|money| money.currency.as_str()));
+        self.refunds.push(Json(&order.refunds));
     }
 }
 
@@ -88,16 +86,16 @@ async fn save_orders(conn: &mut PgConnection, projection: &Projection) -> sqlx::
     sqlx::query!(
         "insert into orders (
              order_id, placed_at, confirmed_at, completed_at, cancelled_at, cancel_reason,
-             captured_minor, captured_currency, refunded_minor, refunded_currency)
+             captured_minor, captured_currency, refunds)
          select * from unnest(
              $1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::text[],
-             $7::bigint[], $8::text[], $9::bigint[], $10::text[])
+             $7::bigint[], $8::text[], $9::jsonb[])
          on conflict (order_id) do update set
              placed_at = excluded.placed_at, confirmed_at = excluded.confirmed_at,
              completed_at = excluded.completed_at, cancelled_at = excluded.cancelled_at,
              cancel_reason = excluded.cancel_reason,
              captured_minor = excluded.captured_minor, captured_currency = excluded.captured_currency,
-             refunded_minor = excluded.refunded_minor, refunded_currency = excluded.refunded_currency",
+             refunds = excluded.refunds",
         &columns.ids,
         &columns.placed as &[Option<DateTime<Utc>>],
         &columns.confirmed as &[Option<DateTime<Utc>>],
@@ -106,8 +104,7 @@ async fn save_orders(conn: &mut PgConnection, projection: &Projection) -> sqlx::
         &columns.reasons as &[Option<&str>],
         &columns.captured as &[Option<i64>],
         &columns.captured_currencies as &[Option<&str>],
-        &columns.refunded as &[Option<i64>],
-        &columns.refunded_currencies as &[Option<&str>],
+        &columns.refunds as _,
     )
     .execute(conn)
     .await?;

@@ -1,4 +1,4 @@
-//! The shell around the catalogue: lists products, and announces what it listed in the same transaction.
+//! The catalogue: lists products, and publishes what it listed in the same transaction.
 
 use std::slice;
 
@@ -17,15 +17,15 @@ pub enum Listed {
     Created(Product),
     /// The product has a new name or price.
     Changed(Product),
-    /// The product was listed like this before: there is nothing to announce.
+    /// The product was listed like this before: there is nothing to publish.
     Unchanged,
 }
 
 impl Listed {
-    /// What there is to announce.
+    /// The events to publish.
     pub fn effects(&self) -> Effects {
         match self {
-            Self::Created(product) | Self::Changed(product) => announce(slice::from_ref(product)),
+            Self::Created(product) | Self::Changed(product) => publish(slice::from_ref(product)),
             Self::Unchanged => Effects::default(),
         }
     }
@@ -47,8 +47,8 @@ pub async fn list(conn: &mut PgConnection, sku: &Sku, offer: Offer) -> sqlx::Res
     Ok(Listed::Changed(changed))
 }
 
-/// Lists and stocks the demo catalogue, once for ever, however many replicas start at the same time. A product
-/// that is listed already is left as it is.
+/// Lists and stocks the demo catalogue once, however many replicas start at the same time. A product that is listed
+/// already is left as it is.
 ///
 /// # Errors
 /// The database's.
@@ -67,18 +67,18 @@ pub async fn list_demo_once(pool: &PgPool, unit_of_work: &UnitOfWork) -> anyhow:
     let mut stock = Stock::default();
     stock.apply(&restocks);
     store::save_stock(&mut tx, &restocks, &stock).await?;
-    unit_of_work.commit(tx, announce(&listed)).await?;
+    unit_of_work.commit(tx, publish(&listed)).await?;
     tracing::info!(products = listed.len(), "listed the demo catalogue");
     Ok(())
 }
 
-fn announce(products: &[Product]) -> Effects {
-    let announcement = |product: &Product| OutgoingEvent {
+fn publish(products: &[Product]) -> Effects {
+    let event = |product: &Product| OutgoingEvent {
         event: product.listed(),
         aggregate_version: product.version,
         origin: CausationContext::current(),
     };
-    Effects::publish(products.iter().map(announcement).collect())
+    Effects::publish(products.iter().map(event).collect())
 }
 
 /// SKU, name, price in euro cents, pieces on hand.

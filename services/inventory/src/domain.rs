@@ -1,7 +1,7 @@
-//! The rules of inventory, pure: time, ids and rows are arguments.
+//! The rules of inventory. Pure.
 //!
-//! An event is a fact: [`react`] says what it changes, and never refuses it. A command from outside may be
-//! refused: see [`product`] and [`Level::restock`].
+//! An event cannot be refused: [`react`] says what it changes. A command may be: see [`product`] and
+//! [`Level::restock`].
 
 pub mod product;
 pub mod stock;
@@ -9,8 +9,8 @@ pub mod stock;
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use contracts::{
-    Event, EventType, OrderId, OrderPlaced, Shortage, Sku, StockCommitted, StockLine, StockRejected,
-    StockReleased, StockReserved,
+    Event, InvalidTransition, OrderId, OrderLine, OrderPlaced, Shortage, Sku, StockCommitted, StockLine,
+    StockRejected, StockReleased, StockReserved,
 };
 
 pub use product::{Offer, Product};
@@ -19,28 +19,28 @@ pub use stock::{Level, Movement, MovementKind, Stock};
 /// What inventory has for an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// Nothing yet: the order was not heard of.
-    Nothing,
-    /// Every line is set aside.
+    /// Nothing is known of the order yet.
+    Placeholder,
+    /// Every line is reserved.
     Reserved,
-    /// Some line was short, so none was set aside.
+    /// A line was short, so none was reserved.
     Rejected,
     /// Every line left the shelf.
     Committed,
-    /// Nothing any more, and never again: also the tombstone of an order cancelled before it was heard of.
+    /// Nothing is reserved, for good: also the tombstone of an order whose cancel came first.
     Released,
 }
 
 impl Status {
     /// Every one, in the order of an order's life.
     pub const ALL: &[Self] =
-        &[Self::Nothing, Self::Reserved, Self::Rejected, Self::Committed, Self::Released];
+        &[Self::Placeholder, Self::Reserved, Self::Rejected, Self::Committed, Self::Released];
 
-    /// The word for it in JSON and in the database.
+    /// As it stands in JSON and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Nothing => "nothing",
+            Self::Placeholder => "placeholder",
             Self::Reserved => "reserved",
             Self::Rejected => "rejected",
             Self::Committed => "committed",
@@ -55,7 +55,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// A word that is no [`Status`].
+/// A text that is not a [`Status`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not the status of a reservation")]
 pub struct UnknownStatus(String);
@@ -72,98 +72,66 @@ impl FromStr for Status {
 /// The stock of one order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reservation {
-    /// The order.
     pub order_id: OrderId,
-    /// What inventory has for it.
     pub status: Status,
-    /// What is, or was, set aside; empty when nothing ever was.
+    /// What is, or was, reserved; empty when nothing ever was.
     pub lines: Vec<StockLine>,
-    /// How often it changed: the aggregate version of what the last change announced.
+    /// The number of changes; also the aggregate version of the event that each published.
     pub version: i64,
 }
 
 impl Reservation {
-    /// An order that was not heard of.
+    /// Of an order that nothing is known of yet.
     #[must_use]
     pub fn placeholder(order_id: OrderId) -> Self {
-        Self { order_id, status: Status::Nothing, lines: Vec::new(), version: 0 }
-    }
-
-    /// Becomes what the reaction says.
-    pub fn apply(&mut self, reaction: &Reaction) {
-        self.status = reaction.becomes;
-        self.lines.clone_from(&reaction.lines);
-        self.version += 1;
+        Self { order_id, status: Status::Placeholder, lines: Vec::new(), version: 0 }
     }
 }
 
-/// What a fact changes: every change of a reservation announces one event.
+/// What a reservation becomes, and what follows from that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reaction {
-    /// What inventory has for the order from now on.
-    pub becomes: Status,
-    /// The lines of the reservation from now on.
-    pub lines: Vec<StockLine>,
+pub struct Transition {
+    /// The reservation afterwards; the same version means that nothing changed.
+    pub next: Reservation,
+    /// To publish, with the version of the reservation.
+    pub events: Vec<Event>,
     /// How the stock moves.
     pub movements: Vec<Movement>,
-    /// What is said about it.
-    pub announces: Event,
 }
 
-/// A fact that cannot be true, given what inventory knows: some service is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidTransition {
-    /// The cell of the table that has no meaning.
-    #[error("order {order_id}: {event} cannot happen while its reservation is at \"{status}\"")]
-    Cell {
-        /// The order.
-        order_id: OrderId,
-        /// What inventory has for it.
-        status: Status,
-        /// What was heard.
-        event: EventType,
-    },
-    /// The lines break the contract of `order.placed`.
-    #[error("order {order_id}: order.placed must have lines, and no SKU twice")]
-    Lines {
-        /// The order.
-        order_id: OrderId,
-    },
-}
-
-/// What a fact changes; nothing when it is a repeat or comes too late to matter.
+/// What a reservation becomes by an event. Nothing changes by a repeat, or by an event that comes too late to matter.
 ///
 /// `stock` must hold the levels of the [`concerned`] SKUs that exist.
 ///
 /// # Errors
-/// When the fact cannot be true.
+/// [`InvalidTransition`] for an event that nothing before it can have led to.
 pub fn react(
     reservation: &Reservation,
     stock: &Stock,
     event: &Event,
-) -> Result<Option<Reaction>, InvalidTransition> {
+) -> Result<Transition, InvalidTransition> {
     use Event::{OrderCancelled, OrderConfirmed, OrderPlaced};
-    use Status::{Committed, Nothing, Rejected, Released, Reserved};
+    use Status::{Committed, Placeholder, Rejected, Released, Reserved};
 
-    let order_id = reservation.order_id;
-    let lines = reservation.lines.clone();
-    match (reservation.status, event) {
-        (Nothing, OrderPlaced(order)) => set_aside(order, stock).map(Some),
-        // At nothing there are no lines: the release is a tombstone for the order that was overtaken.
-        (Nothing | Reserved, OrderCancelled(_)) => {
-            Ok(moved(reservation, Released, MovementKind::Released, StockReleased { order_id, lines }))
+    let (order_id, lines) = (reservation.order_id, reservation.lines.clone());
+    let release = || StockReleased { order_id, lines: lines.clone() };
+    Ok(match (reservation.status, event) {
+        (Placeholder, OrderPlaced(order)) => return reserve(reservation, order, stock),
+        // A placeholder has no lines: the release is a tombstone for the order that the cancel overtook.
+        (Placeholder | Reserved, OrderCancelled(_)) => {
+            moved(reservation, Released, MovementKind::Released, release())
         }
         (Reserved, OrderConfirmed(_)) => {
-            Ok(moved(reservation, Committed, MovementKind::Committed, StockCommitted { order_id, lines }))
+            moved(reservation, Committed, MovementKind::Committed, StockCommitted { order_id, lines })
         }
-        (Committed, OrderCancelled(_)) => {
-            Ok(moved(reservation, Released, MovementKind::Returned, StockReleased { order_id, lines }))
-        }
+        (Committed, OrderCancelled(_)) => moved(reservation, Released, MovementKind::Returned, release()),
         (Reserved | Rejected | Committed | Released, OrderPlaced(_))
         | (Committed | Released, OrderConfirmed(_))
-        | (Rejected | Released, OrderCancelled(_)) => Ok(None),
-        (status, event) => Err(InvalidTransition::Cell { order_id, status, event: event.event_type() }),
-    }
+        | (Rejected | Released, OrderCancelled(_)) => {
+            Transition { next: reservation.clone(), events: Vec::new(), movements: Vec::new() }
+        }
+        _ => return Err(invalid(reservation, event.event_type())),
+    })
 }
 
 /// The SKUs whose levels [`react`] may need for these reservations and events.
@@ -180,12 +148,16 @@ pub fn concerned<'a>(
     held.chain(wanted.map(|line| &line.sku)).cloned().collect()
 }
 
-/// Sets every line aside, or none.
-fn set_aside(order: &OrderPlaced, stock: &Stock) -> Result<Reaction, InvalidTransition> {
+/// Reserves every line, or none.
+fn reserve(
+    reservation: &Reservation,
+    order: &OrderPlaced,
+    stock: &Stock,
+) -> Result<Transition, InvalidTransition> {
     let order_id = order.order_id;
     let skus: BTreeSet<_> = order.lines.iter().map(|line| &line.sku).collect();
     if skus.is_empty() || skus.len() < order.lines.len() {
-        return Err(InvalidTransition::Lines { order_id });
+        return Err(invalid(reservation, "order.placed with no lines, or with a SKU twice"));
     }
     let shortages: Vec<Shortage> = order
         .lines
@@ -195,36 +167,33 @@ fn set_aside(order: &OrderPlaced, stock: &Stock) -> Result<Reaction, InvalidTran
         .map(|(line, available)| Shortage { sku: line.sku.clone(), requested: line.quantity, available })
         .collect();
     if !shortages.is_empty() {
-        return Ok(Reaction {
-            becomes: Status::Rejected,
-            lines: Vec::new(),
-            movements: Vec::new(),
-            announces: StockRejected { order_id, shortages }.into(),
-        });
+        let rejected = StockRejected { order_id, shortages };
+        return Ok(moved(reservation, Status::Rejected, MovementKind::Reserved, rejected));
     }
-    let lines: Vec<StockLine> =
-        order.lines.iter().map(|line| StockLine { sku: line.sku.clone(), quantity: line.quantity }).collect();
-    Ok(Reaction {
-        becomes: Status::Reserved,
-        movements: movements(MovementKind::Reserved, order_id, &lines),
-        announces: StockReserved { order_id, lines: lines.clone() }.into(),
-        lines,
-    })
+    let line = |line: &OrderLine| StockLine { sku: line.sku.clone(), quantity: line.quantity };
+    let lines: Vec<StockLine> = order.lines.iter().map(line).collect();
+    let with_lines = Reservation { lines: lines.clone(), ..reservation.clone() };
+    let reserved = StockReserved { order_id, lines };
+    Ok(moved(&with_lines, Status::Reserved, MovementKind::Reserved, reserved))
 }
 
 /// Every line of the reservation moves the same way.
 fn moved(
     reservation: &Reservation,
-    becomes: Status,
+    status: Status,
     kind: MovementKind,
-    announces: impl Into<Event>,
-) -> Option<Reaction> {
-    Some(Reaction {
-        becomes,
-        lines: reservation.lines.clone(),
+    published: impl Into<Event>,
+) -> Transition {
+    let version = reservation.version + 1;
+    Transition {
+        next: Reservation { status, version, ..reservation.clone() },
+        events: vec![published.into()],
         movements: movements(kind, reservation.order_id, &reservation.lines),
-        announces: announces.into(),
-    })
+    }
+}
+
+fn invalid(reservation: &Reservation, input: impl fmt::Display) -> InvalidTransition {
+    InvalidTransition::new("reservation of order", reservation.order_id, reservation.status, input)
 }
 
 fn movements(kind: MovementKind, order_id: OrderId, lines: &[StockLine]) -> Vec<Movement> {

@@ -1,65 +1,96 @@
-//! The shell around [`react`]: loads what a batch concerns, folds the events over it in memory, saves what changed.
+//! Reacts to an order's events: load the reservations and stock of a batch, fold its events over them, save what
+//! changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::{Event, OrderId};
-use messaging::{Delivery, Effects, Handler, HandlerError, OutgoingEvent};
+use contracts::{Event, EventSet, InvalidTransition, OrderId};
+use messaging::{Delivery, Outcome, OutgoingEvent, Reaction, ReactionError};
 use sqlx::PgConnection;
 
-use crate::domain::{InvalidTransition, Reservation, concerned, react};
+use crate::domain::{Movement, Reservation, Stock, Transition, concerned, react};
 use crate::store;
 
-/// Hears what [`Service::Inventory`](system::Service::Inventory) names.
 #[derive(Debug, Clone, Copy)]
 pub struct Reactions;
 
-impl Handler for Reactions {
-    type Event = Event;
+/// The reservations that a batch is about, and the stock of their SKUs.
+#[derive(Debug, Default)]
+pub struct State {
+    pub reservations: BTreeMap<OrderId, Reservation>,
+    pub stock: Stock,
+}
 
-    async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<Effects, HandlerError> {
-        let events = || batch.iter().map(|delivery| &delivery.envelope.event);
+/// What a batch changes.
+#[derive(Debug, Default)]
+pub struct Changes {
+    pub reservations: Vec<Reservation>,
+    pub movements: Vec<Movement>,
+    /// The levels after the movements.
+    pub stock: Stock,
+}
+
+impl Reaction for Reactions {
+    type Event = Event;
+    type Input = Delivery;
+    type State = State;
+    type Changes = Changes;
+
+    fn input(delivery: &Delivery) -> Option<Delivery> {
+        Some(delivery.clone())
+    }
+
+    async fn open(&self, conn: &mut PgConnection, inputs: &[Delivery]) -> Result<State, ReactionError> {
+        let events = || inputs.iter().map(|delivery| &delivery.envelope.event);
         let orders: BTreeSet<OrderId> = events().filter_map(Event::order_id).collect();
         store::insert_placeholders(conn, &orders).await?;
-        let mut reservations = store::load_for_update(conn, &orders).await?;
+        let reservations = store::load_for_update(conn, &orders).await?;
         let skus = concerned(reservations.values(), events());
-        let mut stock = store::load_stock_for_update(conn, &skus).await?;
+        let stock = store::load_stock_for_update(conn, &skus).await?;
+        Ok(State { reservations, stock })
+    }
 
-        let (mut changed, mut movements, mut outgoing) = (BTreeSet::new(), Vec::new(), Vec::new());
-        for delivery in batch {
-            let reservation = reservation_of(&mut reservations, &delivery.envelope.event)?;
-            let Some(reaction) = react(reservation, &stock, &delivery.envelope.event)? else {
-                continue;
-            };
-            reservation.apply(&reaction);
-            stock.apply(&reaction.movements);
-            changed.insert(reservation.order_id);
-            movements.extend(reaction.movements);
-            outgoing.push(OutgoingEvent {
-                event: reaction.announces,
-                aggregate_version: reservation.version,
-                origin: delivery.origin(),
-            });
+    fn fold(state: State, inputs: &[Delivery]) -> Result<Outcome<Changes>, InvalidTransition> {
+        fold_with(react, state, inputs)
+    }
+
+    async fn save(&self, conn: &mut PgConnection, changed: &Changes) -> Result<(), ReactionError> {
+        store::save(conn, &changed.reservations).await?;
+        Ok(store::save_stock(conn, &changed.movements, &changed.stock).await?)
+    }
+}
+
+/// Folds with another `react`: a simulation injects its faults here.
+///
+/// # Errors
+/// What `react` says, and an event that is about no order.
+pub fn fold_with(
+    react: impl Fn(&Reservation, &Stock, &Event) -> Result<Transition, InvalidTransition>,
+    State { mut reservations, mut stock }: State,
+    inputs: &[Delivery],
+) -> Result<Outcome<Changes>, InvalidTransition> {
+    let mut changed = BTreeSet::new();
+    let mut outcome = Outcome::<Changes>::default();
+    for delivery in inputs {
+        let event = &delivery.envelope.event;
+        let reservation = event.order_id().and_then(|order_id| reservations.get_mut(&order_id));
+        let reservation = reservation.ok_or_else(|| {
+            InvalidTransition::new("reservation of order", event.subject(), "not known", event.event_type())
+        })?;
+        let Transition { next, events, movements } = react(reservation, &stock, event)?;
+        if next.version != reservation.version {
+            changed.insert(next.order_id);
         }
-
-        reservations.retain(|order_id, _| changed.contains(order_id));
-        store::save(conn, reservations.values()).await?;
-        store::save_stock(conn, &movements, &stock).await?;
-        Ok(Effects::publish(outgoing))
+        let aggregate_version = next.version;
+        *reservation = next;
+        stock.apply(&movements);
+        outcome.changed.movements.extend(movements);
+        let origin = || delivery.origin();
+        let events =
+            events.into_iter().map(|event| OutgoingEvent { event, aggregate_version, origin: origin() });
+        outcome.events.extend(events);
     }
-}
-
-fn reservation_of<'a>(
-    reservations: &'a mut BTreeMap<OrderId, Reservation>,
-    event: &Event,
-) -> Result<&'a mut Reservation, HandlerError> {
-    let reservation = event.order_id().and_then(|order_id| reservations.get_mut(&order_id));
-    reservation.ok_or_else(|| {
-        HandlerError::InvalidTransition(format!("inventory does not hear {}", event.event_type()))
-    })
-}
-
-impl From<InvalidTransition> for HandlerError {
-    fn from(impossible: InvalidTransition) -> Self {
-        Self::InvalidTransition(impossible.to_string())
-    }
+    reservations.retain(|order_id, _| changed.contains(order_id));
+    outcome.changed.reservations = reservations.into_values().collect();
+    outcome.changed.stock = stock;
+    Ok(outcome)
 }

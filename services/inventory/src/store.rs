@@ -19,13 +19,11 @@ pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migration
 /// A product with its stock, as a client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shelf {
-    /// The product.
     pub product: Product,
-    /// How much of it there is.
     pub level: Level,
 }
 
-/// Makes a blank of every reservation that is missing, so that there is a row to lock.
+/// Makes a placeholder of every reservation that is missing, so that there is a row to lock.
 pub async fn insert_placeholders(conn: &mut PgConnection, orders: &BTreeSet<OrderId>) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into reservations (order_id)
@@ -54,7 +52,7 @@ pub async fn load_for_update(
     rows.into_iter().map(|row| Ok((OrderId(row.order_id), row.try_into()?))).collect()
 }
 
-/// One reservation; none when the order was never heard of.
+/// One reservation; `None` when nothing is known of the order.
 pub async fn reservation(db: impl PgExecutor<'_>, order_id: OrderId) -> sqlx::Result<Option<Reservation>> {
     let row = sqlx::query_as!(
         ReservationRow,
@@ -68,11 +66,7 @@ pub async fn reservation(db: impl PgExecutor<'_>, order_id: OrderId) -> sqlx::Re
 }
 
 /// Saves reservations that changed.
-pub async fn save<'a>(
-    conn: &mut PgConnection,
-    changed: impl IntoIterator<Item = &'a Reservation>,
-) -> sqlx::Result<()> {
-    let changed: Vec<&Reservation> = changed.into_iter().collect();
+pub async fn save(conn: &mut PgConnection, changed: &[Reservation]) -> sqlx::Result<()> {
     if changed.is_empty() {
         return Ok(());
     }

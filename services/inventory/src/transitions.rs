@@ -1,79 +1,56 @@
-//! The table of `react`: every status and everything that can be heard, ignored and impossible cells included.
+//! Every state of a reservation against every event that inventory consumes.
 
-use std::fmt::Write;
+use contracts::{Envelope, Event, OrderId, OrderPlaced, samples::samples};
+use messaging::transitions::{INVALID, NOTHING, TransitionTable, consumed};
+use uuid::Uuid;
 
-use contracts::{Event, OrderId, OrderPlaced, samples::samples};
+use crate::domain::{Level, Reservation, Status, Stock, react};
 
-use crate::domain::{InvalidTransition, Level, Reaction, Reservation, Status, Stock, react};
-
-const HEAD: &str = "\
-# What inventory does when it hears an event
-
-Written by `sagactl generate` from `react` in `src/domain.rs`. `on_hand` and `reserved` are what moves per piece of a line.
-
-| inventory has for the order | hears | becomes | on_hand | reserved | announces |
-|---|---|---|---|---|---|
+const TITLE: &str = "What a reservation does";
+const NOTES: &str = "
+By `react` in `services/inventory/src/domain.rs`. The postings are what moves per piece of a line.
 ";
 
-/// The table as a Markdown document.
+/// For `services/inventory/transitions.md`.
 #[must_use]
 pub fn transitions() -> String {
-    let mut document = HEAD.to_owned();
-    for status in Status::ALL {
-        for (input, event, stock) in inputs() {
-            let Some(order_id) = event.order_id() else {
-                continue;
-            };
-            let reaction = react(&reservation(*status, order_id), &stock, &event);
-            // Writing to a String cannot fail.
-            let _ = writeln!(document, "| {status} | {input} | {} |", cells(*status, reaction));
-        }
+    let states = Status::ALL.iter().map(|status| (vec![status.to_string()], reservation(*status))).collect();
+    let inputs =
+        consumed(system::Service::Inventory.subscriptions()).into_iter().flat_map(variants).collect();
+    let heads = &["reservation is"];
+    TransitionTable { title: TITLE, notes: NOTES, heads, states, inputs }.print(cell)
+}
+
+fn cell(before: &Reservation, (event, stock): &(Event, Stock)) -> String {
+    let Ok(transition) = react(before, stock, event) else { return INVALID.to_owned() };
+    if transition.next.version == before.version {
+        return NOTHING.to_owned();
     }
-    document
-}
-
-fn cells(status: Status, reaction: Result<Option<Reaction>, InvalidTransition>) -> String {
-    match reaction {
-        Ok(Some(reaction)) => {
-            let (on_hand, reserved) =
-                reaction.movements.first().map_or((0, 0), |movement| movement.kind.signs());
-            let announces = match &reaction.announces {
-                Event::StockReleased(data) if data.lines.is_empty() => {
-                    "`stock.released`, lines []".to_owned()
-                }
-                event => format!("`{}`", event.event_type()),
-            };
-            format!("{} | {} | {} | {announces}", reaction.becomes, delta(on_hand), delta(reserved))
-        }
-        Ok(None) => format!("{status} | - | - | -"),
-        Err(_) => "InvalidTransition | | |".to_owned(),
+    let mut parts = vec![transition.next.status.to_string()];
+    parts.extend(transition.events.iter().map(|event| match event {
+        Event::StockReleased(data) if data.lines.is_empty() => "**stock.released** (no lines)".to_owned(),
+        event => format!("**{}**", event.event_type()),
+    }));
+    if let Some(movement) = transition.movements.first() {
+        let (on_hand, reserved) = movement.kind.signs();
+        let moved = [("on_hand", on_hand), ("reserved", reserved)].into_iter().filter(|(_, sign)| *sign != 0);
+        parts.extend(moved.map(|(level, sign)| format!("`{level} {sign:+}`")));
     }
+    parts.join(", ")
 }
 
-fn delta(sign: i64) -> String {
-    if sign == 0 { "-".to_owned() } else { format!("{sign:+}") }
-}
-
-/// Everything that inventory hears; `order.placed` once with enough stock and once with too little.
-fn inputs() -> Vec<(String, Event, Stock)> {
-    let heard = samples().into_iter().map(|sample| sample.event);
-    heard
-        .filter(|event| system::Service::Inventory.subscriptions().contains(&event.event_type()))
-        .flat_map(variants)
-        .collect()
-}
-
-fn variants(event: Event) -> Vec<(String, Event, Stock)> {
-    let name = format!("`{}`", event.event_type());
+/// `order.placed` comes once with enough stock and once with too little.
+fn variants((name, sample): (String, Envelope)) -> Vec<(String, (Event, Stock))> {
+    let event = sample.event;
     match &event {
         Event::OrderPlaced(order) => {
             let (enough, short) = (stock(order, 1000), stock(order, 0));
             vec![
-                (format!("{name}, enough of every line"), event.clone(), enough),
-                (format!("{name}, too little of a line"), event, short),
+                (format!("{name}, enough of every line"), (event.clone(), enough)),
+                (format!("{name}, too little of a line"), (event, short)),
             ]
         }
-        _ => vec![(name, event, Stock::default())],
+        _ => vec![(name, (event, Stock::default()))],
     }
 }
 
@@ -82,28 +59,14 @@ fn stock(order: &OrderPlaced, on_hand: i64) -> Stock {
 }
 
 /// A reservation of that status, with the lines that it would have.
-fn reservation(status: Status, order_id: OrderId) -> Reservation {
-    let set_aside = samples().into_iter().find_map(|sample| match sample.event {
+fn reservation(status: Status) -> Reservation {
+    let reserved = samples().into_iter().find_map(|sample| match sample.event {
         Event::StockReserved(data) => Some(data.lines),
         _ => None,
     });
     let lines = match status {
-        Status::Nothing | Status::Rejected => Vec::new(),
-        Status::Reserved | Status::Committed | Status::Released => set_aside.unwrap_or_default(),
+        Status::Placeholder | Status::Rejected => Vec::new(),
+        Status::Reserved | Status::Committed | Status::Released => reserved.unwrap_or_default(),
     };
-    Reservation { order_id, status, lines, version: 1 }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::transitions;
-
-    #[test]
-    fn the_matrix_has_not_drifted() {
-        assert_eq!(
-            include_str!("../transitions.md"),
-            transitions(),
-            "run `sagactl generate`, and review what changed"
-        );
-    }
+    Reservation { order_id: OrderId(Uuid::nil()), status, lines, version: 1 }
 }

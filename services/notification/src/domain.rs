@@ -1,36 +1,40 @@
 //! The mails about one order: which there are, which wait, and which may still be sent. Pure.
+//!
+//! [`step`] is the life of one notification, [`react`] takes an input to all of an order.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use chrono::{DateTime, Utc};
 use contracts::{
-    Email, Event, NotificationFailed, NotificationKind, NotificationSent, OrderCancelled, OrderConfirmed,
-    OrderId,
+    Email, Event, InvalidTransition, NotificationFailed, NotificationKind, NotificationSent, OrderCancelled,
+    OrderConfirmed, OrderId,
 };
 use uuid::Uuid;
 
 use crate::mail;
 
-/// Where a notification is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// Due, but nobody has said yet where to.
+    /// Due, but the contact is not known yet.
     Waiting,
     /// A job sends it, now or again later.
     Queued,
-    /// The mail server took it.
+    /// The mail server accepted it.
     Sent,
     /// The mail server refused it for good.
     Failed,
-    /// A confirmation that the cancel overtook: never sent.
+    /// A confirmation that the cancel overtook: not to be sent.
     Dropped,
 }
 
 impl Status {
-    /// Every status.
     pub const ALL: &[Self] = &[Self::Waiting, Self::Queued, Self::Sent, Self::Failed, Self::Dropped];
 
-    /// The word in the database and in JSON.
+    /// As it stands in the database and in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,22 +56,18 @@ impl FromStr for Status {
     }
 }
 
-/// What a notification can be told: an event, or how its call to the mail server ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the mails about an order react to.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// `order.confirmed`
-    OrderConfirmed,
-    /// `order.cancelled`
-    OrderCancelled,
-    /// `payment.refunded`
-    PaymentRefunded,
-    /// The mail server took the mail.
-    Accepted,
-    /// The mail server refused the mail for good.
-    Refused,
+    /// An event, with the version of the aggregate that published it.
+    Event(Event, i64),
+    /// The mail server accepted the mail of this notification.
+    Accepted { id: Uuid, attempts: i32, at: DateTime<Utc> },
+    /// The mail server refused the mail of this notification for good.
+    Refused { id: Uuid, attempts: i32, reason: String },
 }
 
-/// What is known of the order when a notification is told something.
+/// What is known of the order when a notification takes an input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Known {
     /// Where mails go.
@@ -76,191 +76,209 @@ pub struct Known {
     pub cancelled: bool,
 }
 
-/// A cell of the matrix that no order of true events leads to: a bug, or a forged message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{input:?} cannot happen to a {kind} notification that is {}", status.map_or("not there", Status::as_str))]
-pub struct InvalidTransition {
-    kind: NotificationKind,
-    status: Option<Status>,
-    input: Input,
+/// What a notification does with an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Becomes(Status),
+    Stays,
+    /// No order of true events leads here.
+    Invalid,
 }
 
-/// The life of a notification on one screen: its status after `input`, or `None` when nothing changes. A
-/// notification that does not exist yet has no status.
-///
-/// # Errors
-/// When no order of true events leads here.
-pub fn react(
-    kind: NotificationKind,
-    status: Option<Status>,
-    known: Known,
-    input: Input,
-) -> Result<Option<Status>, InvalidTransition> {
-    use Input::{Accepted, OrderCancelled, OrderConfirmed, PaymentRefunded, Refused};
+/// The life of a notification in one `match`. One that does not exist yet has no status.
+#[must_use]
+pub fn step(kind: NotificationKind, status: Option<Status>, known: Known, input: &Input) -> Step {
+    use Event::{OrderCancelled, OrderConfirmed, PaymentRefunded};
+    use Input::{Accepted, Event as Consumed, Refused};
     use NotificationKind::{Cancelled, Confirmed, Refunded};
     use Status::{Dropped, Failed, Queued, Sent, Waiting};
-    Ok(match (kind, status, input) {
-        (Confirmed, None, OrderConfirmed) if known.cancelled => Some(Dropped),
-        (Confirmed, None, OrderConfirmed) => Some(Queued),
-        (Confirmed, Some(Queued), OrderCancelled) => Some(Dropped),
-        (Cancelled, None, OrderCancelled) => Some(Queued),
-        (Refunded, None, PaymentRefunded) if known.contact => Some(Queued),
-        (Refunded, None, PaymentRefunded) => Some(Waiting),
-        (Refunded, Some(Waiting), OrderConfirmed | OrderCancelled) => Some(Queued),
-        // The mail had left when the cancel was heard: the row says what is true.
-        (_, Some(Queued | Dropped), Accepted) => Some(Sent),
-        (_, Some(Queued), Refused) => Some(Failed),
-        (_, None | Some(Waiting), Accepted | Refused) => {
-            return Err(InvalidTransition { kind, status, input });
-        }
-        _ => None,
+    Step::Becomes(match (kind, status, input) {
+        (Confirmed, None, Consumed(OrderConfirmed(_), _)) if known.cancelled => Dropped,
+        (Confirmed, None, Consumed(OrderConfirmed(_), _)) => Queued,
+        (Confirmed, Some(Queued), Consumed(OrderCancelled(_), _)) => Dropped,
+        (Cancelled, None, Consumed(OrderCancelled(_), _)) => Queued,
+        (Refunded, None, Consumed(PaymentRefunded(_), _)) if known.contact => Queued,
+        (Refunded, None, Consumed(PaymentRefunded(_), _)) => Waiting,
+        (Refunded, Some(Waiting), Consumed(OrderConfirmed(_) | OrderCancelled(_), _)) => Queued,
+        // The mail had left when the cancel was consumed: the row says what is true.
+        (_, Some(Queued | Dropped), Accepted { .. }) => Sent,
+        (_, Some(Queued), Refused { .. }) => Failed,
+        (_, None | Some(Waiting), Accepted { .. } | Refused { .. }) => return Step::Invalid,
+        _ => return Step::Stays,
     })
 }
+
+/// What a notification is about: its kind, and the aggregate version of the event that made it. So a second refund is
+/// told from a repeat of the first.
+pub type Key = (NotificationKind, i64);
 
 /// All mails about one order: the aggregate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderNotifications {
-    /// The order.
     pub order_id: OrderId,
-    /// Counts the recorded changes.
+    /// The number of changes; also the aggregate version of the events that each published.
     pub version: i64,
     /// Where mails go, once known.
     pub contact: Option<Email>,
-    /// At most one of each kind.
-    pub notifications: BTreeMap<NotificationKind, Notification>,
+    pub notifications: BTreeMap<Key, Notification>,
 }
 
 /// One mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
-    /// Its id, also that of the job that sends it.
+    /// The id of the event that made it; also that of the job that sends it.
     pub id: Uuid,
-    /// Where it is.
     pub status: Status,
-    /// The mail's text.
     pub body: String,
-    /// How often the mail server was called.
+    /// Calls to the mail server.
     pub attempts: i32,
-    /// Why the mail server refused, the last time that it did.
+    /// Why the mail server last refused it.
     pub reason: Option<String>,
-    /// When the mail server took it.
+    /// When the mail server accepted it.
     pub sent_at: Option<DateTime<Utc>>,
 }
 
-/// How the job of a notification ended.
+/// What the mails about an order become, and what follows from that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The mail server took the mail.
-    Sent {
-        /// When.
-        at: DateTime<Utc>,
-    },
-    /// The mail server refused the mail for good.
-    Failed {
-        /// What it said.
-        reason: String,
-    },
-    /// The mail was not to be sent any more, and was not.
-    NotSent,
+pub struct Transition {
+    /// The mails afterwards; the same version means that nothing changed.
+    pub next: OrderNotifications,
+    /// To publish, with the version of the aggregate.
+    pub events: Vec<Event>,
+    /// The notifications to send now: each needs a job of its id.
+    pub jobs: Vec<Uuid>,
+}
+
+/// What the mails about an order become by an input. A notification that an event makes gets the `id`, which is the
+/// event's own: a repeat cannot make a second.
+///
+/// # Errors
+/// [`InvalidTransition`] when no order of true events leads here.
+pub fn react(mails: &OrderNotifications, input: &Input, id: Uuid) -> Result<Transition, InvalidTransition> {
+    let known = mails.known();
+    let mut next = mails.clone();
+    let mut changed = next.learn_contact(input);
+    let mut jobs = Vec::new();
+    for key in mails.concerned(input)? {
+        let status = match step(key.0, mails.status(key), known, input) {
+            Step::Becomes(status) => status,
+            Step::Stays => continue,
+            Step::Invalid => return Err(mails.invalid_transition(key, input)),
+        };
+        let notification = next.notifications.entry(key).or_insert_with(|| Notification::new(id, input));
+        notification.become_by(status, input);
+        changed = true;
+        jobs.extend((status == Status::Queued).then_some(notification.id));
+    }
+    next.version += i64::from(changed);
+    let events = if changed { next.published(input) } else { None };
+    Ok(Transition { next, events: events.into_iter().collect(), jobs })
 }
 
 impl OrderNotifications {
-    /// The correspondence of an order that nothing is known of.
+    /// Of an order that nothing is known of yet.
     #[must_use]
     pub fn placeholder(order_id: OrderId) -> Self {
         Self { order_id, version: 0, contact: None, notifications: BTreeMap::new() }
     }
 
-    /// Takes in an event. Returns which notifications are to be sent now: each needs a job.
-    /// `fresh_id` becomes the id of the notification that the event makes, if it makes one.
-    ///
-    /// # Errors
-    /// When it cannot happen; then nothing has changed.
-    pub fn hear(
-        &mut self,
-        event: &Event,
-        fresh_id: Uuid,
-    ) -> Result<Vec<NotificationKind>, InvalidTransition> {
-        let Some((input, contact)) = heard(event) else {
-            return Ok(Vec::new());
-        };
-        let known = self.known();
-        let changes = NotificationKind::KNOWN
-            .iter()
-            .map(|kind| Ok((*kind, react(*kind, self.status(*kind), known, input)?)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut changed = self.contact.is_none() && contact.is_some();
-        self.contact = self.contact.take().or_else(|| contact.cloned());
-        let mut queued = Vec::new();
-        for (kind, status) in changes {
-            let Some(status) = status else { continue };
-            let notification = self
-                .notifications
-                .entry(kind)
-                .or_insert_with(|| Notification::new(fresh_id, mail::body(event)));
-            notification.status = status;
-            changed = true;
-            if status == Status::Queued {
-                queued.push(kind);
+    /// The notifications that an input may change: of a result the one that it is of; of an event all, and the one
+    /// that it makes.
+    fn concerned(&self, input: &Input) -> Result<BTreeSet<Key>, InvalidTransition> {
+        match input {
+            Input::Event(event, aggregate_version) => {
+                let made = kind_made_by(event).map(|kind| (kind, *aggregate_version));
+                Ok(self.notifications.keys().copied().chain(made).collect())
+            }
+            Input::Accepted { id, .. } | Input::Refused { id, .. } => {
+                let of_id = self.notifications.iter().find(|(_, notification)| notification.id == *id);
+                let (key, _) = of_id
+                    .ok_or_else(|| InvalidTransition::new("notification", id, "not known", input.name()))?;
+                Ok(BTreeSet::from([*key]))
             }
         }
-        self.version += i64::from(changed);
-        Ok(queued)
     }
 
-    /// Takes in how the job of a notification ended, at its `attempts`-th call. Returns what is to be
-    /// announced.
-    ///
-    /// # Errors
-    /// When it cannot happen; then nothing has changed.
-    pub fn record(
-        &mut self,
-        kind: NotificationKind,
-        attempts: i32,
-        outcome: &Outcome,
-    ) -> Result<Option<Event>, InvalidTransition> {
-        let input = match outcome {
-            Outcome::Sent { .. } => Input::Accepted,
-            Outcome::Failed { .. } => Input::Refused,
-            Outcome::NotSent => return Ok(None),
+    fn learn_contact(&mut self, input: &Input) -> bool {
+        let contact = match input {
+            Input::Event(Event::OrderConfirmed(OrderConfirmed { customer, .. }), _)
+            | Input::Event(Event::OrderCancelled(OrderCancelled { customer, .. }), _) => &customer.email,
+            _ => return false,
         };
-        let status = react(kind, self.status(kind), self.known(), input)?;
-        let (Some(status), Some(notification)) = (status, self.notifications.get_mut(&kind)) else {
-            return Ok(None);
-        };
-        notification.status = status;
-        notification.attempts = attempts;
-        self.version += 1;
-        let (order_id, notification_id) = (self.order_id, notification.id);
-        Ok(match outcome {
-            Outcome::Sent { at } => {
-                notification.sent_at = Some(*at);
-                notification.reason = None;
-                Some(NotificationSent { order_id, notification_id, kind }.into())
+        let news = self.contact.is_none();
+        self.contact.get_or_insert_with(|| contact.clone());
+        news
+    }
+
+    fn published(&self, input: &Input) -> Option<Event> {
+        let order_id = self.order_id;
+        let kind = |id| self.notifications.iter().find(|(_, it)| it.id == id).map(|((kind, _), _)| *kind);
+        match input {
+            Input::Event(..) => None,
+            Input::Accepted { id, .. } => {
+                Some(NotificationSent { order_id, notification_id: *id, kind: kind(*id)? }.into())
             }
-            Outcome::Failed { reason } => {
-                notification.reason = Some(reason.clone());
-                Some(NotificationFailed { order_id, notification_id, kind, reason: reason.clone() }.into())
+            Input::Refused { id, reason, .. } => {
+                let (kind, reason) = (kind(*id)?, reason.clone());
+                Some(NotificationFailed { order_id, notification_id: *id, kind, reason }.into())
             }
-            Outcome::NotSent => None,
-        })
+        }
+    }
+
+    fn invalid_transition(&self, key: Key, input: &Input) -> InvalidTransition {
+        let id = format!("{} of order {}", key.0, self.order_id);
+        InvalidTransition::new(
+            "notification",
+            id,
+            self.status(key).map_or("not there", Status::as_str),
+            input.name(),
+        )
     }
 
     fn known(&self) -> Known {
         Known {
             contact: self.contact.is_some(),
-            cancelled: self.notifications.contains_key(&NotificationKind::Cancelled),
+            cancelled: self.notifications.keys().any(|(kind, _)| *kind == NotificationKind::Cancelled),
         }
     }
 
-    fn status(&self, kind: NotificationKind) -> Option<Status> {
-        self.notifications.get(&kind).map(|notification| notification.status)
+    fn status(&self, key: Key) -> Option<Status> {
+        self.notifications.get(&key).map(|notification| notification.status)
     }
 }
 
 impl Notification {
-    fn new(id: Uuid, body: String) -> Self {
+    fn new(id: Uuid, input: &Input) -> Self {
+        let body = match input {
+            Input::Event(event, _) => mail::body(event),
+            Input::Accepted { .. } | Input::Refused { .. } => String::new(),
+        };
         Self { id, status: Status::Waiting, body, attempts: 0, reason: None, sent_at: None }
+    }
+
+    fn become_by(&mut self, status: Status, input: &Input) {
+        self.status = status;
+        match input {
+            Input::Event(..) => {}
+            Input::Accepted { attempts, at, .. } => {
+                (self.attempts, self.sent_at, self.reason) = (*attempts, Some(*at), None);
+            }
+            Input::Refused { attempts, reason, .. } => {
+                (self.attempts, self.reason) = (*attempts, Some(reason.clone()));
+            }
+        }
+    }
+}
+
+impl Input {
+    /// Its name in the transition table and in messages.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Event(event, _) => event.event_type().name(),
+            Self::Accepted { .. } => "mail accepted",
+            Self::Refused { .. } => "mail refused",
+        }
     }
 }
 
@@ -270,16 +288,11 @@ impl fmt::Display for Status {
     }
 }
 
-/// What an event says to notifications, and the mail address that it tells.
-fn heard(event: &Event) -> Option<(Input, Option<&Email>)> {
+fn kind_made_by(event: &Event) -> Option<NotificationKind> {
     match event {
-        Event::OrderConfirmed(OrderConfirmed { customer, .. }) => {
-            Some((Input::OrderConfirmed, Some(&customer.email)))
-        }
-        Event::OrderCancelled(OrderCancelled { customer, .. }) => {
-            Some((Input::OrderCancelled, Some(&customer.email)))
-        }
-        Event::PaymentRefunded(_) => Some((Input::PaymentRefunded, None)),
+        Event::OrderConfirmed(_) => Some(NotificationKind::Confirmed),
+        Event::OrderCancelled(_) => Some(NotificationKind::Cancelled),
+        Event::PaymentRefunded(_) => Some(NotificationKind::Refunded),
         _ => None,
     }
 }

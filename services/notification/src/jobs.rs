@@ -1,4 +1,4 @@
-//! Handing mails to the mail server, from the durable job queue.
+//! Hands mails to the mail server, from the durable job queue.
 //!
 //! A mail can leave twice when the service dies between the server's answer and its record, or its database is away
 //! for longer than the job's lease: no mail server takes part in our transaction. Both carry the same Message-ID, by
@@ -7,29 +7,28 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
-use contracts::{NotificationKind, OrderId};
+use contracts::OrderId;
 use lettre::{
     Message,
     message::{Mailbox, header::ContentType},
     transport::smtp::{self, SMTP_PORT},
 };
 use messaging::{
-    CallResult, CausationContext, Effects, HandlerError, Job, NewJob, OutgoingEvent, ServiceHost, Worker,
+    CallResult, CausationContext, Job, NewJob, ServiceHost, Worker,
     jobs::{JobOutcome, JobRunner, JobSettings},
-    throttle,
 };
 use runtime::clock;
 use runtime::database::{ANSWER_TIMEOUT, answer};
 use serde_json::json;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
     config::SmtpConfig,
-    domain::Outcome,
+    domain::Input,
     mail,
     mail_server::{MailServer, SendError},
-    reactions::{invalid_transition, save},
+    reactions::{OrderInput, Reactions},
     store::{self, Outgoing},
 };
 
@@ -40,21 +39,16 @@ const ACCESS_REFUSED: u16 = 530;
 const MAILBOX_BUSY: u16 = 450;
 const UNREACHABLE: &str = "the mail server cannot be reached";
 const QUEUE: &str = "notification.mails";
-/// Its name in logs and metrics.
+/// The mail server's name in logs and metrics.
 const MAIL_SERVER: &str = "mail-server";
-/// What a call may take beside the mail server: to ask the database what is to be sent, and to note that it was not.
+/// The time of a call beside the mail server: to ask the database what is to be sent, and to note that it was not.
 const LEASE_MARGIN: Duration = ANSWER_TIMEOUT.saturating_mul(2);
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
 const BACKOFF_CAP: Duration = Duration::from_secs(60);
 
-/// The job that sends a notification. It has the notification's id: there is never a second.
-pub(crate) fn new_job(
-    order_id: OrderId,
-    kind: NotificationKind,
-    id: Uuid,
-    origin: CausationContext,
-) -> NewJob {
-    NewJob { id, queue: QUEUE, key: order_id.0, payload: json!({ "kind": kind }), origin }
+/// The job that sends a notification. It has the notification's id, so that there is never a second.
+pub(crate) fn new_job(order_id: OrderId, id: Uuid, origin: CausationContext) -> NewJob {
+    NewJob { id: Some(id), queue: QUEUE, key: order_id.0, payload: json!({}), origin }
 }
 
 /// The runner of the mail jobs.
@@ -87,19 +81,20 @@ impl Mailer {
         Self { pool, server, from: config.from.clone(), timeout: config.timeout }
     }
 
-    async fn send(&self, id: Uuid, outgoing: Outgoing) -> (JobOutcome<Outcome>, CallResult) {
+    async fn send(&self, job: &Job, outgoing: Outgoing) -> (JobOutcome<Option<Input>>, CallResult) {
+        let (id, attempts) = (job.id, job.attempts);
         let message = match compose(&self.from, id, outgoing) {
             Ok(message) => message,
-            Err(error) => {
-                return (
-                    JobOutcome::Completed(Outcome::Failed { reason: format!("{error:#}") }),
-                    CallResult::Ignored,
-                );
-            }
+            Err(error) => return (refused(job, format!("{error:#}")), CallResult::Ignored),
         };
         match tokio::time::timeout(self.timeout, self.server.send(&message)).await {
-            Ok(Ok(())) => (JobOutcome::Completed(Outcome::Sent { at: clock::now() }), CallResult::Success),
-            Ok(Err(SendError::Smtp(error))) => (judge(&error), sign_of(error.status().map(u16::from))),
+            Ok(Ok(())) => {
+                let accepted = Input::Accepted { id, attempts, at: clock::now() };
+                (JobOutcome::Completed(Some(accepted)), CallResult::Success)
+            }
+            Ok(Err(SendError::Smtp(error))) => {
+                (judge(job, &error), call_result(error.status().map(u16::from)))
+            }
             Ok(Err(SendError::Unreachable(_))) => {
                 (JobOutcome::Retry(UNREACHABLE.to_owned()), CallResult::Failure)
             }
@@ -111,17 +106,15 @@ impl Mailer {
 }
 
 impl Worker for Mailer {
-    type Event = contracts::Event;
+    /// `None` when the mail was not to be sent any more.
+    type Outcome = Option<Input>;
+    type Reaction = Reactions;
 
-    type Outcome = Outcome;
-
-    const PACE: Duration = throttle::BACKGROUND_INTERVAL;
-
-    async fn call(&self, job: &Job) -> (JobOutcome<Outcome>, CallResult) {
-        // Asked at the last moment, so that a cancel that was heard since the job was written still counts.
-        let (call, sign) = match answer(ANSWER_TIMEOUT, store::outgoing(&self.pool, job.id)).await {
-            Ok(Some(outgoing)) => self.send(job.id, outgoing).await,
-            Ok(None) => (JobOutcome::Completed(Outcome::NotSent), CallResult::Ignored),
+    async fn call(&self, job: &Job) -> (JobOutcome<Option<Input>>, CallResult) {
+        // Asked at the last moment, so that a cancel that was consumed since the job was written still counts.
+        let (call, result) = match answer(ANSWER_TIMEOUT, store::outgoing(&self.pool, job.id)).await {
+            Ok(Some(outgoing)) => self.send(job, outgoing).await,
+            Ok(None) => (JobOutcome::Completed(None), CallResult::Ignored),
             Err(error) => return (JobOutcome::Retry(error.to_string()), CallResult::Ignored),
         };
         if let JobOutcome::Retry(reason) = &call {
@@ -130,43 +123,21 @@ impl Worker for Mailer {
                 tracing::warn!(%error, notification_id = %job.id, "an attempt is not shown");
             }
         }
-        (call, sign)
+        (call, result)
     }
 
-    async fn record(
-        &self,
-        conn: &mut PgConnection,
-        outcomes: &[(Job, Outcome)],
-    ) -> Result<Effects, HandlerError> {
-        let orders: Vec<Uuid> = outcomes.iter().map(|(job, _)| job.key).collect();
-        let mut loaded = store::load_for_update(conn, &orders).await?;
-        let mut outgoing = Vec::new();
-        for (job, outcome) in outcomes {
-            let kind = kind_of(job)?;
-            let Some(mails) = loaded.get_mut(&OrderId(job.key)) else {
-                return Err(HandlerError::InvalidTransition(format!(
-                    "order {}: a mail of an unknown order",
-                    job.key
-                )));
-            };
-            let event = mails
-                .record(kind, job.attempts, outcome)
-                .map_err(|error| invalid_transition(mails, error))?;
-            outgoing.extend(event.map(|event| OutgoingEvent {
-                event,
-                aggregate_version: mails.version,
-                origin: job.origin(),
-            }));
-        }
-        save(conn, &loaded).await?;
-        Ok(Effects::publish(outgoing))
+    fn input(job: &Job, result: &Option<Input>) -> Option<OrderInput> {
+        let input = result.clone()?;
+        Some(OrderInput { order_id: OrderId(job.key), input, id: job.id, context: job.origin() })
+    }
+
+    fn reaction(&self) -> &Reactions {
+        &Reactions
     }
 }
 
-fn kind_of(job: &Job) -> Result<NotificationKind, HandlerError> {
-    let kind = job.payload["kind"].as_str().unwrap_or_default();
-    kind.parse()
-        .map_err(|error| HandlerError::Other(anyhow::Error::new(error).context("a mail job's payload")))
+fn refused(job: &Job, reason: String) -> JobOutcome<Option<Input>> {
+    JobOutcome::Completed(Some(Input::Refused { id: job.id, attempts: job.attempts, reason }))
 }
 
 /// The mail of a notification: its Message-ID is the notification's id at our domain.
@@ -182,12 +153,12 @@ fn compose(from: &Mailbox, id: Uuid, outgoing: Outgoing) -> anyhow::Result<Messa
     Ok(message)
 }
 
-/// What is to be done about an error: a refusal of this mail is definite; all else may be better later. The
-/// server's own words may repeat the recipient's address, so they are kept with the notification and never logged.
-fn judge(error: &smtp::Error) -> JobOutcome<Outcome> {
+/// What an error means for the job: a refusal of this mail is definite, anything else may pass. The server's own text may
+/// repeat the recipient's address, so it is kept with the notification and never logged.
+fn judge(job: &Job, error: &smtp::Error) -> JobOutcome<Option<Input>> {
     match error.status() {
         Some(code) if error.is_permanent() && u16::from(code) != ACCESS_REFUSED => {
-            JobOutcome::Completed(Outcome::Failed { reason: error.to_string() })
+            refused(job, error.to_string())
         }
         Some(code) => JobOutcome::Retry(format!("the mail server refused for now: {code}")),
         None if error.is_timeout() => JobOutcome::Retry("the mail server did not answer in time".to_owned()),
@@ -195,9 +166,9 @@ fn judge(error: &smtp::Error) -> JobOutcome<Outcome> {
     }
 }
 
-/// What the server's code, none where it gave none, says about the server itself. Whoever refuses for good, a mail or
-/// our access, is there.
-fn sign_of(code: Option<u16>) -> CallResult {
+/// What the server's code, `None` where it gave none, tells about the server itself. A server that refuses for good, a
+/// mail or our access, is available.
+fn call_result(code: Option<u16>) -> CallResult {
     match code {
         None => CallResult::Failure,
         Some(MAILBOX_BUSY) => CallResult::Success,
@@ -208,15 +179,17 @@ fn sign_of(code: Option<u16>) -> CallResult {
 
 #[cfg(test)]
 mod tests {
+    use contracts::NotificationKind;
+
     use super::*;
 
     #[test]
-    fn only_what_is_about_the_server_is_a_sign_of_trouble() {
+    fn only_errors_of_the_server_itself_are_failures() {
         for code in [None, Some(421), Some(451), Some(452), Some(454)] {
-            assert_eq!(sign_of(code), CallResult::Failure, "{code:?}");
+            assert_eq!(call_result(code), CallResult::Failure, "{code:?}");
         }
         for code in [450, 530, 550, 552, 554] {
-            assert_eq!(sign_of(Some(code)), CallResult::Success, "{code}");
+            assert_eq!(call_result(Some(code)), CallResult::Success, "{code}");
         }
     }
 
@@ -230,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mail_carries_its_notifications_id_at_our_domain() {
+    fn message_id_is_the_notification_id_at_our_domain() {
         let from: Mailbox = "Order Saga <shop@order-saga.example>".parse().expect("a mailbox");
         let mail = compose(&from, Uuid::from_u128(7), outgoing("ada@example.com")).expect("composed");
         let text = String::from_utf8(mail.formatted()).expect("ASCII");
@@ -246,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_no_mail_can_carry_is_an_error() {
+    fn address_that_no_mail_can_carry_is_an_error() {
         let from: Mailbox = "shop@order-saga.example".parse().expect("a mailbox");
         assert!(compose(&from, Uuid::from_u128(7), outgoing("nowhere")).is_err());
     }

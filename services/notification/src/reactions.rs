@@ -1,70 +1,115 @@
-//! Load, react, save: the shell around [`domain`](crate::domain) for what is heard.
+//! Reacts to events and to the mail server's answers: load the mails about the orders of a batch, fold its inputs over
+//! them, save what changed.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use contracts::OrderId;
-use messaging::{Delivery, Effects, Handler, HandlerError, NewJob, throttle};
-use runtime::clock;
+use contracts::{Event, InvalidTransition, OrderId};
+use messaging::{CausationContext, Delivery, Outcome, OutgoingEvent, Reaction, ReactionError, throttle};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
-    domain::{InvalidTransition, OrderNotifications},
+    domain::{Input, OrderNotifications, Transition, react},
     jobs, store,
 };
 
-/// What this service does with the events that it subscriptions.
 #[derive(Debug, Clone, Copy)]
 pub struct Reactions;
 
-impl Handler for Reactions {
-    type Event = contracts::Event;
+/// An input for the mails about an order.
+#[derive(Debug, Clone)]
+pub struct OrderInput {
+    pub order_id: OrderId,
+    pub input: Input,
+    /// The id of the event, or of the job whose result this is.
+    pub id: Uuid,
+    pub context: CausationContext,
+}
 
-    /// A mail may come a little later.
-    const PACE: Duration = throttle::BACKGROUND_INTERVAL;
+impl Reaction for Reactions {
+    /// A mail may be a little later.
+    const INTERVAL: Duration = throttle::BACKGROUND_INTERVAL;
 
-    async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<Effects, HandlerError> {
-        let mut orders: Vec<Uuid> = batch.iter().filter_map(order_of).map(|order| order.0).collect();
-        orders.sort_unstable();
-        orders.dedup();
-        store::insert_placeholders(conn, &orders).await?;
-        let mut loaded = store::load_for_update(conn, &orders).await?;
-        let mut jobs = Vec::new();
-        for delivery in batch {
-            let Some(mails) = order_of(delivery).and_then(|order| loaded.get_mut(&order)) else {
-                continue;
-            };
-            jobs.extend(hear(mails, delivery)?);
-        }
-        save(conn, &loaded).await?;
-        Ok(Effects { jobs, ..Effects::default() })
+    type Event = Event;
+    type Input = OrderInput;
+    type State = BTreeMap<OrderId, OrderNotifications>;
+    type Changes = Vec<OrderNotifications>;
+
+    fn input(delivery: &Delivery) -> Option<OrderInput> {
+        let envelope = &delivery.envelope;
+        let input = Input::Event(envelope.event.clone(), envelope.aggregate_version);
+        Some(OrderInput {
+            order_id: envelope.event.order_id()?,
+            input,
+            id: envelope.id,
+            context: delivery.origin(),
+        })
+    }
+
+    async fn open(
+        &self,
+        conn: &mut PgConnection,
+        inputs: &[OrderInput],
+    ) -> Result<BTreeMap<OrderId, OrderNotifications>, ReactionError> {
+        let orders = |inputs: &mut dyn Iterator<Item = &OrderInput>| -> Vec<Uuid> {
+            let ids: BTreeSet<_> = inputs.map(|input| input.order_id.0).collect();
+            ids.into_iter().collect()
+        };
+        // Only an event can be the first that is known of an order: a result follows a job.
+        let events = orders(&mut inputs.iter().filter(|input| matches!(input.input, Input::Event(..))));
+        store::insert_placeholders(conn, &events).await?;
+        Ok(store::load_for_update(conn, &orders(&mut inputs.iter())).await?)
+    }
+
+    fn fold(
+        mails: BTreeMap<OrderId, OrderNotifications>,
+        inputs: &[OrderInput],
+    ) -> Result<Outcome<Vec<OrderNotifications>>, InvalidTransition> {
+        fold_with(react, mails, inputs)
+    }
+
+    async fn save(
+        &self,
+        conn: &mut PgConnection,
+        changed: &Vec<OrderNotifications>,
+    ) -> Result<(), ReactionError> {
+        Ok(store::save(conn, changed).await?)
     }
 }
 
-fn order_of(delivery: &Delivery) -> Option<OrderId> {
-    delivery.envelope.event.order_id()
-}
-
-fn hear(mails: &mut OrderNotifications, delivery: &Delivery) -> Result<Vec<NewJob>, HandlerError> {
-    let queued = mails
-        .hear(&delivery.envelope.event, clock::new_id())
-        .map_err(|error| invalid_transition(mails, error))?;
-    let notifications = queued.into_iter().filter_map(|kind| Some((kind, mails.notifications.get(&kind)?)));
-    Ok(notifications
-        .map(|(kind, it)| jobs::new_job(mails.order_id, kind, it.id, delivery.origin()))
-        .collect())
-}
-
-/// Saves all that was loaded; what has not changed is written as it was.
-pub(crate) async fn save(
-    conn: &mut PgConnection,
-    loaded: &HashMap<OrderId, OrderNotifications>,
-) -> Result<(), HandlerError> {
-    let changed: Vec<_> = loaded.values().collect();
-    Ok(store::save(conn, &changed).await?)
-}
-
-/// Names the order that something impossible happened to.
-pub(crate) fn invalid_transition(mails: &OrderNotifications, error: InvalidTransition) -> HandlerError {
-    HandlerError::InvalidTransition(format!("order {}: {error}", mails.order_id))
+/// Folds with another `react`: a simulation injects its faults here.
+///
+/// # Errors
+/// What `react` says, and a result for an order that is not there.
+pub fn fold_with(
+    react: impl Fn(&OrderNotifications, &Input, Uuid) -> Result<Transition, InvalidTransition>,
+    mut orders: BTreeMap<OrderId, OrderNotifications>,
+    inputs: &[OrderInput],
+) -> Result<Outcome<Vec<OrderNotifications>>, InvalidTransition> {
+    let mut changed = BTreeSet::new();
+    let mut outcome = Outcome::<Vec<OrderNotifications>>::default();
+    for OrderInput { order_id, input, id, context } in inputs {
+        let mails = orders.get_mut(order_id).ok_or_else(|| {
+            InvalidTransition::new("notifications of order", order_id, "not known", input.name())
+        })?;
+        let Transition { next, events, jobs } = react(mails, input, *id)?;
+        if next.version != mails.version {
+            changed.insert(*order_id);
+        }
+        *mails = next;
+        let aggregate_version = mails.version;
+        let events = events.into_iter().map(|event| OutgoingEvent {
+            event,
+            aggregate_version,
+            origin: context.clone(),
+        });
+        outcome.events.extend(events);
+        outcome.jobs.extend(jobs.into_iter().map(|id| jobs::new_job(*order_id, id, context.clone())));
+    }
+    orders.retain(|order_id, _| changed.contains(order_id));
+    outcome.changed = orders.into_values().collect();
+    Ok(outcome)
 }

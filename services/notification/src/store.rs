@@ -1,6 +1,6 @@
 //! All SQL of the service. Load many, save many: the number of statements does not grow with the batch.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use contracts::{Email, NotificationKind, OrderId};
@@ -8,13 +8,16 @@ use http_api::page::Limit;
 use sqlx::{PgConnection, PgPool, migrate::Migrator};
 use uuid::Uuid;
 
-use crate::domain::{Notification, OrderNotifications};
+use crate::domain::{Key, Notification, OrderNotifications};
 
 /// The migrations of the service's own tables.
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/notification");
 
-/// Makes sure that every order has a row to lock: `for update` locks none that is not there.
+/// Makes a placeholder of every order that has none: `for update` locks no row that is not there.
 pub(crate) async fn insert_placeholders(conn: &mut PgConnection, orders: &[Uuid]) -> sqlx::Result<()> {
+    if orders.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
         "insert into order_notifications (order_id)
          select id from unnest($1::uuid[]) as id order by id
@@ -31,7 +34,7 @@ pub(crate) async fn insert_placeholders(conn: &mut PgConnection, orders: &[Uuid]
 pub(crate) async fn load_for_update(
     conn: &mut PgConnection,
     orders: &[Uuid],
-) -> sqlx::Result<HashMap<OrderId, OrderNotifications>> {
+) -> sqlx::Result<BTreeMap<OrderId, OrderNotifications>> {
     let rows = sqlx::query!(
         "select order_id, contact, version from order_notifications
          where order_id = any($1) order by order_id for update",
@@ -39,22 +42,22 @@ pub(crate) async fn load_for_update(
     )
     .fetch_all(&mut *conn)
     .await?;
-    let mut loaded = HashMap::with_capacity(rows.len());
+    let mut loaded = BTreeMap::new();
     for row in rows {
-        let mut correspondence = OrderNotifications::placeholder(OrderId(row.order_id));
-        correspondence.version = row.version;
-        correspondence.contact = row.contact.as_deref().map(parse::<Email>).transpose()?;
-        loaded.insert(correspondence.order_id, correspondence);
+        let mut mails = OrderNotifications::placeholder(OrderId(row.order_id));
+        mails.version = row.version;
+        mails.contact = row.contact.as_deref().map(parse::<Email>).transpose()?;
+        loaded.insert(mails.order_id, mails);
     }
     let rows = sqlx::query!(
-        "select id, order_id, kind, status, body, attempts, reason, sent_at from notifications
+        "select id, order_id, kind, aggregate_version, status, body, attempts, reason, sent_at from notifications
          where order_id = any($1)",
         orders,
     )
     .fetch_all(conn)
     .await?;
     for row in rows {
-        let Some(correspondence) = loaded.get_mut(&OrderId(row.order_id)) else {
+        let Some(mails) = loaded.get_mut(&OrderId(row.order_id)) else {
             continue;
         };
         let notification = Notification {
@@ -65,13 +68,16 @@ pub(crate) async fn load_for_update(
             reason: row.reason,
             sent_at: row.sent_at,
         };
-        correspondence.notifications.insert(parse(&row.kind)?, notification);
+        mails.notifications.insert((parse(&row.kind)?, row.aggregate_version), notification);
     }
     Ok(loaded)
 }
 
 /// Saves order_notifications that [`load_for_update`] locked.
-pub(crate) async fn save(conn: &mut PgConnection, changed: &[&OrderNotifications]) -> sqlx::Result<()> {
+pub(crate) async fn save(conn: &mut PgConnection, changed: &[OrderNotifications]) -> sqlx::Result<()> {
+    if changed.is_empty() {
+        return Ok(());
+    }
     let orders: Vec<Uuid> = changed.iter().map(|it| it.order_id.0).collect();
     let contacts: Vec<Option<String>> =
         changed.iter().map(|it| it.contact.clone().map(String::from)).collect();
@@ -89,18 +95,19 @@ pub(crate) async fn save(conn: &mut PgConnection, changed: &[&OrderNotifications
     save_notifications(conn, changed).await
 }
 
-/// An upsert, which cannot overwrite what another replica wrote: the order's correspondence is locked.
-async fn save_notifications(conn: &mut PgConnection, changed: &[&OrderNotifications]) -> sqlx::Result<()> {
+/// An upsert, which cannot overwrite what another replica wrote: the order's mails is locked.
+async fn save_notifications(conn: &mut PgConnection, changed: &[OrderNotifications]) -> sqlx::Result<()> {
     let mut columns = Columns::default();
-    for correspondence in changed {
-        for (kind, notification) in &correspondence.notifications {
-            columns.push(correspondence.order_id, *kind, notification);
+    for mails in changed {
+        for (key, notification) in &mails.notifications {
+            columns.push(mails.order_id, *key, notification);
         }
     }
     sqlx::query!(
-        "insert into notifications (id, order_id, kind, status, body, attempts, reason, sent_at)
+        "insert into notifications (id, order_id, kind, aggregate_version, status, body, attempts, reason, sent_at)
          select * from unnest(
-             $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::text[], $8::timestamptz[])
+             $1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::integer[], $8::text[],
+             $9::timestamptz[])
          on conflict (id) do update set
              status = excluded.status, attempts = excluded.attempts,
              reason = excluded.reason, sent_at = excluded.sent_at
@@ -108,6 +115,7 @@ async fn save_notifications(conn: &mut PgConnection, changed: &[&OrderNotificati
         &columns.ids,
         &columns.orders,
         &columns.kinds as &[&str],
+        &columns.aggregate_versions,
         &columns.statuses as &[&str],
         &columns.bodies as &[&str],
         &columns.attempts,
@@ -124,6 +132,7 @@ struct Columns<'a> {
     ids: Vec<Uuid>,
     orders: Vec<Uuid>,
     kinds: Vec<&'a str>,
+    aggregate_versions: Vec<i64>,
     statuses: Vec<&'a str>,
     bodies: Vec<&'a str>,
     attempts: Vec<i32>,
@@ -132,10 +141,11 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn push(&mut self, order_id: OrderId, kind: NotificationKind, notification: &'a Notification) {
+    fn push(&mut self, order_id: OrderId, (kind, version): Key, notification: &'a Notification) {
         self.ids.push(notification.id);
         self.orders.push(order_id.0);
         self.kinds.push(kind.into_str());
+        self.aggregate_versions.push(version);
         self.statuses.push(notification.status.as_str());
         self.bodies.push(&notification.body);
         self.attempts.push(notification.attempts);
@@ -147,13 +157,9 @@ impl<'a> Columns<'a> {
 /// What the mail server is to be given.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    /// The order.
     pub(crate) order_id: OrderId,
-    /// What it is about.
     pub(crate) kind: NotificationKind,
-    /// Where to.
     pub(crate) recipient: String,
-    /// The text.
     pub(crate) body: String,
 }
 
@@ -199,21 +205,13 @@ pub(crate) async fn note_attempt(
 /// A notification as the API shows it.
 #[derive(Debug)]
 pub(crate) struct Listed {
-    /// Its id.
     pub(crate) id: Uuid,
-    /// The order.
     pub(crate) order_id: Uuid,
-    /// What it is about.
     pub(crate) kind: String,
-    /// Where to, once known.
     pub(crate) recipient: Option<String>,
-    /// Where it is.
     pub(crate) status: String,
-    /// How often the mail server was called.
     pub(crate) attempts: i32,
-    /// Why the mail server refused, the last time that it did.
     pub(crate) reason: Option<String>,
-    /// When the mail server took it.
     pub(crate) sent_at: Option<DateTime<Utc>>,
 }
 

@@ -1,42 +1,59 @@
-//! The whole of [`domain::react`](crate::domain::react) as a table, for people: `transitions.md`, written by
-//! `sagactl generate`.
+//! Every state of a notification against every event and every answer of the mail server.
 
+use chrono::DateTime;
 use contracts::NotificationKind;
+use messaging::transitions::{INVALID, NOTHING, TransitionTable, consumed};
+use uuid::Uuid;
 
-use crate::domain::{Input, Known, Status, react};
+use crate::domain::{Input, Known, Status, Step, step};
 
-const INPUTS: [(Input, &str); 5] = [
-    (Input::OrderConfirmed, "`order.confirmed`"),
-    (Input::OrderCancelled, "`order.cancelled`"),
-    (Input::PaymentRefunded, "`payment.refunded`"),
-    (Input::Accepted, "mail accepted"),
-    (Input::Refused, "mail refused"),
-];
-
-const INTRODUCTION: &str = "\
-# What a notification becomes
-
-A row is a notification of an order and what is known of the order, a column is what it is told. An empty
-cell changes nothing. The contact is known once `order.confirmed` or `order.cancelled` is heard.
+const TITLE: &str = "What a notification does";
+const NOTES: &str = "
+By `step` in `services/notification/src/domain.rs`. A row is a notification of an order and what is known of the order.
+The contact is known once `order.confirmed` or `order.cancelled` is consumed.
 ";
 
-/// The matrix as Markdown.
+type State = (NotificationKind, Option<Status>, Known);
+
+/// For `services/notification/transitions.md`.
 #[must_use]
 pub fn transitions() -> String {
-    let mut lines = vec![
-        format!("| notification | is | known |{}", cells(&INPUTS.map(|(_, name)| name.to_owned()))),
-        format!("|---|---|---|{}", "---|".repeat(INPUTS.len())),
+    let heads = &["notification", "is", "known"];
+    let states = states().into_iter().map(|state| (names(&state), state)).collect();
+    TransitionTable { title: TITLE, notes: NOTES, heads, states, inputs: inputs() }.print(cell)
+}
+
+fn cell((kind, status, known): &State, input: &Input) -> String {
+    match step(*kind, *status, *known, input) {
+        Step::Becomes(status) => status.to_string(),
+        Step::Stays => NOTHING.to_owned(),
+        Step::Invalid => INVALID.to_owned(),
+    }
+}
+
+fn inputs() -> Vec<(String, Input)> {
+    let events = consumed(system::Service::Notification.subscriptions()).into_iter();
+    let events = events.map(|(name, sample)| (name, Input::Event(sample.event, sample.aggregate_version)));
+    let (id, attempts) = (Uuid::nil(), 1);
+    let answers = [
+        Input::Accepted { id, attempts, at: DateTime::UNIX_EPOCH },
+        Input::Refused { id, attempts, reason: "a reason".to_owned() },
     ];
+    events.chain(answers.map(|input| (input.name().to_owned(), input))).collect()
+}
+
+fn states() -> Vec<State> {
+    let mut states = Vec::new();
     for kind in NotificationKind::KNOWN {
         for status in [None].into_iter().chain(Status::ALL.iter().copied().map(Some)) {
-            lines.extend(knowledge(*kind, status).iter().map(|known| row(*kind, status, *known)));
+            states.extend(knowledge(*kind, status).iter().map(|known| (*kind, status, *known)));
         }
     }
-    format!("{INTRODUCTION}\n{}\n", lines.join("\n"))
+    states
 }
 
 /// What can be known of an order of which a notification of this kind is in this status; nothing when the
-/// notification is never in it. One is enough where `react` does not look.
+/// notification is never in it. One is enough where `step` does not look.
 fn knowledge(kind: NotificationKind, status: Option<Status>) -> &'static [Known] {
     const NOTHING: Known = Known { contact: false, cancelled: false };
     const CONTACT: Known = Known { contact: true, cancelled: false };
@@ -52,28 +69,11 @@ fn knowledge(kind: NotificationKind, status: Option<Status>) -> &'static [Known]
     }
 }
 
-fn row(kind: NotificationKind, status: Option<Status>, known: Known) -> String {
-    let known_text = match known {
+fn names((kind, status, known): &State) -> Vec<String> {
+    let known = match known {
         Known { cancelled: true, .. } => "contact, cancelled",
         Known { contact: true, .. } => "contact",
         Known { .. } => "-",
     };
-    let results = INPUTS.map(|(input, _)| match react(kind, status, known, input) {
-        Ok(Some(next)) => next.to_string(),
-        Ok(None) => String::new(),
-        Err(_) => "InvalidTransition".to_owned(),
-    });
-    format!("| {kind} | {} | {known_text} |{}", status.map_or("-", Status::as_str), cells(&results))
-}
-
-fn cells(texts: &[String; INPUTS.len()]) -> String {
-    texts.iter().map(|text| format!(" {text} |")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn matrix_md_is_what_the_code_does() {
-        assert_eq!(include_str!("../transitions.md"), super::transitions(), "run `sagactl generate`");
-    }
+    vec![kind.to_string(), status.map_or("-", Status::as_str).to_owned(), known.to_owned()]
 }

@@ -1,7 +1,7 @@
-//! The deadline watcher: cancels the orders that still wait when their time is over.
+//! The deadline watcher: cancels orders that are pending at their deadline.
 //!
-//! Deadlines stand in the orders' rows, so that no restart forgets one. Replicas share the work: each takes
-//! orders that no other has locked.
+//! Deadlines stand in the orders' rows, so that no restart forgets one. Replicas share the work: each takes orders
+//! that no other has locked.
 
 use std::time::Duration;
 
@@ -12,24 +12,24 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    domain::{Order, decide_timeout},
+    domain::decide_timeout,
     event_log::{Cause, EventRecorder},
     store,
 };
 
 /// Orders cancelled in one transaction.
 const BATCH: i64 = 100;
-/// The longest sleep: the net for orders that were placed meanwhile.
+/// The longest pause, for orders that are placed meanwhile.
 const POLL: Duration = Duration::from_secs(1);
-/// The shortest: an expired order that another transaction has locked is not asked for at once again.
-const BREATH: Duration = Duration::from_millis(20);
+/// The shortest pause, for an expired order that another transaction has locked.
+const MIN_PAUSE: Duration = Duration::from_millis(20);
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
 const BACKOFF_CAP: Duration = Duration::from_secs(2);
 
 /// Watches the deadlines until the shutdown.
 ///
 /// # Errors
-/// None; it goes on after every failure. The signature is that of a task.
+/// None; it continues after every failure.
 pub async fn watch_deadlines(
     pool: PgPool,
     unit_of_work: UnitOfWork,
@@ -41,13 +41,13 @@ pub async fn watch_deadlines(
             Ok(next) => {
                 failures = 0;
                 next.map_or(POLL, |next| {
-                    (next - clock::now()).to_std().unwrap_or_default().clamp(BREATH, POLL)
+                    (next - clock::now()).to_std().unwrap_or_default().clamp(MIN_PAUSE, POLL)
                 })
             }
             Err(error) => {
-                // Readiness and the other tasks tell that the database is away; once is enough.
+                // Once is enough: readiness and the other tasks report the database, too.
                 if failures == 0 {
-                    tracing::warn!(%error, "deadlines are looked at again");
+                    tracing::warn!(%error, "deadlines could not be checked and are checked again");
                 }
                 failures += 1;
                 retry::backoff(failures, BACKOFF_BASE, BACKOFF_CAP)
@@ -58,29 +58,29 @@ pub async fn watch_deadlines(
     Ok(())
 }
 
-/// Cancels every order whose deadline has passed, and says when the next one does.
+/// Cancels every order whose deadline has passed, and returns the next deadline.
 async fn expire_all(pool: &PgPool, unit_of_work: &UnitOfWork) -> sqlx::Result<Option<DateTime<Utc>>> {
     while expire(pool, unit_of_work, clock::now()).await? == usize::try_from(BATCH).unwrap_or(usize::MAX) {}
     let mut conn = pool.acquire().await?;
     store::next_deadline(&mut conn).await
 }
 
-/// Cancels a batch of the orders whose deadline is before `now`, and says how many those were.
+/// Cancels a batch of the orders whose deadline is before `now`, and returns how many.
 async fn expire(pool: &PgPool, unit_of_work: &UnitOfWork, now: DateTime<Utc>) -> sqlx::Result<usize> {
     let mut tx = runtime::database::begin(pool).await?;
     let mut orders = store::claim_expired(&mut tx, now, BATCH).await?;
     if orders.is_empty() {
         return Ok(0);
     }
-    let mut record = EventRecorder::default();
-    let because = Cause::told(now);
+    let mut recorder = EventRecorder::default();
+    let cause = Cause::command(now);
     for order in &mut orders {
-        let facts = decide_timeout(order, now);
-        record.add(order, facts, &because);
+        let transition = decide_timeout(order, now);
+        recorder.record(order, transition, &cause);
     }
-    store::save(&mut tx, &orders.iter().collect::<Vec<&Order>>()).await?;
-    store::append(&mut tx, &record.entries).await?;
-    unit_of_work.commit(tx, Effects::publish(record.outgoing)).await?;
-    tracing::info!(orders = orders.len(), "timed out");
+    store::save(&mut tx, &orders).await?;
+    store::append(&mut tx, &recorder.entries).await?;
+    unit_of_work.commit(tx, Effects::publish(recorder.events)).await?;
+    tracing::info!(orders = orders.len(), "orders timed out");
     Ok(orders.len())
 }

@@ -1,152 +1,115 @@
-//! The life of an order, pure: what it subscriptions, what it is told, and what becomes of it.
+//! The life of an order: what it consumes, what is commanded, and what becomes of it. Pure.
 //!
-//! An order is a projection of its log. [`react`] and the `decide_` functions only say which facts to record;
-//! [`apply`] alone changes an order, when a fact is recorded and when the log is [folded](fold) again.
+//! [`react`] takes events, the `decide_` functions take commands and the clock; both say what the order becomes and
+//! what it publishes. An order is a projection of its event log: [`replay`] of the log gives the same order.
 
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use contracts::{
-    CancelReason, Currency, Customer, Event, EventSet, EventType, Money, OrderCancelled, OrderCompleted,
-    OrderConfirmed, OrderId, OrderLine, OrderPlaced, PaymentMethod, Sku, StockLine,
+    CancelReason, Currency, Customer, Event, EventType, InvalidTransition, Money, OrderCancelled,
+    OrderCompleted, OrderConfirmed, OrderId, OrderLine, OrderPlaced, PaymentMethod, Sku, StockLine,
 };
 use system::Service;
 
 use crate::state::{Payment, Status, Stock};
 
-/// How many lines an order has at the most; it has at least one.
+/// The most lines of an order; it has at least one.
 pub const MAX_LINES: usize = 50;
 
-/// An order, as its log tells it.
+/// An order as its event log tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Order {
-    /// Its id.
     pub id: OrderId,
-    /// Who ordered.
     pub customer: Customer,
-    /// What, at the prices it was placed at.
+    /// At the prices of the time when it was placed.
     pub lines: Vec<OrderLine>,
-    /// The sum of the lines.
     pub total: Money,
-    /// How it is to be paid.
     pub payment_method: PaymentMethod,
-    /// When it was placed.
     pub placed_at: DateTime<Utc>,
-    /// Until when it waits for stock and money.
+    /// A pending order is cancelled at this time.
     pub deadline_at: DateTime<Utc>,
-    /// How far it has come.
     pub status: Status,
-    /// Why it was cancelled.
+    /// Why it was cancelled; of a cancelled order only.
     pub reason: Option<CancelReason>,
-    /// What is known of its stock.
     pub stock: Stock,
-    /// What is known of its money.
     pub payment: Payment,
-    /// What was heard, once each: it tells a repeat from a late answer.
-    pub heard: BTreeSet<EventType>,
-    /// How many facts its log has.
+    /// The events consumed, each with the version of the aggregate that published it: tells a repeat from a late event.
+    pub consumed: BTreeSet<(EventType, i64)>,
+    /// The number of events in its log.
     pub version: i64,
 }
 
-/// A customer's command.
+/// The command to place an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlaceOrder {
-    /// Who orders.
     pub customer: Customer,
-    /// What.
     pub lines: Vec<StockLine>,
-    /// How it is to be paid.
     pub payment_method: PaymentMethod,
 }
 
-/// The price of each SKU on sale.
+/// The price of each SKU that is for sale.
 pub type Prices = HashMap<Sku, Money>;
 
-/// Why a command is not carried out.
+/// Why a command is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Too few lines or too many.
     #[error("an order has 1 to {MAX_LINES} lines, not {0}")]
     LineCount(usize),
-    /// A SKU stands in several lines.
     #[error("{0} stands in more than one line: add the quantities up")]
     RepeatedSku(Sku),
-    /// SKUs that have no price here.
+    /// They have no price here.
     #[error("not for sale: {}", join(.0))]
     UnknownSkus(Vec<Sku>),
-    /// Lines that are not priced in one currency.
     #[error("an order is in one currency, not in {}: place one order for each", join(.0))]
     SeveralCurrencies(Vec<Currency>),
-    /// A total that no amount can hold.
     #[error("the total is too large")]
     TotalTooLarge,
-    /// The order is completed, and can be cancelled no more.
     #[error("the order is completed: it can no longer be cancelled")]
     Completed,
 }
 
-/// A fact that cannot be, given what is known of the order: a bug, here or at the announcer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidTransition {
-    /// Nobody placed such an order here.
-    #[error("order {0} is not known and cannot hear {1}")]
-    Unknown(String, EventType),
-    /// The order cannot have come to this.
-    #[error("order {order_id} is {status} (stock {stock}, payment {payment}) and cannot hear {event_type}")]
-    Contradiction {
-        /// The order.
-        order_id: OrderId,
-        /// Its status.
-        status: Status,
-        /// Its stock.
-        stock: Stock,
-        /// Its payment.
-        payment: Payment,
-        /// What it heard.
-        event_type: EventType,
-    },
+/// What an order becomes, and what it publishes about that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// The order afterwards; the same version means that nothing changed.
+    pub next: Order,
+    /// To publish; each made a version of the order, the last of them its newest.
+    pub events: Vec<Event>,
 }
 
-impl InvalidTransition {
-    /// A fact about an order that is not there.
-    #[must_use]
-    pub fn unknown(heard: &Event) -> Self {
-        Self::Unknown(heard.subject().to_string(), heard.event_type())
-    }
-}
-
-/// What an order gets to hear, and the facts to record: the one heard, then those to announce.
+/// What an order makes of an event, which is of that version of the aggregate that published it.
 ///
-/// Nothing is recorded of a repeat. Answers that come after the cancel are recorded, in whatever order, for the
-/// sides to close.
+/// Nothing changes by a repeat, which is told by type and aggregate version. Answers to a cancelled order are noted in
+/// whatever order they come, so that it settles.
 ///
 /// # Errors
-/// When the fact cannot be.
-pub fn react(order: &Order, heard: &Event) -> Result<Vec<Event>, InvalidTransition> {
-    use Status::{Cancelled, Completed, Confirmed, Pending};
-    if order.heard.contains(&heard.event_type()) {
-        return Ok(Vec::new());
+/// [`InvalidTransition`] when the event cannot follow what is known of the order.
+pub fn react(order: &Order, event: &Event, aggregate_version: i64) -> Result<Transition, InvalidTransition> {
+    use Status::{Cancelled, Confirmed, Pending};
+    if order.consumed.contains(&(event.event_type(), aggregate_version)) {
+        return Ok(Transition { next: order.clone(), events: Vec::new() });
     }
-    let announced = match (order.status, heard) {
-        _ if order.contradicts(heard) => return Err(order.invalid_transition(heard)),
-
-        (Pending, Event::StockReserved(_)) if order.payment == Payment::Authorized => Some(order.confirmed()),
-        (Pending, Event::PaymentAuthorized(_)) if order.stock == Stock::Reserved => Some(order.confirmed()),
+    let invalid = || order.invalid_transition(event);
+    let next = order.after_answer(event, aggregate_version).ok_or_else(invalid)?;
+    let published = match (order.status, event) {
+        (Pending, Event::StockReserved(_) | Event::PaymentAuthorized(_)) if next.is_ready() => {
+            Some(next.confirmed())
+        }
         (Pending, Event::StockReserved(_) | Event::PaymentAuthorized(_)) => None,
-        (Pending, Event::StockRejected(_)) => Some(order.cancelled(CancelReason::OutOfStock)),
-        (Pending, Event::PaymentDeclined(_)) => Some(order.cancelled(CancelReason::PaymentDeclined)),
+        (Pending, Event::StockRejected(_)) => Some(next.cancelled(CancelReason::OutOfStock)),
+        (Pending, Event::PaymentDeclined(_)) => Some(next.cancelled(CancelReason::PaymentDeclined)),
 
-        (Confirmed, Event::PaymentCaptured(_)) => Some(order.completed()),
-        (Confirmed, Event::PaymentCaptureFailed(_)) => Some(order.cancelled(CancelReason::PaymentFailed)),
+        (Confirmed, Event::PaymentCaptured(_)) => Some(next.completed()),
+        (Confirmed, Event::PaymentCaptureFailed(_)) => Some(next.cancelled(CancelReason::PaymentFailed)),
 
-        (Cancelled, answer) if answers(answer) => None,
-
-        (Pending | Confirmed | Completed | Cancelled, _) => return Err(order.invalid_transition(heard)),
+        (Cancelled, answer) if is_answer(answer) => None,
+        _ => return Err(invalid()),
     };
-    Ok(std::iter::once(heard.clone()).chain(announced).collect())
+    Ok(next.publishing(published))
 }
 
-/// A customer places an order.
+/// Prices the lines of a command and adds them up.
 ///
 /// # Errors
 /// When the command breaks a rule.
@@ -178,67 +141,49 @@ pub fn decide_place(order_id: OrderId, command: PlaceOrder, prices: &Prices) -> 
 ///
 /// # Errors
 /// When the order is completed.
-pub fn decide_cancel(order: &Order) -> Result<Vec<Event>, Refusal> {
-    match order.status {
-        Status::Pending | Status::Confirmed => Ok(vec![order.cancelled(CancelReason::CustomerRequest)]),
-        Status::Cancelled => Ok(Vec::new()),
-        Status::Completed => Err(Refusal::Completed),
-    }
+pub fn decide_cancel(order: &Order) -> Result<Transition, Refusal> {
+    let cancelled = match order.status {
+        Status::Pending | Status::Confirmed => Some(order.cancelled(CancelReason::CustomerRequest)),
+        Status::Cancelled => None,
+        Status::Completed => return Err(Refusal::Completed),
+    };
+    Ok(order.clone().publishing(cancelled))
 }
 
-/// The clock says `now`: an order that still waits at its deadline is cancelled.
+/// The time is `now`: an order that is still pending at its deadline is cancelled.
 #[must_use]
-pub fn decide_timeout(order: &Order, now: DateTime<Utc>) -> Vec<Event> {
-    if order.status == Status::Pending && now >= order.deadline_at {
-        vec![order.cancelled(CancelReason::TimedOut)]
-    } else {
-        Vec::new()
-    }
+pub fn decide_timeout(order: &Order, now: DateTime<Utc>) -> Transition {
+    let expired = order.status == Status::Pending && now >= order.deadline_at;
+    order.clone().publishing(expired.then(|| order.cancelled(CancelReason::TimedOut)))
 }
 
-/// Changes an order by a fact of its log. Nothing else changes one.
-pub fn apply(order: &mut Order, fact: &Event) {
-    order.version += 1;
-    if answers(fact) {
-        order.heard.insert(fact.event_type());
-    }
-    order.stock = order.stock.advanced_by(fact);
-    order.payment = order.payment.advanced_by(fact);
-    match fact {
-        Event::OrderConfirmed(_) => order.status = Status::Confirmed,
-        Event::OrderCompleted(_) => order.status = Status::Completed,
-        Event::OrderCancelled(data) => {
-            order.status = Status::Cancelled;
-            order.reason = Some(data.reason);
-        }
-        _ => {}
-    }
-}
-
-/// The order that a log tells of, from its two times and its facts in the order of their versions.
-/// None when the log does not begin with `order.placed`.
-pub fn fold<'a>(
+/// The order that an event log tells of, from its two times and its events with their aggregate versions, oldest first.
+/// `None` when the log does not begin with `order.placed`.
+pub fn replay<'a>(
     placed_at: DateTime<Utc>,
     deadline_at: DateTime<Utc>,
-    log: impl IntoIterator<Item = &'a Event>,
+    log: impl IntoIterator<Item = (&'a Event, i64)>,
 ) -> Option<Order> {
     let mut log = log.into_iter();
-    let Some(Event::OrderPlaced(placed)) = log.next() else { return None };
-    let mut order = Order::placed(placed.clone(), placed_at, deadline_at);
-    for fact in log {
-        apply(&mut order, fact);
-    }
-    Some(order)
+    let Some((Event::OrderPlaced(placed), _)) = log.next() else { return None };
+    let order = Order::placed(placed.clone(), placed_at, deadline_at);
+    log.try_fold(order, |order, (event, aggregate_version)| {
+        if is_answer(event) {
+            order.after_answer(event, aggregate_version)
+        } else {
+            Some(order.after_own(event))
+        }
+    })
 }
 
-/// An answer that an order waits for.
+/// An event that an order waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Awaited {
-    /// Who gives it.
+    /// The service that publishes it.
     pub from: Service,
-    /// The answer is one of these.
+    /// It is one of these.
     pub any_of: &'static [EventType],
-    /// When the order stops waiting; none when it waits until the answer comes.
+    /// When the order stops waiting; `None` when it waits for as long as it takes.
     pub until: Option<DateTime<Utc>>,
 }
 
@@ -259,26 +204,22 @@ impl Order {
             reason: None,
             stock: Stock::Open,
             payment: Payment::Open,
-            heard: BTreeSet::new(),
+            consumed: BTreeSet::new(),
             version: 1,
         }
     }
 
-    /// Whether it is cancelled and all that was done for it is undone.
+    /// Whether it is cancelled and both participants have compensated.
     #[must_use]
     pub fn settled(&self) -> bool {
-        self.status == Status::Cancelled && self.stock.closed() && self.payment.closed()
+        self.status == Status::Cancelled && self.stock.is_settled() && self.payment.is_settled()
     }
 
-    /// What it waits for next.
+    /// The events that it waits for, by service.
     #[must_use]
     pub fn awaits(&self) -> Vec<Awaited> {
-        let (stock, payment, until) = match self.status {
-            Status::Pending => (self.stock.answers(), self.payment.answers(), Some(self.deadline_at)),
-            Status::Confirmed => (&[][..], self.payment.captures(), None),
-            Status::Completed => (&[][..], &[][..], None),
-            Status::Cancelled => (self.stock.closings(), self.payment.closings(), None),
-        };
+        let until = (self.status == Status::Pending).then_some(self.deadline_at);
+        let (stock, payment) = (self.stock.awaited(self.status), self.payment.awaited(self.status));
         [(Service::Inventory, stock), (Service::Payment, payment)]
             .into_iter()
             .filter(|(_, any_of)| !any_of.is_empty())
@@ -286,13 +227,44 @@ impl Order {
             .collect()
     }
 
-    fn contradicts(&self, heard: &Event) -> bool {
-        self.stock.contradicts(heard) || self.payment.contradicts(heard)
+    /// Whether nothing is missing but the confirmation.
+    fn is_ready(&self) -> bool {
+        (self.stock, self.payment) == (Stock::Reserved, Payment::Authorized)
     }
 
-    fn invalid_transition(&self, heard: &Event) -> InvalidTransition {
-        let Self { id: order_id, status, stock, payment, .. } = *self;
-        InvalidTransition::Contradiction { order_id, status, stock, payment, event_type: heard.event_type() }
+    /// The order with a consumed event noted; `None` when the event contradicts what is known.
+    fn after_answer(&self, event: &Event, aggregate_version: i64) -> Option<Self> {
+        let mut next = self.clone();
+        next.stock = self.stock.after(event)?;
+        next.payment = self.payment.after(event)?;
+        next.consumed.insert((event.event_type(), aggregate_version));
+        next.version += 1;
+        Some(next)
+    }
+
+    /// The order after an event of its own.
+    fn after_own(mut self, event: &Event) -> Self {
+        match event {
+            Event::OrderConfirmed(_) => self.status = Status::Confirmed,
+            Event::OrderCompleted(_) => self.status = Status::Completed,
+            Event::OrderCancelled(data) => {
+                self.status = Status::Cancelled;
+                self.reason = Some(data.reason);
+            }
+            _ => {}
+        }
+        self.version += 1;
+        self
+    }
+
+    fn publishing(self, event: Option<Event>) -> Transition {
+        let next = event.iter().fold(self, Self::after_own);
+        Transition { next, events: event.into_iter().collect() }
+    }
+
+    fn invalid_transition(&self, event: &Event) -> InvalidTransition {
+        let state = format!("{} (stock {}, payment {})", self.status, self.stock, self.payment);
+        InvalidTransition::new("order", self.id, state, event.event_type())
     }
 
     fn confirmed(&self) -> Event {
@@ -310,12 +282,11 @@ impl Order {
     }
 }
 
-/// Whether a fact is an answer of inventory or payment to an order.
-fn answers(fact: &Event) -> bool {
-    fact.order_id().is_some() && Service::Order.subscriptions().contains(&fact.event_type())
+/// Whether an event is an answer of a participant to an order.
+fn is_answer(event: &Event) -> bool {
+    event.order_id().is_some() && Service::Order.subscriptions().contains(&event.event_type())
 }
 
-/// The sum of the lines.
 fn total(lines: &[OrderLine]) -> Result<Money, Refusal> {
     let currencies: BTreeSet<&Currency> = lines.iter().map(|line| &line.unit_price.currency).collect();
     let mut currencies = currencies.into_iter().cloned();

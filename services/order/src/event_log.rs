@@ -1,4 +1,4 @@
-//! The log of an order: every fact that was announced or heard about it, and how one is recorded.
+//! The event log of an order: every event that was published or consumed about it, and how one is recorded.
 
 use chrono::{DateTime, Utc};
 use contracts::{Event, OrderId};
@@ -6,93 +6,113 @@ use messaging::{CausationContext, Delivery, OutgoingEvent};
 use system::Service;
 use uuid::Uuid;
 
-use crate::domain::{Order, apply};
+use crate::domain::{Order, Transition};
 
-/// A fact as it stands in the log.
+/// An event as it stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedEvent {
-    /// The order.
     pub order_id: OrderId,
-    /// The order's version that the fact made, counted from 1.
+    /// The order's version that the event made, counted from 1.
     pub version: i64,
-    /// The envelope's id, when it was heard. What we announce is told by its aggregate version, which is the version.
+    /// The version of the aggregate that published the event: for an event of our own the order's.
+    pub aggregate_version: i64,
+    /// The envelope's id of a consumed event. What we publish is told by its version.
     pub event_id: Option<Uuid>,
-    /// What happened.
-    pub fact: Event,
-    /// When it was announced, by whoever announced it.
+    pub event: Event,
+    /// When it was published, by whichever service.
     pub occurred_at: DateTime<Utc>,
-    /// When it was recorded here.
     pub recorded_at: DateTime<Utc>,
 }
 
 impl RecordedEvent {
-    /// `announced` when this service says it, `heard` when another does.
+    /// `published` by this service, or `consumed` from another.
     #[must_use]
     pub fn direction(&self) -> &'static str {
-        if is_ours(&self.fact) { "announced" } else { "heard" }
+        if self.event.event_type().owner() == Service::Order { "published" } else { "consumed" }
     }
 }
 
-/// What one transaction records: the entries of the log, and among them those to announce.
+/// What one transaction records: the entries of the log, and among them the events to publish.
 #[derive(Debug, Default)]
 pub struct EventRecorder {
     /// To append to the log.
     pub entries: Vec<RecordedEvent>,
-    /// To put into the outbox.
-    pub outgoing: Vec<OutgoingEvent>,
+    /// To publish.
+    pub events: Vec<OutgoingEvent>,
 }
 
-/// Why facts are recorded, and when.
+/// Why something is recorded, and when.
 #[derive(Debug)]
-pub struct Cause {
+pub struct Cause<'a> {
     now: DateTime<Utc>,
-    origin: CausationContext,
-    heard: Option<(Uuid, DateTime<Utc>)>,
+    context: CausationContext,
+    consumed: Option<&'a Delivery>,
 }
 
-impl Cause {
-    /// A person or the clock asked for it.
+impl Cause<'static> {
+    /// A command or the clock.
     #[must_use]
-    pub fn told(now: DateTime<Utc>) -> Self {
-        Self { now, origin: CausationContext::current(), heard: None }
+    pub fn command(now: DateTime<Utc>) -> Self {
+        Self { now, context: CausationContext::current(), consumed: None }
     }
+}
 
-    /// An event was delivered.
+impl<'a> Cause<'a> {
+    /// An event that was consumed.
     #[must_use]
-    pub fn heard(delivery: &Delivery, now: DateTime<Utc>) -> Self {
-        let envelope = &delivery.envelope;
-        Self { now, origin: delivery.origin(), heard: Some((envelope.id, envelope.time)) }
+    pub fn consumed(delivery: &'a Delivery, now: DateTime<Utc>) -> Self {
+        Self { now, context: delivery.origin(), consumed: Some(delivery) }
     }
 }
 
 impl EventRecorder {
-    /// Records the fact that began the order.
-    pub fn begin(&mut self, order: &Order, placed: Event, because: &Cause) {
-        self.note(order, placed, because);
+    /// Records `order.placed` of an order that begins with it.
+    pub fn begin(&mut self, order: &Order, placed: Event, cause: &Cause<'_>) {
+        self.publish(order.id, order.version, placed, cause);
     }
 
-    /// Changes the order by the facts, and records them.
-    pub fn add(&mut self, order: &mut Order, facts: Vec<Event>, because: &Cause) {
-        for fact in facts {
-            apply(order, &fact);
-            self.note(order, fact, because);
+    /// The order becomes what the transition says, with everything that led there recorded.
+    pub fn record(&mut self, order: &mut Order, transition: Transition, cause: &Cause<'_>) {
+        let Transition { next, events } = transition;
+        let mut version = order.version;
+        if let Some(delivery) = cause.consumed.filter(|_| next.version > version) {
+            version += 1;
+            self.consume(order.id, version, delivery, cause.now);
         }
-    }
-
-    fn note(&mut self, order: &Order, fact: Event, because: &Cause) {
-        let (event_id, occurred_at) = match because.heard {
-            Some((id, time)) if !is_ours(&fact) => (Some(id), time),
-            _ => (None, because.now),
-        };
-        if is_ours(&fact) {
-            let (event, origin) = (fact.clone(), because.origin.clone());
-            self.outgoing.push(OutgoingEvent { event, aggregate_version: order.version, origin });
+        for event in events {
+            version += 1;
+            self.publish(order.id, version, event, cause);
         }
-        let (order_id, version, recorded_at) = (order.id, order.version, because.now);
-        self.entries.push(RecordedEvent { order_id, version, event_id, fact, occurred_at, recorded_at });
+        *order = next;
     }
-}
 
-fn is_ours(fact: &Event) -> bool {
-    fact.event_type().owner() == Service::Order
+    fn consume(&mut self, order_id: OrderId, version: i64, delivery: &Delivery, now: DateTime<Utc>) {
+        let envelope = &delivery.envelope;
+        self.entries.push(RecordedEvent {
+            order_id,
+            version,
+            aggregate_version: envelope.aggregate_version,
+            event_id: Some(envelope.id),
+            event: envelope.event.clone(),
+            occurred_at: envelope.time,
+            recorded_at: now,
+        });
+    }
+
+    fn publish(&mut self, order_id: OrderId, version: i64, event: Event, cause: &Cause<'_>) {
+        self.events.push(OutgoingEvent {
+            event: event.clone(),
+            aggregate_version: version,
+            origin: cause.context.clone(),
+        });
+        self.entries.push(RecordedEvent {
+            order_id,
+            version,
+            aggregate_version: version,
+            event_id: None,
+            event,
+            occurred_at: cause.now,
+            recorded_at: cause.now,
+        });
+    }
 }

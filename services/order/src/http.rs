@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use self::view::{OrderView, TimelineView};
 use crate::{
-    domain::{Order, PlaceOrder, Refusal, decide_cancel, fold},
+    domain::{Order, PlaceOrder, Refusal, decide_cancel, replay},
     event_log::{Cause, EventRecorder},
     placement::{Placement, PlacementHandle},
     state::Status,
@@ -106,14 +106,12 @@ async fn cancel_order(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Re
     let mut tx = database::begin(&app.pool).await?;
     let mut locked = store::load_for_update(&mut tx, &[OrderId(id)]).await?;
     let mut order = locked.remove(&OrderId(id)).ok_or_else(|| no_such_order(id))?;
-    let events = decide_cancel(&order)?;
     let mut recorder = EventRecorder::default();
-    if !events.is_empty() {
-        recorder.add(&mut order, events, &Cause::told(clock::now()));
-        store::save(&mut tx, &[&order]).await?;
-        store::append(&mut tx, &recorder.entries).await?;
-    }
-    app.unit_of_work.commit(tx, Effects::publish(recorder.outgoing)).await?;
+    let transition = decide_cancel(&order)?;
+    recorder.record(&mut order, transition, &Cause::command(clock::now()));
+    store::save(&mut tx, std::slice::from_ref(&order)).await?;
+    store::append(&mut tx, &recorder.entries).await?;
+    app.unit_of_work.commit(tx, Effects::publish(recorder.events)).await?;
     Ok((StatusCode::ACCEPTED, Json(OrderView::from(&order))).into_response())
 }
 
@@ -154,13 +152,13 @@ async fn list_orders(
     Ok(Json(page.map(|order| OrderView::from(&order))))
 }
 
-/// Folds the event log again, so that the timeline shows what the events alone say.
+/// Replays the event log, so that the timeline shows what the events alone say.
 async fn get_timeline(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<TimelineView>, Problem> {
     let mut conn = app.pool.acquire().await?;
     let row = store::load(&mut conn, OrderId(id)).await?.ok_or_else(|| no_such_order(id))?;
     let log = store::log(&mut conn, &app.versions, row.id).await?;
-    let events = log.iter().map(|entry| &entry.fact);
-    let order = fold(row.placed_at, row.deadline_at, events).ok_or_else(|| {
+    let events = log.iter().map(|entry| (&entry.event, entry.aggregate_version));
+    let order = replay(row.placed_at, row.deadline_at, events).ok_or_else(|| {
         Problem::internal(format_args!("the event log of order {id} does not begin with order.placed"))
     })?;
     Ok(Json(TimelineView::new(&order, log)))

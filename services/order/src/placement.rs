@@ -59,7 +59,7 @@ pub type Respond = fn(&Order) -> Result<StoredResponse, Problem>;
 struct PlacementRequest {
     key: Option<Key>,
     command: PlaceOrder,
-    cause: Cause,
+    cause: Cause<'static>,
     reply: oneshot::Sender<PlacementResult>,
 }
 
@@ -97,7 +97,7 @@ impl PlacementHandle {
     /// A refused order, a limit that is reached, a database failure, or a service that is stopping.
     pub async fn place(&self, key: Option<Key>, command: PlaceOrder) -> Result<Placement, Problem> {
         let (reply, result) = oneshot::channel();
-        let request = PlacementRequest { key, command, cause: Cause::told(clock::now()), reply };
+        let request = PlacementRequest { key, command, cause: Cause::command(clock::now()), reply };
         let stopping = || Problem::unavailable(Duration::from_secs(1)).detail("the service is stopping");
         self.0.send(request).await.map_err(|_| stopping())?;
         result.await.map_err(|_| stopping())?
@@ -199,7 +199,7 @@ impl PlacementBatcher {
         store::insert(&mut tx, &placed).await?;
         store::append(&mut tx, &batch.recorder.entries).await?;
         complete_keys(&mut tx, requests, &results, &batch.responses).await?;
-        self.unit_of_work.commit(tx, Effects::publish(batch.recorder.outgoing)).await?;
+        self.unit_of_work.commit(tx, Effects::publish(batch.recorder.events)).await?;
         Ok(results)
     }
 

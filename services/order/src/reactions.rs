@@ -1,77 +1,100 @@
-//! The shell around [`react`]: loads the orders of a batch, folds its events over them in memory, saves what changed.
+//! Reacts to what inventory and payment answer, and keeps the price list: load the orders of a batch, fold its events
+//! over them, save what changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::{Event, OrderId, Versions};
-use messaging::{Delivery, Effects, Handler, HandlerError};
+use chrono::{DateTime, Utc};
+use contracts::{Event, EventSet, InvalidTransition, OrderId, ProductListed, Versions};
+use messaging::{Delivery, Outcome, Reaction, ReactionError};
 use runtime::clock;
 use sqlx::PgConnection;
 
 use crate::{
-    domain::{InvalidTransition, react},
-    event_log::{Cause, EventRecorder},
+    domain::{Order, Transition, react},
+    event_log::{Cause, EventRecorder, RecordedEvent},
     store,
 };
 
-/// Hears what [`Service::Order`](system::Service::Order) names.
 #[derive(Debug, Clone, Default)]
 pub struct Reactions {
     /// The versions of events that it reads.
     pub versions: Versions<Event>,
 }
 
-impl Handler for Reactions {
+/// The orders that a batch is about, and the time to record.
+#[derive(Debug)]
+pub struct State {
+    pub orders: BTreeMap<OrderId, Order>,
+    pub now: DateTime<Utc>,
+}
+
+/// What a batch changes.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Products listed, each with its aggregate version.
+    pub products: Vec<(ProductListed, i64)>,
+    pub orders: Vec<Order>,
+    pub entries: Vec<RecordedEvent>,
+}
+
+impl Reaction for Reactions {
     type Event = Event;
+    type Input = Delivery;
+    type State = State;
+    type Changes = Changes;
+
+    fn input(delivery: &Delivery) -> Option<Delivery> {
+        Some(delivery.clone())
+    }
 
     fn versions(&self) -> Versions<Event> {
         self.versions.clone()
     }
 
-    async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<Effects, HandlerError> {
-        let (mut products, mut answers) = (Vec::new(), Vec::new());
-        for delivery in batch {
-            match &delivery.envelope.event {
-                Event::ProductListed(product) => {
-                    products.push((product, delivery.envelope.aggregate_version))
-                }
-                _ => answers.push(delivery),
-            }
-        }
-        if !products.is_empty() {
-            store::list_prices(conn, &products).await?;
-        }
-        if answers.is_empty() {
-            return Ok(Effects::default());
-        }
-        hear(conn, &answers).await
+    async fn open(&self, conn: &mut PgConnection, inputs: &[Delivery]) -> Result<State, ReactionError> {
+        let ids: BTreeSet<OrderId> =
+            inputs.iter().filter_map(|delivery| delivery.envelope.event.order_id()).collect();
+        let orders = store::load_for_update(conn, &Vec::from_iter(ids)).await?;
+        Ok(State { orders, now: clock::now() })
+    }
+
+    fn fold(state: State, inputs: &[Delivery]) -> Result<Outcome<Changes>, InvalidTransition> {
+        fold_with(react, state, inputs)
+    }
+
+    async fn save(&self, conn: &mut PgConnection, changed: &Changes) -> Result<(), ReactionError> {
+        store::list_prices(conn, &changed.products).await?;
+        store::save(conn, &changed.orders).await?;
+        Ok(store::append(conn, &changed.entries).await?)
     }
 }
 
-async fn hear(conn: &mut PgConnection, answers: &[&Delivery]) -> Result<Effects, HandlerError> {
-    let ids: BTreeSet<OrderId> =
-        answers.iter().filter_map(|answer| answer.envelope.event.order_id()).collect();
-    let ids: Vec<OrderId> = ids.into_iter().collect();
-    let mut orders = store::load_for_update(conn, &ids).await?;
-    let now = clock::now();
-    let mut record = EventRecorder::default();
-    for answer in answers {
-        let heard = &answer.envelope.event;
-        let order = heard.order_id().and_then(|order_id| orders.get_mut(&order_id));
-        let order = order.ok_or_else(|| InvalidTransition::unknown(heard))?;
-        let facts = react(order, heard)?;
-        record.add(order, facts, &Cause::heard(answer, now));
+/// Folds with another `react`: a simulation injects its faults here.
+///
+/// # Errors
+/// What `react` says, and an answer to an order that is not there.
+pub fn fold_with(
+    react: impl Fn(&Order, &Event, i64) -> Result<Transition, InvalidTransition>,
+    State { mut orders, now }: State,
+    inputs: &[Delivery],
+) -> Result<Outcome<Changes>, InvalidTransition> {
+    let mut recorder = EventRecorder::default();
+    let mut products = Vec::new();
+    for delivery in inputs {
+        let (event, aggregate_version) = (&delivery.envelope.event, delivery.envelope.aggregate_version);
+        if let Event::ProductListed(product) = event {
+            products.push((product.clone(), aggregate_version));
+            continue;
+        }
+        let order = event.order_id().and_then(|order_id| orders.get_mut(&order_id)).ok_or_else(|| {
+            InvalidTransition::new("order", event.subject(), "not known", event.event_type())
+        })?;
+        let transition = react(order, event, aggregate_version)?;
+        recorder.record(order, transition, &Cause::consumed(delivery, now));
     }
-    let changed: BTreeSet<OrderId> = record.entries.iter().map(|entry| entry.order_id).collect();
-    if !changed.is_empty() {
-        orders.retain(|order_id, _| changed.contains(order_id));
-        store::save(conn, &orders.values().collect::<Vec<_>>()).await?;
-        store::append(conn, &record.entries).await?;
-    }
-    Ok(Effects::publish(record.outgoing))
-}
-
-impl From<InvalidTransition> for HandlerError {
-    fn from(impossible: InvalidTransition) -> Self {
-        Self::InvalidTransition(impossible.to_string())
-    }
+    let EventRecorder { entries, events } = recorder;
+    let changed: BTreeSet<OrderId> = entries.iter().map(|entry| entry.order_id).collect();
+    orders.retain(|order_id, _| changed.contains(order_id));
+    let changed = Changes { products, orders: orders.into_values().collect(), entries };
+    Ok(Outcome { changed, events, jobs: Vec::new() })
 }

@@ -1,12 +1,11 @@
-//! The states of an order and of its two sides, stock and payment.
-//!
-//! A side only ever advances: what is heard late, after what follows it, does not set it back.
+//! The states of an order and of its two participants, stock and payment.
 
 use std::{fmt, str::FromStr};
 
 use contracts::{Event, EventType};
+use system::Service;
 
-/// A closed list of states, each shown as and parsed from the word that stands in JSON and in the database.
+/// A closed list of states, each shown as and parsed from its text in JSON and in the database.
 macro_rules! states {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
@@ -16,7 +15,7 @@ macro_rules! states {
         }
 
         impl $name {
-            /// Its word.
+            /// As it stands in JSON and in the database.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
@@ -42,9 +41,9 @@ macro_rules! states {
     };
 }
 
-/// A word that is no state.
+/// A text that is not a state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it is none of {0}")]
+#[error("must be one of {0}")]
 pub struct UnknownState(String);
 
 states! {
@@ -52,175 +51,117 @@ states! {
     Status {
         /// Stock or money is still open.
         Pending = "pending",
-        /// Both are there.
+        /// Stock is reserved and money is held.
         Confirmed = "confirmed",
-        /// The money was taken.
+        /// The money was captured.
         Completed = "completed",
-        /// It is off.
         Cancelled = "cancelled",
     }
 }
 
 states! {
-    /// What an order knows of its stock.
+    /// What an order knows of its reservation.
     Stock {
         /// Nothing yet.
         Open = "open",
-        /// Set aside.
         Reserved = "reserved",
-        /// Refused; nothing was set aside.
+        /// Nothing was reserved.
         Rejected = "rejected",
-        /// Back for sale, or never to be set aside.
+        /// For sale again, or never to be reserved.
         Released = "released",
     }
 }
 
 states! {
-    /// What an order knows of its money.
+    /// What an order knows of its payment.
     Payment {
         /// Nothing yet.
         Open = "open",
-        /// Held.
+        /// The money is held.
         Authorized = "authorized",
-        /// Taken.
         Captured = "captured",
-        /// Held, and could not be taken.
+        /// The money is held and could not be captured.
         CaptureFailed = "capture_failed",
-        /// Refused; nothing was held.
+        /// Nothing was held.
         Declined = "declined",
         /// No longer held, or never to be held.
         Voided = "voided",
-        /// Taken and given back.
         Refunded = "refunded",
     }
 }
 
 impl Stock {
-    /// The side after a fact; the same when the fact is of another matter or comes late.
-    #[must_use]
-    pub fn advanced_by(self, fact: &Event) -> Self {
-        let next = match fact {
-            Event::StockReserved(_) => Self::Reserved,
-            Event::StockRejected(_) => Self::Rejected,
-            Event::StockReleased(_) => Self::Released,
+    /// The stock after an event; `None` when the event contradicts it: all lines of an order are reserved or none.
+    /// An event that comes late, after what follows it, changes nothing.
+    pub(crate) fn after(self, event: &Event) -> Option<Self> {
+        use Stock::{Open, Rejected, Released, Reserved};
+        Some(match (self, event) {
+            (Open, Event::StockReserved(_)) => Reserved,
+            (Open | Rejected, Event::StockRejected(_)) => Rejected,
+            (Open | Reserved | Released, Event::StockReleased(_)) => Released,
+            (Reserved | Released, Event::StockReserved(_)) => self,
+            (_, Event::StockReserved(_) | Event::StockRejected(_) | Event::StockReleased(_)) => return None,
             _ => self,
-        };
-        if next.rank() > self.rank() { next } else { self }
+        })
     }
 
-    /// Whether nothing is set aside any more, for good.
+    /// Whether nothing is reserved any more, for good.
     #[must_use]
-    pub fn closed(self) -> bool {
+    pub fn is_settled(self) -> bool {
         matches!(self, Self::Rejected | Self::Released)
     }
 
-    /// Whether a fact cannot be, now or earlier: all lines of an order are reserved or none.
-    pub(crate) fn contradicts(self, fact: &Event) -> bool {
-        match fact {
-            Event::StockReserved(_) | Event::StockReleased(_) => self == Self::Rejected,
-            Event::StockRejected(_) => matches!(self, Self::Reserved | Self::Released),
-            _ => false,
-        }
-    }
-
-    /// What a pending order waits for.
-    pub(crate) fn answers(self) -> &'static [EventType] {
-        match self {
-            Self::Open => &[EventType::StockReserved, EventType::StockRejected],
-            Self::Reserved | Self::Rejected | Self::Released => &[],
-        }
-    }
-
-    /// What a cancelled order waits for.
-    pub(crate) fn closings(self) -> &'static [EventType] {
-        match self {
-            Self::Open => &[EventType::StockRejected, EventType::StockReleased],
-            Self::Reserved => &[EventType::StockReleased],
-            Self::Rejected | Self::Released => &[],
-        }
-    }
-
-    fn rank(self) -> u8 {
-        match self {
-            Self::Open => 0,
-            Self::Reserved => 1,
-            Self::Rejected | Self::Released => 2,
+    /// The events of inventory that an order of this status waits for: one of them comes.
+    pub(crate) fn awaited(self, status: Status) -> &'static [EventType] {
+        match (status, self) {
+            (Status::Pending, Self::Open) => &[EventType::StockReserved, EventType::StockRejected],
+            (Status::Cancelled, Self::Open) => &[EventType::StockRejected, EventType::StockReleased],
+            (Status::Cancelled, Self::Reserved) => &[EventType::StockReleased],
+            _ => &[],
         }
     }
 }
 
 impl Payment {
-    /// The side after a fact; the same when the fact is of another matter or comes late.
-    #[must_use]
-    pub fn advanced_by(self, fact: &Event) -> Self {
-        let next = match fact {
-            Event::PaymentAuthorized(_) => Self::Authorized,
-            Event::PaymentDeclined(_) => Self::Declined,
-            Event::PaymentCaptured(_) => Self::Captured,
-            Event::PaymentCaptureFailed(_) => Self::CaptureFailed,
-            Event::PaymentVoided(_) => Self::Voided,
-            Event::PaymentRefunded(_) => Self::Refunded,
+    /// The payment after an event; `None` when the event contradicts it: money is held or refused, then captured or
+    /// not; what was captured is refunded, what was not is voided. An event that comes late changes nothing.
+    pub(crate) fn after(self, event: &Event) -> Option<Self> {
+        use Event as E;
+        use Payment::{Authorized, CaptureFailed, Captured, Declined, Open, Refunded, Voided};
+        Some(match (self, event) {
+            (Open, E::PaymentDeclined(_)) => Declined,
+            (Open, E::PaymentAuthorized(_)) => Authorized,
+            (Open | Authorized, E::PaymentCaptured(_)) => Captured,
+            (Open | Authorized, E::PaymentCaptureFailed(_)) => CaptureFailed,
+            (Open | Authorized | CaptureFailed | Voided, E::PaymentVoided(_)) => Voided,
+            (Open | Authorized | Captured | Refunded, E::PaymentRefunded(_)) => Refunded,
+            (Authorized | Captured | CaptureFailed | Voided | Refunded, E::PaymentAuthorized(_))
+            | (Captured | Refunded, E::PaymentCaptured(_))
+            | (CaptureFailed | Voided, E::PaymentCaptureFailed(_)) => self,
+            (_, event) if event.event_type().owner() == Service::Payment => return None,
             _ => self,
-        };
-        if next.rank() > self.rank() { next } else { self }
+        })
     }
 
-    /// Whether no money is held or taken any more, for good.
+    /// Whether no money is held or captured any more, for good.
     #[must_use]
-    pub fn closed(self) -> bool {
+    pub fn is_settled(self) -> bool {
         matches!(self, Self::Declined | Self::Voided | Self::Refunded)
     }
 
-    /// Whether a fact cannot be, now or earlier: money is held or refused, then taken or not; what was taken is
-    /// given back, what was not is let go.
-    pub(crate) fn contradicts(self, fact: &Event) -> bool {
-        match fact {
-            Event::PaymentDeclined(_) => self != Self::Open,
-            Event::PaymentAuthorized(_) => self == Self::Declined,
-            Event::PaymentCaptured(_) | Event::PaymentRefunded(_) => {
-                matches!(self, Self::Declined | Self::CaptureFailed | Self::Voided)
+    /// The events of payment that an order of this status waits for: one of them comes. An order that was cancelled
+    /// during the capture may still learn that it succeeded, and then waits for the refund.
+    pub(crate) fn awaited(self, status: Status) -> &'static [EventType] {
+        match (status, self) {
+            (Status::Pending, Self::Open) => &[EventType::PaymentAuthorized, EventType::PaymentDeclined],
+            (Status::Confirmed, Self::Authorized) => {
+                &[EventType::PaymentCaptured, EventType::PaymentCaptureFailed]
             }
-            Event::PaymentCaptureFailed(_) | Event::PaymentVoided(_) => {
-                matches!(self, Self::Declined | Self::Captured | Self::Refunded)
-            }
-            _ => false,
-        }
-    }
-
-    /// What a pending order waits for.
-    pub(crate) fn answers(self) -> &'static [EventType] {
-        match self {
-            Self::Open => &[EventType::PaymentAuthorized, EventType::PaymentDeclined],
+            (Status::Cancelled, Self::Open) => &[EventType::PaymentDeclined, EventType::PaymentVoided],
+            (Status::Cancelled, Self::Authorized) => &[EventType::PaymentVoided, EventType::PaymentRefunded],
+            (Status::Cancelled, Self::Captured) => &[EventType::PaymentRefunded],
+            (Status::Cancelled, Self::CaptureFailed) => &[EventType::PaymentVoided],
             _ => &[],
-        }
-    }
-
-    /// What a confirmed order waits for.
-    pub(crate) fn captures(self) -> &'static [EventType] {
-        match self {
-            Self::Authorized => &[EventType::PaymentCaptured, EventType::PaymentCaptureFailed],
-            _ => &[],
-        }
-    }
-
-    /// What a cancelled order waits for. An order that was cancelled while its money was being taken may still
-    /// hear that it was, and then waits for the refund.
-    pub(crate) fn closings(self) -> &'static [EventType] {
-        match self {
-            Self::Open => &[EventType::PaymentDeclined, EventType::PaymentVoided],
-            Self::Authorized => &[EventType::PaymentVoided, EventType::PaymentRefunded],
-            Self::Captured => &[EventType::PaymentRefunded],
-            Self::CaptureFailed => &[EventType::PaymentVoided],
-            Self::Declined | Self::Voided | Self::Refunded => &[],
-        }
-    }
-
-    fn rank(self) -> u8 {
-        match self {
-            Self::Open => 0,
-            Self::Authorized => 1,
-            Self::Captured | Self::CaptureFailed => 2,
-            Self::Declined | Self::Voided | Self::Refunded => 3,
         }
     }
 }

@@ -39,7 +39,10 @@ pub async fn prices(conn: &mut PgConnection, skus: &[String]) -> sqlx::Result<Pr
 ///
 /// # Errors
 /// The database's.
-pub async fn list_prices(conn: &mut PgConnection, products: &[(&ProductListed, i64)]) -> sqlx::Result<()> {
+pub async fn list_prices(conn: &mut PgConnection, products: &[(ProductListed, i64)]) -> sqlx::Result<()> {
+    if products.is_empty() {
+        return Ok(());
+    }
     // One row a SKU, the newest: a statement cannot touch a row twice. In SKU order: replicas cannot deadlock.
     let mut newest: BTreeMap<&Sku, (&ProductListed, i64)> = BTreeMap::new();
     for (product, aggregate_version) in products {
@@ -87,11 +90,11 @@ pub async fn insert(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<
     let totals: Vec<i64> = orders.iter().map(|order| order.total.amount_minor).collect();
     let placed: Vec<DateTime<Utc>> = orders.iter().map(|order| order.placed_at).collect();
     let deadlines: Vec<DateTime<Utc>> = orders.iter().map(|order| order.deadline_at).collect();
-    let heard: Vec<_> = orders.iter().map(|order| heard(order)).collect();
+    let consumed: Vec<_> = orders.iter().map(|order| consumed(order)).collect();
     let versions: Vec<i64> = orders.iter().map(|order| order.version).collect();
     sqlx::query!(
         "insert into orders (id, customer_id, customer_email, lines, total_minor, currency, payment_method,
-             placed_at, deadline_at, status, stock, payment, heard, version)
+             placed_at, deadline_at, status, stock, payment, consumed, version)
          select * from unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::bigint[], $6::text[], $7::text[],
              $8::timestamptz[], $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::jsonb[], $14::bigint[])",
         &ids,
@@ -106,7 +109,7 @@ pub async fn insert(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<
         &column(|order| order.status.as_str()) as _,
         &column(|order| order.stock.as_str()) as _,
         &column(|order| order.payment.as_str()) as _,
-        &heard as _,
+        &consumed as _,
         &versions
     )
     .execute(conn)
@@ -119,27 +122,30 @@ pub async fn insert(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<
 ///
 /// # Errors
 /// The database's.
-pub async fn save(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<()> {
+pub async fn save(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<()> {
+    if orders.is_empty() {
+        return Ok(());
+    }
     let ids: Vec<Uuid> = orders.iter().map(|order| order.id.0).collect();
     let statuses: Vec<&str> = orders.iter().map(|order| order.status.as_str()).collect();
     let reasons: Vec<Option<&str>> =
         orders.iter().map(|order| order.reason.map(|reason| reason.into_str())).collect();
     let stocks: Vec<&str> = orders.iter().map(|order| order.stock.as_str()).collect();
     let payments: Vec<&str> = orders.iter().map(|order| order.payment.as_str()).collect();
-    let heard: Vec<_> = orders.iter().map(|order| heard(order)).collect();
+    let consumed: Vec<_> = orders.iter().map(consumed).collect();
     let versions: Vec<i64> = orders.iter().map(|order| order.version).collect();
     sqlx::query!(
         "update orders set status = changed.status, reason = coalesce(orders.reason, changed.reason),
-             stock = changed.stock, payment = changed.payment, heard = changed.heard, version = changed.version
+             stock = changed.stock, payment = changed.payment, consumed = changed.consumed, version = changed.version
          from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::bigint[])
-             as changed (id, status, reason, stock, payment, heard, version)
+             as changed (id, status, reason, stock, payment, consumed, version)
          where orders.id = changed.id",
         &ids,
         &statuses as _,
         &reasons as _,
         &stocks as _,
         &payments as _,
-        &heard as _,
+        &consumed as _,
         &versions
     )
     .execute(conn)
@@ -162,7 +168,7 @@ struct Row {
     reason: Option<String>,
     stock: String,
     payment: String,
-    heard: Json<Vec<String>>,
+    consumed: Json<Vec<(String, i64)>>,
     version: i64,
 }
 
@@ -173,7 +179,7 @@ macro_rules! select_orders {
             Row,
             r#"select id, customer_id, customer_email, lines as "lines: Json<Vec<OrderLine>>", total_minor, currency,
                    payment_method, placed_at, deadline_at, status, reason, stock, payment,
-                   heard as "heard: Json<Vec<String>>", version
+                   consumed as "consumed: Json<Vec<(String, i64)>>", version
                from orders "# + $rest
             $(, $argument)*
         )
@@ -197,6 +203,9 @@ pub async fn load_for_update(
     conn: &mut PgConnection,
     order_ids: &[OrderId],
 ) -> sqlx::Result<BTreeMap<OrderId, Order>> {
+    if order_ids.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     let ids: Vec<Uuid> = order_ids.iter().map(|order_id| order_id.0).collect();
     let rows = select_orders!("where id = any($1) order by id for update", &ids).fetch_all(conn).await?;
     rows.into_iter().map(|row| Order::try_from(row).map(|order| (order.id, order))).collect()
@@ -308,23 +317,28 @@ pub async fn list(conn: &mut PgConnection, listing: &Listing<'_>) -> sqlx::Resul
 /// # Errors
 /// The database's.
 pub async fn append(conn: &mut PgConnection, entries: &[RecordedEvent]) -> sqlx::Result<()> {
+    if entries.is_empty() {
+        return Ok(());
+    }
     let order_ids: Vec<Uuid> = entries.iter().map(|entry| entry.order_id.0).collect();
     let versions: Vec<i64> = entries.iter().map(|entry| entry.version).collect();
     let directions: Vec<&str> = entries.iter().map(RecordedEvent::direction).collect();
     let event_ids: Vec<Option<Uuid>> = entries.iter().map(|entry| entry.event_id).collect();
-    let types: Vec<&str> = entries.iter().map(|entry| entry.fact.row().name).collect();
+    let aggregate_versions: Vec<i64> = entries.iter().map(|entry| entry.aggregate_version).collect();
+    let types: Vec<&str> = entries.iter().map(|entry| entry.event.row().name).collect();
     let schema_versions: Vec<i32> =
-        entries.iter().map(|entry| entry.fact.row().version.cast_signed()).collect();
-    let data: Vec<Json<&Event>> = entries.iter().map(|entry| Json(&entry.fact)).collect();
+        entries.iter().map(|entry| entry.event.row().version.cast_signed()).collect();
+    let data: Vec<Json<&Event>> = entries.iter().map(|entry| Json(&entry.event)).collect();
     let occurred: Vec<DateTime<Utc>> = entries.iter().map(|entry| entry.occurred_at).collect();
     let recorded: Vec<DateTime<Utc>> = entries.iter().map(|entry| entry.recorded_at).collect();
     sqlx::query!(
-        "insert into order_events (order_id, version, direction, event_id, type, schema_version, data, occurred_at,
-             recorded_at)
-         select * from unnest($1::uuid[], $2::bigint[], $3::text[], $4::uuid[], $5::text[], $6::integer[], $7::jsonb[],
-             $8::timestamptz[], $9::timestamptz[])",
+        "insert into order_events (order_id, version, aggregate_version, direction, event_id, type, schema_version, data,
+             occurred_at, recorded_at)
+         select * from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::uuid[], $6::text[], $7::integer[],
+             $8::jsonb[], $9::timestamptz[], $10::timestamptz[])",
         &order_ids,
         &versions,
+        &aggregate_versions,
         &directions as _,
         &event_ids as _,
         &types as _,
@@ -348,7 +362,8 @@ pub async fn log(
     order_id: OrderId,
 ) -> sqlx::Result<Vec<RecordedEvent>> {
     let rows = sqlx::query!(
-        r#"select version, event_id, type as event_type, schema_version, data::text as "data!", occurred_at, recorded_at
+        r#"select version, aggregate_version, event_id, type as event_type, schema_version, data::text as "data!",
+               occurred_at, recorded_at
            from order_events where order_id = $1 order by version"#,
         order_id.0
     )
@@ -356,12 +371,17 @@ pub async fn log(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let fact = versions
-                .decode(&row.event_type, row.schema_version.cast_unsigned(), &row.data)
-                .map_err(decode)?;
-            let (version, event_id) = (row.version, row.event_id);
-            let (occurred_at, recorded_at) = (row.occurred_at, row.recorded_at);
-            Ok(RecordedEvent { order_id, version, event_id, fact, occurred_at, recorded_at })
+            Ok(RecordedEvent {
+                order_id,
+                version: row.version,
+                aggregate_version: row.aggregate_version,
+                event_id: row.event_id,
+                event: versions
+                    .decode(&row.event_type, row.schema_version.cast_unsigned(), &row.data)
+                    .map_err(decode)?,
+                occurred_at: row.occurred_at,
+                recorded_at: row.recorded_at,
+            })
         })
         .collect()
 }
@@ -382,14 +402,21 @@ impl TryFrom<Row> for Order {
             reason: row.reason.as_deref().map(CancelReason::from_stored),
             stock: parse(&row.stock)?,
             payment: parse(&row.payment)?,
-            heard: row.heard.iter().map(|name| parse(name)).collect::<sqlx::Result<_>>()?,
+            consumed: row.consumed.iter().map(consumed_event).collect::<sqlx::Result<_>>()?,
             version: row.version,
         })
     }
 }
 
-fn heard(order: &Order) -> Json<Vec<&'static str>> {
-    Json(order.heard.iter().copied().map(EventType::name).collect())
+/// What an order has consumed, as it is stored: `[["payment.refunded", 4]]`.
+fn consumed(order: &Order) -> Json<Vec<(&'static str, i64)>> {
+    Json(order.consumed.iter().map(|(event_type, version)| (event_type.name(), *version)).collect())
+}
+
+fn consumed_event((name, version): &(String, i64)) -> sqlx::Result<(EventType, i64)> {
+    let known = EventType::ALL.iter().find(|event_type| event_type.name() == name);
+    let event_type = known.ok_or_else(|| sqlx::Error::Decode(format!("{name:?} is not an event").into()))?;
+    Ok((*event_type, *version))
 }
 
 fn parse<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(

@@ -1,15 +1,12 @@
-//! The payment of one order: what it can be, and how it reacts to what it hears and to the processor's answers.
+//! The payment of one order: what it can be, and how it reacts to the order's events and to the processor's answers.
 //!
-//! Pure: no clock, no ids of its own making, no IO. [`react`] is the whole life of a payment in one `match`.
-//! Two rules complete it:
-//! - who enters a state that [awaits](Status::awaits) an answer makes that call, so no payment waits for nothing;
-//! - an answer is announced and posted whatever state it leads to, so a cancelled order hears it too.
-
-use std::fmt;
+//! Pure. [`react`] is the whole life of a payment in one `match`. Two rules complete it:
+//! - to enter a state that [awaits](Status::awaits) an answer is to make that call, so no payment waits for nothing;
+//! - an answer is published and posted whatever state it leads to, so that a cancelled order settles.
 
 use contracts::{
-    Event, Money, OrderId, PaymentAuthorized, PaymentCaptureFailed, PaymentCaptured, PaymentDeclined,
-    PaymentMethod, PaymentRefunded, PaymentVoided,
+    Event, InvalidTransition, Money, OrderId, PaymentAuthorized, PaymentCaptureFailed, PaymentCaptured,
+    PaymentDeclined, PaymentMethod, PaymentRefunded, PaymentVoided,
 };
 use uuid::Uuid;
 
@@ -19,37 +16,34 @@ pub use status::{Action, Status};
 
 mod status;
 
-/// What the order is to cost, and how it is paid.
+/// What an order costs, and how it is paid.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Terms {
-    /// The order's total.
     pub amount: Money,
-    /// How it is paid.
     pub method: PaymentMethod,
 }
 
 /// The payment of one order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Payment {
-    /// The order, one payment each.
+    /// An order has one payment.
     pub order_id: OrderId,
-    /// Its own id; part of every idempotency key that the processor sees.
+    /// Part of every idempotency key that the processor sees.
     pub payment_id: Uuid,
-    /// How far it is.
     pub status: Status,
-    /// The order was cancelled while a call is under way: its answer decides what is to be undone.
+    /// The order was cancelled during a call: its answer decides what is to be undone.
     pub cancel_requested: bool,
-    /// Known once `order.placed` was heard; a tombstone has none.
+    /// Known once `order.placed` was consumed; a tombstone has none.
     pub terms: Option<Terms>,
     /// The processor's id for its hold, once it holds the money.
     pub authorization_id: Option<String>,
     /// Why the processor refused to hold or to take the money.
     pub reason: Option<String>,
-    /// Counts the changes; the aggregate version of what was announced with each.
+    /// The number of changes; also the aggregate version of the events that each published.
     pub version: i64,
 }
 
-/// A definite answer of the processor. No answer is none: a call that timed out is made again.
+/// A definite answer of the processor. A call that timed out has none, and is made again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// It holds the money.
@@ -58,17 +52,11 @@ pub enum Answer {
         authorization_id: String,
     },
     /// It will not hold the money.
-    Declined {
-        /// The processor's word for why.
-        reason: String,
-    },
+    Declined { reason: String },
     /// It took the money.
     Captured,
     /// It could not take the money, and still holds it.
-    CaptureFailed {
-        /// The processor's word for why.
-        reason: String,
-    },
+    CaptureFailed { reason: String },
     /// It lifted its hold.
     Voided,
     /// It gave the money back.
@@ -88,39 +76,30 @@ pub enum Input {
     Answered(Answer),
 }
 
-/// What follows from an input.
+/// What a payment becomes, and what follows from that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reaction {
+pub struct Transition {
     /// The payment afterwards; the same version means that nothing changed.
-    pub payment: Payment,
-    /// What the others are told; its aggregate version is the version of the payment.
-    pub announce: Option<Event>,
-    /// What the processor is asked to do next.
-    pub call: Option<Action>,
-    /// How the money moved, and how much.
-    pub posting: Option<(Posting, Money)>,
+    pub next: Payment,
+    /// To publish, with the version of the payment.
+    pub events: Vec<Event>,
+    /// The calls to make to the processor.
+    pub jobs: Vec<Action>,
+    /// How much money moved, and how.
+    pub postings: Vec<(Posting, Money)>,
 }
 
-/// An input that cannot come in this state: somebody is wrong, and nothing is changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InvalidTransition {
-    payment_id: Uuid,
-    order_id: OrderId,
-    status: Status,
-    input: &'static str,
-}
-
-/// What the payment becomes by the input, and what follows. A repeat of a fact changes nothing.
+/// What the payment becomes by the input. A repeat changes nothing.
 ///
 /// # Errors
-/// [`InvalidTransition`] for a fact that nothing before it can have led to, and for an answer to a call that was never
+/// [`InvalidTransition`] for an event that nothing before it can have led to, and for an answer to a call that was never
 /// made or that contradicts an earlier answer.
-pub fn react(payment: &Payment, input: &Input) -> Result<Reaction, InvalidTransition> {
+pub fn react(payment: &Payment, input: &Input) -> Result<Transition, InvalidTransition> {
     use {Answer as A, Input as I, Status as S};
     let cancelled = payment.cancel_requested;
     let next = match (payment.status, input) {
-        (S::Blank, I::Placed(_)) => S::Authorizing,
-        (S::Blank, I::Cancelled) => S::Voided,
+        (S::Placeholder, I::Placed(_)) => S::Authorizing,
+        (S::Placeholder, I::Cancelled) => S::Voided,
 
         (S::Authorizing, I::Answered(A::Approved { .. })) if cancelled => S::Voiding,
         (S::Authorizing, I::Answered(A::Approved { .. })) => S::Authorized,
@@ -139,23 +118,23 @@ pub fn react(payment: &Payment, input: &Input) -> Result<Reaction, InvalidTransi
         (S::Voiding, I::Answered(A::Voided)) => S::Voided,
         (S::Refunding, I::Answered(A::Refunded)) => S::Refunded,
 
-        // What is under way cannot be called back: its answer tells what to undo.
+        // A call under way cannot be stopped: its answer tells what to undo.
         (S::Authorizing | S::Capturing, I::Cancelled) if !cancelled => return Ok(note_cancel(payment)),
 
         (status, input) if is_known(status, input) => return Ok(nothing(payment)),
-        _ => return Err(InvalidTransition::at(payment, input)),
+        _ => return Err(invalid(payment, input)),
     };
     enter(payment, next, input)
 }
 
-/// Whether a payment in this state has heard the input before, or has nothing left to do about it.
+/// Whether a payment in this state has taken the input before, or has nothing left to do about it.
 fn is_known(status: Status, input: &Input) -> bool {
     use {Answer as A, Input as I, Status as S};
     match input {
-        I::Placed(_) => status != S::Blank,
-        I::Confirmed => !matches!(status, S::Blank | S::Authorizing | S::Authorized | S::Declined),
-        I::Cancelled => !matches!(status, S::Blank | S::Authorized | S::Captured | S::CaptureFailed),
-        I::Answered(A::Approved { .. }) => !matches!(status, S::Blank | S::Authorizing | S::Declined),
+        I::Placed(_) => status != S::Placeholder,
+        I::Confirmed => !matches!(status, S::Placeholder | S::Authorizing | S::Authorized | S::Declined),
+        I::Cancelled => !matches!(status, S::Placeholder | S::Authorized | S::Captured | S::CaptureFailed),
+        I::Answered(A::Approved { .. }) => !matches!(status, S::Placeholder | S::Authorizing | S::Declined),
         I::Answered(A::Declined { .. }) => status == S::Declined,
         I::Answered(A::Captured) => matches!(status, S::Captured | S::Refunding | S::Refunded),
         I::Answered(A::CaptureFailed { .. }) => matches!(status, S::CaptureFailed | S::Voiding | S::Voided),
@@ -164,16 +143,16 @@ fn is_known(status: Status, input: &Input) -> bool {
     }
 }
 
-fn nothing(payment: &Payment) -> Reaction {
-    Reaction { payment: payment.clone(), announce: None, call: None, posting: None }
+fn nothing(payment: &Payment) -> Transition {
+    Transition { next: payment.clone(), events: Vec::new(), jobs: Vec::new(), postings: Vec::new() }
 }
 
-fn note_cancel(payment: &Payment) -> Reaction {
+fn note_cancel(payment: &Payment) -> Transition {
     let version = payment.version + 1;
     nothing(&Payment { cancel_requested: true, version, ..payment.clone() })
 }
 
-fn enter(before: &Payment, status: Status, input: &Input) -> Result<Reaction, InvalidTransition> {
+fn enter(before: &Payment, status: Status, input: &Input) -> Result<Transition, InvalidTransition> {
     let version = before.version + 1;
     let mut payment = Payment { status, cancel_requested: false, version, ..before.clone() };
     match input {
@@ -186,16 +165,16 @@ fn enter(before: &Payment, status: Status, input: &Input) -> Result<Reaction, In
         }
         _ => {}
     }
-    let announce = announcement(&payment, input)?;
-    let posting = match input.posting() {
-        Some(posting) => Some((posting, amount(&payment, input)?)),
-        None => None,
+    let events = published(&payment, input)?.into_iter().collect();
+    let postings = match input.posting() {
+        Some(posting) => vec![(posting, amount(&payment, input)?)],
+        None => Vec::new(),
     };
-    Ok(Reaction { payment, announce, call: status.awaits(), posting })
+    Ok(Transition { next: payment, events, jobs: status.awaits().into_iter().collect(), postings })
 }
 
-/// What the others are told of an answer, or of a cancel that left nothing to undo.
-fn announcement(payment: &Payment, input: &Input) -> Result<Option<Event>, InvalidTransition> {
+/// What is published about an answer, or about a cancel that left nothing to undo.
+fn published(payment: &Payment, input: &Input) -> Result<Option<Event>, InvalidTransition> {
     let Payment { order_id, payment_id, .. } = *payment;
     let amount = || amount(payment, input);
     let event = match input {
@@ -217,10 +196,15 @@ fn announcement(payment: &Payment, input: &Input) -> Result<Option<Event>, Inval
     Ok(Some(event))
 }
 
-/// What the payment is about: whoever waits for an answer knows it.
+/// A payment that waits for an answer knows its amount.
 fn amount(payment: &Payment, input: &Input) -> Result<Money, InvalidTransition> {
-    let terms = payment.terms.as_ref().ok_or_else(|| InvalidTransition::at(payment, input))?;
+    let terms = payment.terms.as_ref().ok_or_else(|| invalid(payment, input))?;
     Ok(terms.amount.clone())
+}
+
+fn invalid(payment: &Payment, input: &Input) -> InvalidTransition {
+    let id = format!("{} of order {}", payment.payment_id, payment.order_id);
+    InvalidTransition::new("payment", id, payment.status, input.name())
 }
 
 impl Payment {
@@ -230,7 +214,7 @@ impl Payment {
         Self {
             order_id,
             payment_id,
-            status: Status::Blank,
+            status: Status::Placeholder,
             cancel_requested: false,
             terms: None,
             authorization_id: None,
@@ -241,7 +225,7 @@ impl Payment {
 }
 
 impl Input {
-    /// The event as an input; none for an event that the service does not hear.
+    /// The event as an input; `None` for an event that the service does not consume.
     #[must_use]
     pub fn of(event: &Event) -> Option<Self> {
         match event {
@@ -255,7 +239,7 @@ impl Input {
         }
     }
 
-    /// What it is called in the matrix and in messages.
+    /// Its name in the transition table and in messages.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -282,23 +266,6 @@ impl Input {
         }
     }
 }
-
-impl InvalidTransition {
-    fn at(payment: &Payment, input: &Input) -> Self {
-        let Payment { payment_id, order_id, status, .. } = *payment;
-        Self { payment_id, order_id, status, input: input.name() }
-    }
-}
-
-impl fmt::Display for InvalidTransition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { payment_id, order_id, status, input } = self;
-        let status = status.as_str();
-        write!(f, "payment {payment_id} of order {order_id} is {status} and cannot hear {input:?}")
-    }
-}
-
-impl std::error::Error for InvalidTransition {}
 
 #[cfg(test)]
 mod tests;

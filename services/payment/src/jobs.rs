@@ -1,21 +1,20 @@
-//! The calls to the card processor, from a durable queue: made with no transaction open, made again until the
-//! answer is definite, and recorded by the same [`react`](crate::domain::react) that takes the events.
+//! The calls to the card processor, from a durable queue: made with no transaction open, repeated until the answer is
+//! definite, and recorded by the same [`Reactions`] that take the events.
 
 use std::time::Instant;
 
 use contracts::OrderId;
-use messaging::{CallResult, Effects, HandlerError, Job, JobOutcome, Worker};
+use messaging::{CallResult, Job, JobOutcome, Worker};
 use opentelemetry::{KeyValue, global, metrics::Histogram};
 use serde::Deserialize;
-use sqlx::PgConnection;
 
 use crate::domain::{Answer, Input};
 use crate::processor::{Processor, Reply, Request};
-use crate::reactions::{Heard, apply};
+use crate::reactions::{OrderInput, Reactions};
 
 /// The queue of the calls.
 pub(crate) const CALLS: &str = "payment.calls";
-/// Whom they go to, by its name in logs and metrics.
+/// The processor's name in logs and metrics.
 pub(crate) const PROCESSOR: &str = "card-processor";
 
 /// The boundaries that the semantic conventions advise for HTTP durations, in seconds.
@@ -30,8 +29,6 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// A worker that calls this processor.
-    #[must_use]
     pub(crate) fn new(processor: Processor) -> Self {
         let duration = global::meter("payment")
             .f64_histogram("payment.call.duration")
@@ -44,15 +41,14 @@ impl Calls {
 }
 
 impl Worker for Calls {
-    type Event = contracts::Event;
-
     type Outcome = Answer;
+    type Reaction = Reactions;
 
     async fn call(&self, job: &Job) -> (JobOutcome<Answer>, CallResult) {
         let request = match Request::deserialize(&job.payload) {
             Ok(request) => request,
             Err(error) => {
-                tracing::error!(job_id = %job.id, %error, "the job is no call to the processor: it needs a person");
+                tracing::error!(job_id = %job.id, %error, "the job's payload is not a call to the processor: it needs an operator");
                 return (JobOutcome::Retry(error.to_string()), CallResult::Ignored);
             }
         };
@@ -61,26 +57,25 @@ impl Worker for Calls {
         let attributes =
             [KeyValue::new("action", request.action().as_str()), KeyValue::new("reply", name_of(&reply))];
         self.duration.record(start.elapsed().as_secs_f64(), &attributes);
-        let sign = sign_of(&reply);
-        (settle(job, &request, reply), sign)
+        let result = call_result(&reply);
+        (settle(job, &request, reply), result)
     }
 
-    async fn record(
-        &self,
-        conn: &mut PgConnection,
-        outcomes: &[(Job, Answer)],
-    ) -> Result<Effects, HandlerError> {
-        let heard = outcomes.iter().map(|(job, answer)| Heard {
+    fn input(job: &Job, answer: &Answer) -> Option<OrderInput> {
+        Some(OrderInput {
             order_id: OrderId(job.key),
             input: Input::Answered(answer.clone()),
-            origin: job.origin(),
-        });
-        apply(conn, heard.collect()).await
+            context: job.origin(),
+        })
+    }
+
+    fn reaction(&self) -> &Reactions {
+        &Reactions
     }
 }
 
-/// Only a definite answer ends a call. A refusal is for a person: money stays where it does not belong until the
-/// processor gives in.
+/// Only a definite answer ends a call. A refusal needs an operator: money stays where it does not belong until the
+/// processor accepts the call.
 fn settle(job: &Job, request: &Request, reply: Reply) -> JobOutcome<Answer> {
     match reply {
         Reply::Answer(answer) => JobOutcome::Completed(answer),
@@ -92,15 +87,15 @@ fn settle(job: &Job, request: &Request, reply: Reply) -> JobOutcome<Answer> {
                 action = %request.action(),
                 attempts = job.attempts,
                 reason,
-                "the processor refuses: it is asked again, and needs a person",
+                "the processor refuses the call: it is repeated, and needs an operator",
             );
             JobOutcome::Retry(format!("refused: {reason}"))
         }
     }
 }
 
-/// A refusal is an answer: the processor is well, if not of our mind.
-fn sign_of(reply: &Reply) -> CallResult {
+/// A refusal is an answer, so the processor is healthy.
+fn call_result(reply: &Reply) -> CallResult {
     match reply {
         Reply::Trouble(_) => CallResult::Failure,
         Reply::Answer(_) | Reply::Unknown(_) | Reply::Refused(_) => CallResult::Success,
@@ -121,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_decline_or_a_refusal_is_an_answer_and_only_trouble_is_a_sign_of_trouble() {
+    fn only_trouble_is_a_failure_of_the_processor() {
         let because = || "because".to_owned();
         for reply in [
             Reply::Answer(Answer::Declined { reason: because() }),
@@ -130,8 +125,8 @@ mod tests {
             Reply::Unknown(because()),
             Reply::Refused(because()),
         ] {
-            assert_eq!(sign_of(&reply), CallResult::Success, "{reply:?}");
+            assert_eq!(call_result(&reply), CallResult::Success, "{reply:?}");
         }
-        assert_eq!(sign_of(&Reply::Trouble(because())), CallResult::Failure);
+        assert_eq!(call_result(&Reply::Trouble(because())), CallResult::Failure);
     }
 }

@@ -1,4 +1,4 @@
-//! The double-entry ledger: whose the money is, as entries that are only ever added and sum to zero.
+//! The double-entry ledger: whose the money is, as entries that are only added and sum to zero.
 //!
 //! Four accounts. An entry is signed: what the account gains.
 //!
@@ -14,7 +14,7 @@
 //! move nothing. The database refuses a posting that does not sum to zero per currency, a posting made twice,
 //! and every update or delete.
 
-use contracts::Money;
+use contracts::{Money, OrderId};
 
 /// Where money can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,17 +42,24 @@ pub enum Posting {
     Refunded,
 }
 
+/// A posting to write, of one order's payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewPosting {
+    pub order_id: OrderId,
+    pub posting: Posting,
+    pub amount: Money,
+}
+
 /// One line of a posting: an account gains or, when negative, loses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Which account.
     pub account: Account,
-    /// What it gains.
+    /// What the account gains.
     pub amount: Money,
 }
 
 impl Account {
-    /// The word that stands in JSON and in the database.
+    /// As it stands in JSON and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -65,7 +72,7 @@ impl Account {
 }
 
 impl Posting {
-    /// The word that stands in JSON and in the database.
+    /// As it stands in JSON and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,95 +1,122 @@
-//! Load, react, save: what the events and the processor's answers of a batch do to their payments.
+//! Reacts to an order's events and to the card processor's answers: load the payments of a batch, fold its inputs over
+//! them, save what changed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::OrderId;
-use messaging::{CausationContext, Delivery, Effects, Handler, HandlerError, NewJob, OutgoingEvent};
+use contracts::{Event, InvalidTransition, OrderId};
+use messaging::{CausationContext, Delivery, NewJob, Outcome, OutgoingEvent, Reaction, ReactionError};
 use runtime::clock;
+use serde_json::json;
 use sqlx::PgConnection;
 
-use crate::domain::{Action, Input, Payment, react};
+use crate::domain::{Action, Input, Payment, Transition, react};
 use crate::jobs::CALLS;
+use crate::ledger::NewPosting;
 use crate::processor::Request;
-use crate::store::{self, NewPosting};
+use crate::store;
 
-/// The handler of the service's events.
 #[derive(Debug, Clone, Copy)]
 pub struct Reactions;
 
-/// An input, whose payment it is for, and what its effects are caused by.
-#[derive(Debug)]
-pub(crate) struct Heard {
-    pub(crate) order_id: OrderId,
-    pub(crate) input: Input,
-    pub(crate) origin: CausationContext,
+/// An input for the payment of an order.
+#[derive(Debug, Clone)]
+pub struct OrderInput {
+    pub order_id: OrderId,
+    pub input: Input,
+    pub context: CausationContext,
 }
 
-impl Handler for Reactions {
-    type Event = contracts::Event;
+/// What a batch changes.
+#[derive(Debug, Default)]
+pub struct Changes {
+    pub payments: Vec<Payment>,
+    pub postings: Vec<NewPosting>,
+}
 
-    async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<Effects, HandlerError> {
-        let heard: Vec<_> = batch.iter().filter_map(Heard::of).collect();
-        let order_ids: BTreeSet<_> = heard.iter().map(|heard| heard.order_id).collect();
-        let blanks: Vec<_> = order_ids.into_iter().map(|order_id| (order_id, clock::new_id())).collect();
-        store::insert_placeholders(conn, &blanks).await?;
-        apply(conn, heard).await
+impl Reaction for Reactions {
+    type Event = Event;
+    type Input = OrderInput;
+    type State = BTreeMap<OrderId, Payment>;
+    type Changes = Changes;
+
+    fn input(delivery: &Delivery) -> Option<OrderInput> {
+        let event = &delivery.envelope.event;
+        Some(OrderInput { order_id: event.order_id()?, input: Input::of(event)?, context: delivery.origin() })
+    }
+
+    async fn open(
+        &self,
+        conn: &mut PgConnection,
+        inputs: &[OrderInput],
+    ) -> Result<BTreeMap<OrderId, Payment>, ReactionError> {
+        // Only an event can be the first that is known of an order: an answer follows a call.
+        let events = inputs.iter().filter(|input| !matches!(input.input, Input::Answered(_)));
+        let ids: BTreeSet<_> = events.map(|input| input.order_id).collect();
+        let placeholders: Vec<_> = ids.into_iter().map(|order_id| (order_id, clock::new_id())).collect();
+        store::insert_placeholders(conn, &placeholders).await?;
+        let ids: BTreeSet<_> = inputs.iter().map(|input| input.order_id).collect();
+        Ok(store::load_for_update(conn, &Vec::from_iter(ids)).await?)
+    }
+
+    fn fold(
+        payments: BTreeMap<OrderId, Payment>,
+        inputs: &[OrderInput],
+    ) -> Result<Outcome<Changes>, InvalidTransition> {
+        fold_with(react, payments, inputs)
+    }
+
+    async fn save(&self, conn: &mut PgConnection, changed: &Changes) -> Result<(), ReactionError> {
+        store::save(conn, &changed.payments).await?;
+        Ok(store::post(conn, &changed.postings, clock::now()).await?)
     }
 }
 
-/// Applies the inputs to their payments, which exist, in the order given.
-pub(crate) async fn apply(conn: &mut PgConnection, heard: Vec<Heard>) -> Result<Effects, HandlerError> {
-    let order_ids: BTreeSet<_> = heard.iter().map(|heard| heard.order_id).collect();
-    let payments = store::load_for_update(conn, &Vec::from_iter(order_ids)).await?;
-    let outcome = fold(payments, heard)?;
-    store::save(conn, &outcome.changed).await?;
-    store::post(conn, &outcome.postings, clock::now()).await?;
-    Ok(outcome.effects)
-}
-
-/// What a batch comes to.
-struct Outcome {
-    changed: Vec<Payment>,
-    postings: Vec<NewPosting>,
-    effects: Effects,
-}
-
-fn fold(mut payments: HashMap<OrderId, Payment>, heard: Vec<Heard>) -> Result<Outcome, HandlerError> {
+/// Folds with another `react`: a simulation injects its faults here.
+///
+/// # Errors
+/// What `react` says, and an answer for an order that has no payment.
+pub fn fold_with(
+    react: impl Fn(&Payment, &Input) -> Result<Transition, InvalidTransition>,
+    mut payments: BTreeMap<OrderId, Payment>,
+    inputs: &[OrderInput],
+) -> Result<Outcome<Changes>, InvalidTransition> {
     let mut changed = BTreeSet::new();
-    let mut postings = Vec::new();
-    let mut effects = Effects::default();
-    for Heard { order_id, input, origin } in heard {
-        let no_payment = || {
-            HandlerError::InvalidTransition(format!("order {order_id} has no payment for {:?}", input.name()))
-        };
-        let payment = payments.get_mut(&order_id).ok_or_else(no_payment)?;
-        let reaction = react(payment, &input)
-            .map_err(|impossible| HandlerError::InvalidTransition(impossible.to_string()))?;
-        if reaction.payment.version != payment.version {
-            changed.insert(order_id);
+    let mut outcome = Outcome::<Changes>::default();
+    for OrderInput { order_id, input, context } in inputs {
+        let payment = payments
+            .get_mut(order_id)
+            .ok_or_else(|| InvalidTransition::new("payment of order", order_id, "not known", input.name()))?;
+        let Transition { next, events, jobs, postings } = react(payment, input)?;
+        if next.version != payment.version {
+            changed.insert(*order_id);
         }
-        *payment = reaction.payment;
-        postings.extend(reaction.posting.map(|(posting, amount)| NewPosting { order_id, posting, amount }));
-        if let Some(action) = reaction.call {
-            effects.jobs.push(job(action, payment, origin.clone())?);
+        *payment = next;
+        let aggregate_version = payment.version;
+        outcome.events.extend(events.into_iter().map(|event| OutgoingEvent {
+            event,
+            aggregate_version,
+            origin: context.clone(),
+        }));
+        for action in jobs {
+            outcome.jobs.push(call(action, payment, context.clone())?);
         }
-        if let Some(event) = reaction.announce {
-            effects.outgoing.push(OutgoingEvent { event, aggregate_version: payment.version, origin });
-        }
+        let order_id = *order_id;
+        let postings = postings.into_iter().map(|(posting, amount)| NewPosting { order_id, posting, amount });
+        outcome.changed.postings.extend(postings);
     }
     payments.retain(|order_id, _| changed.contains(order_id));
-    Ok(Outcome { changed: payments.into_values().collect(), postings, effects })
+    outcome.changed.payments = payments.into_values().collect();
+    Ok(outcome)
 }
 
-fn job(action: Action, payment: &Payment, origin: CausationContext) -> Result<NewJob, HandlerError> {
-    let lacking = || anyhow::anyhow!("payment {} lacks what it takes to {action}", payment.payment_id);
-    let request = Request::new(action, payment).ok_or_else(lacking)?;
-    let payload = serde_json::to_value(request).map_err(anyhow::Error::from)?;
-    Ok(NewJob { id: clock::new_id(), queue: CALLS, key: payment.order_id.0, payload, origin })
-}
-
-impl Heard {
-    fn of(delivery: &Delivery) -> Option<Self> {
-        let event = &delivery.envelope.event;
-        Some(Self { order_id: event.order_id()?, input: Input::of(event)?, origin: delivery.origin() })
-    }
+fn call(action: Action, payment: &Payment, origin: CausationContext) -> Result<NewJob, InvalidTransition> {
+    let request = Request::new(action, payment).ok_or_else(|| {
+        InvalidTransition::new(
+            "payment",
+            payment.payment_id,
+            payment.status,
+            format_args!("a call to {action}"),
+        )
+    })?;
+    Ok(NewJob { id: None, queue: CALLS, key: payment.order_id.0, payload: json!(request), origin })
 }

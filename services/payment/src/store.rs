@@ -2,7 +2,7 @@
 //!
 //! Loading and saving take any number of payments in a fixed number of statements.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use contracts::{Money, OrderId};
@@ -11,45 +11,34 @@ use sqlx::{PgConnection, PgPool, migrate::Migrator};
 use uuid::Uuid;
 
 use crate::domain::{Payment, Status, Terms};
-use crate::ledger::Posting;
-
-/// A posting to write, of one order's payment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct NewPosting {
-    /// The order.
-    pub(crate) order_id: OrderId,
-    /// What moved, from where to where.
-    pub(crate) posting: Posting,
-    /// How much.
-    pub(crate) amount: Money,
-}
+use crate::ledger::NewPosting;
 
 /// An entry of the ledger as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WrittenEntry {
-    /// Which account.
     pub(crate) account: String,
-    /// What it gained or, when negative, lost.
+    /// What the account gained or, when negative, lost.
     pub(crate) amount: Money,
-    /// Of which posting.
     pub(crate) posting: String,
-    /// When.
     pub(crate) at: DateTime<Utc>,
 }
 
 /// The service's own tables.
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/payment");
 
-/// Makes a blank payment for every order that has none, so that each can be locked.
+/// Makes a placeholder for every order that has no payment, so that each can be locked.
 pub(crate) async fn insert_placeholders(
     conn: &mut PgConnection,
-    blanks: &[(OrderId, Uuid)],
+    placeholders: &[(OrderId, Uuid)],
 ) -> sqlx::Result<()> {
+    if placeholders.is_empty() {
+        return Ok(());
+    }
     let (order_ids, payment_ids): (Vec<Uuid>, Vec<Uuid>) =
-        blanks.iter().map(|(order, id)| (order.0, *id)).unzip();
+        placeholders.iter().map(|(order, id)| (order.0, *id)).unzip();
     sqlx::query!(
         "insert into payments (order_id, payment_id)
-         select order_id, payment_id from unnest($1::uuid[], $2::uuid[]) as blank (order_id, payment_id)
+         select order_id, payment_id from unnest($1::uuid[], $2::uuid[]) as new (order_id, payment_id)
          order by order_id
          on conflict (order_id) do nothing",
         &order_ids,
@@ -64,7 +53,7 @@ pub(crate) async fn insert_placeholders(
 pub(crate) async fn load_for_update(
     conn: &mut PgConnection,
     order_ids: &[OrderId],
-) -> sqlx::Result<HashMap<OrderId, Payment>> {
+) -> sqlx::Result<BTreeMap<OrderId, Payment>> {
     let order_ids: Vec<Uuid> = order_ids.iter().map(|order_id| order_id.0).collect();
     let rows = sqlx::query_as!(
         Row,

@@ -7,11 +7,16 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta};
-use contracts::{Customer, Event, EventType, Money, OrderId, OrderLine, OrderPlaced, Quantity, Sku};
+use contracts::{
+    Customer, Envelope, Event, EventType, Money, OrderId, OrderLine, OrderPlaced, Quantity, Sku, TraceContext,
+};
 use inventory::domain::{Level, Reservation, Status as Held, Stock};
-use order::domain::{Order, apply, decide_cancel};
+use messaging::{CausationContext, Delivery, OutgoingEvent, Reaction};
+use order::domain::{Order, Transition, decide_cancel};
 use order::state::Status;
 use payment::domain::{Action, Answer, Input, Payment, Status as Paid};
+use payment::processor::Request;
+use payment::reactions::OrderInput;
 use system::Service;
 use uuid::Uuid;
 
@@ -29,8 +34,8 @@ pub(super) struct Saga {
     pub(super) order: Order,
     reservation: Reservation,
     payment: Payment,
-    /// What was announced, and who heard it.
-    sent: BTreeMap<EventType, (Event, BTreeSet<Service>)>,
+    /// What was published, with its aggregate version, and the services that have consumed it.
+    sent: BTreeMap<EventType, (Event, i64, BTreeSet<Service>)>,
     /// What the processor was asked to do, by the key that it remembers its answer by.
     calls: BTreeMap<Action, Call>,
 }
@@ -42,7 +47,7 @@ enum Call {
     Open,
     /// The processor has done it.
     Answered(Answer),
-    /// The payment service has heard the answer.
+    /// The payment service has recorded the answer.
     Recorded(Answer),
 }
 
@@ -53,8 +58,8 @@ pub(super) enum Step {
     Cancel,
     /// The deadline passes.
     Expire,
-    /// A service hears a message that was sent, for the first time or again.
-    Hear(Service, EventType),
+    /// A service consumes a message that was sent, for the first time or again.
+    Consume(Service, EventType),
     /// The processor takes a call, and remembers its answer by the key; the flag says whether it does what is asked.
     Call(Action, bool),
     /// The payment service records the processor's answer to a call, for the first time or again.
@@ -66,7 +71,7 @@ impl Step {
     pub(super) fn service(self) -> Option<Service> {
         match self {
             Self::Cancel | Self::Expire => Some(Service::Order),
-            Self::Hear(hearer, _) => Some(hearer),
+            Self::Consume(consumer, _) => Some(consumer),
             Self::Record(_) => Some(Service::Payment),
             Self::Call(..) => None,
         }
@@ -78,13 +83,16 @@ impl fmt::Display for Step {
         match self {
             Self::Cancel => f.write_str("the customer cancels"),
             Self::Expire => f.write_str("the deadline passes"),
-            Self::Hear(hearer, event_type) => write!(f, "{hearer} hears {event_type}"),
+            Self::Consume(consumer, event_type) => write!(f, "{consumer} consumes {event_type}"),
             Self::Call(action, true) => write!(f, "the processor does what it is asked to: {action}"),
             Self::Call(action, false) => write!(f, "the processor will not {action}"),
             Self::Record(action) => write!(f, "payment records the answer to: {action}"),
         }
     }
 }
+
+/// An event that was published, with its aggregate version.
+type Published = (Event, i64);
 
 /// What cannot be.
 pub(super) type Broken = &'static str;
@@ -95,6 +103,15 @@ pub(super) struct Kept {
     saga: Arc<Saga>,
     digest: u64,
     is_at_rest: bool,
+}
+
+fn published(events: Vec<OutgoingEvent>) -> Vec<Published> {
+    events.into_iter().map(|outgoing| (outgoing.event, outgoing.aggregate_version)).collect()
+}
+
+fn delivery(event: Event, aggregate_version: i64) -> Delivery {
+    let (id, time, trace) = (Uuid::nil(), DateTime::UNIX_EPOCH, TraceContext::default());
+    Delivery::new(Envelope { id, time, causation_id: None, aggregate_version, trace, event }, "model", 0)
 }
 
 pub(super) fn sku() -> Sku {
@@ -124,7 +141,7 @@ impl Saga {
             order: Order::placed(placed.clone(), now, now + TimeDelta::seconds(30)),
             reservation: Reservation::placeholder(order_id),
             payment: Payment::placeholder(order_id, Uuid::from_u128(2)),
-            sent: [(EventType::OrderPlaced, (placed.into(), BTreeSet::new()))].into(),
+            sent: [(EventType::OrderPlaced, (placed.into(), 1, BTreeSet::new()))].into(),
             calls: BTreeMap::new(),
         }
     }
@@ -132,7 +149,7 @@ impl Saga {
     /// All that may happen now, whether it changes anything or not.
     pub(super) fn steps(&self) -> Vec<Step> {
         let mut steps = vec![Step::Cancel, Step::Expire];
-        steps.extend(self.letters().map(|(hearer, event_type)| Step::Hear(hearer, event_type)));
+        steps.extend(self.deliveries().map(|(consumer, event_type)| Step::Consume(consumer, event_type)));
         for (action, call) in &self.calls {
             let may_fail = matches!(action, Action::Authorize | Action::Capture);
             match call {
@@ -155,15 +172,15 @@ impl Saga {
     ) -> Result<(Kept, Level), Broken> {
         let mut saga = self.clone();
         let mut stock = Stock([(sku(), shelf)].into());
-        let announced = match step {
+        let published = match step {
             Step::Cancel => saga.cancel(),
             Step::Expire => saga.expire(system),
-            Step::Hear(hearer, event_type) => saga.hear(system, &mut stock, hearer, event_type)?,
+            Step::Consume(consumer, event_type) => saga.consume(system, &mut stock, consumer, event_type)?,
             Step::Call(action, succeeds) => saga.call(action, succeeds),
             Step::Record(action) => saga.record(system, action)?,
         };
         if end == End::Commit || system.publishing == Publishing::Outbox {
-            announced.into_iter().try_for_each(|event| saga.send(event))?;
+            published.into_iter().try_for_each(|event| saga.send(event))?;
         }
         if saga != *self && saga.progress() <= self.progress() {
             return Err("a change with no progress, which may go in circles");
@@ -174,13 +191,14 @@ impl Saga {
         Ok((Kept::new(saga), stock.0[&sku()]))
     }
 
-    /// Every message that was sent to a service, heard before or not.
-    fn letters(&self) -> impl Iterator<Item = (Service, EventType)> {
+    /// Every message that was sent to a service, consumed before or not.
+    fn deliveries(&self) -> impl Iterator<Item = (Service, EventType)> {
         let to = |event_type: &EventType| {
             let event_type = *event_type;
-            let hearers =
-                PARTICIPANTS.into_iter().filter(move |hearer| hearer.subscriptions().contains(&event_type));
-            hearers.map(move |hearer| (hearer, event_type))
+            let consumers = PARTICIPANTS
+                .into_iter()
+                .filter(move |consumer| consumer.subscriptions().contains(&event_type));
+            consumers.map(move |consumer| (consumer, event_type))
         };
         self.sent.keys().flat_map(to)
     }
@@ -193,47 +211,55 @@ impl Saga {
         }
     }
 
-    fn cancel(&mut self) -> Vec<Event> {
-        let facts = decide_cancel(&self.order).unwrap_or_default();
-        self.record_facts(facts)
+    fn cancel(&mut self) -> Vec<Published> {
+        decide_cancel(&self.order).map_or_else(|_| Vec::new(), |transition| self.become_by(transition))
     }
 
-    fn expire(&mut self, system: &System) -> Vec<Event> {
-        let facts = (system.timeout)(&self.order, self.order.deadline_at);
-        self.record_facts(facts)
+    fn expire(&mut self, system: &System) -> Vec<Published> {
+        let transition = (system.timeout)(&self.order, self.order.deadline_at);
+        self.become_by(transition)
     }
 
-    /// A service hears a message, for the first time or again.
-    fn hear(
+    /// A service consumes a message, for the first time or again.
+    fn consume(
         &mut self,
         system: &System,
         stock: &mut Stock,
-        hearer: Service,
+        consumer: Service,
         event_type: EventType,
-    ) -> Result<Vec<Event>, Broken> {
-        let Some((event, heard_by)) = self.sent.get_mut(&event_type) else { return Ok(Vec::new()) };
-        heard_by.insert(hearer);
-        let event = event.clone();
-        match hearer {
+    ) -> Result<Vec<Published>, Broken> {
+        let Some((event, version, consumed_by)) = self.sent.get_mut(&event_type) else {
+            return Ok(Vec::new());
+        };
+        consumed_by.insert(consumer);
+        let delivery = delivery(event.clone(), *version);
+        let order_id = self.order.id;
+        match consumer {
             Service::Order => {
-                let facts = (system.order)(&self.order, &event).map_err(|_| "impossible for the order")?;
-                Ok(self.record_facts(facts))
+                let orders = [(order_id, self.order.clone())].into();
+                let state = order::reactions::State { orders, now: self.order.placed_at };
+                let outcome = order::reactions::fold_with(system.order, state, &[delivery])
+                    .map_err(|_| "invalid for the order")?;
+                self.order = outcome.changed.orders.into_iter().next().unwrap_or(self.order.clone());
+                Ok(published(outcome.events))
             }
             Service::Inventory => {
-                let reaction = (system.inventory)(&self.reservation, stock, &event);
-                let Some(reaction) = reaction.map_err(|_| "impossible for inventory")? else {
-                    return Ok(Vec::new());
-                };
-                self.reservation.apply(&reaction);
-                stock.apply(&reaction.movements);
-                Ok(vec![reaction.announces])
+                let reservations = [(order_id, self.reservation.clone())].into();
+                let state = inventory::reactions::State { reservations, stock: stock.clone() };
+                let outcome = inventory::reactions::fold_with(system.inventory, state, &[delivery])
+                    .map_err(|_| "invalid for inventory")?;
+                let changed = outcome.changed.reservations.into_iter().next();
+                self.reservation = changed.unwrap_or(self.reservation.clone());
+                *stock = outcome.changed.stock;
+                Ok(published(outcome.events))
             }
-            _ => Input::of(&event).map_or(Ok(Vec::new()), |input| self.pay(system, &input)),
+            _ => payment::reactions::Reactions::input(&delivery)
+                .map_or(Ok(Vec::new()), |input| self.pay(system, input)),
         }
     }
 
     /// The processor takes a call, and remembers its answer by the key.
-    fn call(&mut self, action: Action, succeeds: bool) -> Vec<Event> {
+    fn call(&mut self, action: Action, succeeds: bool) -> Vec<Published> {
         let reason = || "card_declined".to_owned();
         let answer = match action {
             Action::Authorize if succeeds => Answer::Approved { authorization_id: "a".to_owned() },
@@ -248,50 +274,55 @@ impl Saga {
     }
 
     /// The payment service records an answer, for the first time or again.
-    fn record(&mut self, system: &System, action: Action) -> Result<Vec<Event>, Broken> {
+    fn record(&mut self, system: &System, action: Action) -> Result<Vec<Published>, Broken> {
         let Some(answer) = self.answer(action).cloned() else { return Ok(Vec::new()) };
         self.calls.insert(action, Call::Recorded(answer.clone()));
-        self.pay(system, &Input::Answered(answer))
+        let (order_id, input) = (self.order.id, Input::Answered(answer));
+        self.pay(system, OrderInput { order_id, input, context: CausationContext::default() })
     }
 
-    fn pay(&mut self, system: &System, input: &Input) -> Result<Vec<Event>, Broken> {
-        let reaction = (system.payment)(&self.payment, input).map_err(|_| "impossible for the payment")?;
-        self.payment = reaction.payment;
-        if let Some(action) = reaction.call {
-            self.calls.entry(action).or_insert(Call::Open);
+    fn pay(&mut self, system: &System, input: OrderInput) -> Result<Vec<Published>, Broken> {
+        let state = [(self.order.id, self.payment.clone())].into();
+        let outcome = payment::reactions::fold_with(system.payment, state, &[input])
+            .map_err(|_| "invalid for the payment")?;
+        self.payment = outcome.changed.payments.into_iter().next().unwrap_or(self.payment.clone());
+        for job in outcome.jobs {
+            let request: Request = serde_json::from_value(job.payload).expect("a call to the processor");
+            self.calls.entry(request.action()).or_insert(Call::Open);
         }
-        Ok(reaction.announce.into_iter().collect())
+        Ok(published(outcome.events))
     }
 
-    /// Changes the order, and gives back what it announces.
-    fn record_facts(&mut self, facts: Vec<Event>) -> Vec<Event> {
-        facts.iter().for_each(|fact| apply(&mut self.order, fact));
-        facts.into_iter().filter(|fact| fact.event_type().owner() == Service::Order).collect()
+    fn become_by(&mut self, transition: Transition) -> Vec<Published> {
+        let first = transition.next.version - transition.events.len() as i64 + 1;
+        self.order = transition.next;
+        transition.events.into_iter().zip(first..).collect()
     }
 
-    fn send(&mut self, event: Event) -> Result<(), Broken> {
-        match self.sent.insert(event.event_type(), (event, BTreeSet::new())) {
-            Some(_) => Err("an event said twice"),
+    fn send(&mut self, (event, version): Published) -> Result<(), Broken> {
+        match self.sent.insert(event.event_type(), (event, version, BTreeSet::new())) {
+            Some(_) => Err("an event published twice"),
             None => Ok(()),
         }
     }
 
     /// How much has happened: it never falls, so that every run has an end.
     fn progress(&self) -> i64 {
-        let heard = self.sent.values().map(|(_, heard_by)| 1 + heard_by.len() as i64);
+        let consumed = self.sent.values().map(|(_, _, consumed_by)| 1 + consumed_by.len() as i64);
         let calls = self.calls.values().map(|call| match call {
             Call::Open => 1,
             Call::Answered(_) => 2,
             Call::Recorded(_) => 3,
         });
         let versions = self.order.version + self.reservation.version + self.payment.version;
-        versions + heard.chain(calls).sum::<i64>()
+        versions + consumed.chain(calls).sum::<i64>()
     }
 
-    /// Whether each message was heard by everybody, and the answer to each call recorded: nothing more has to happen.
+    /// Whether each message was consumed by everybody, and the answer to each call recorded: nothing more has to happen.
     fn is_at_rest(&self) -> bool {
-        let heard = self.letters().all(|(hearer, event_type)| self.sent[&event_type].1.contains(&hearer));
-        heard && self.calls.values().all(|call| matches!(call, Call::Recorded(_)))
+        let consumed =
+            |(consumer, event_type): (Service, EventType)| self.sent[&event_type].2.contains(&consumer);
+        self.deliveries().all(consumed) && self.calls.values().all(|call| matches!(call, Call::Recorded(_)))
     }
 
     /// Completed with its stock and money, or cancelled and settled with neither.

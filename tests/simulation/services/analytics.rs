@@ -1,11 +1,15 @@
-//! Analytics in memory: it reads the log, and keeps its offset, its inbox and its counts in one transaction.
+//! Analytics in memory: it reads the event stream, and keeps its offset, its inbox and its counts in one transaction.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use analytics::domain::{Counts, OrderFacts, Projection};
+use analytics::domain::{Counts, OrderFacts};
+use analytics::reactions::Reactions;
 use contracts::{Envelope, OrderId};
+use messaging::Reaction;
 use uuid::Uuid;
+
+use super::delivery;
 
 /// The tables of analytics.
 #[derive(Clone, Default)]
@@ -22,15 +26,13 @@ impl Analytics {
     /// Reads the log on, up to so many messages.
     pub(crate) fn read(&mut self, log: &[Rc<Envelope>], batch: usize, has_an_inbox: bool) {
         let end = log.len().min(self.offset + batch);
-        let mut projection = Projection::of(self.orders.clone());
-        for message in &log[self.offset..end] {
-            if self.inbox.insert(message.id) || !has_an_inbox {
-                projection.hear(message.time, &message.event);
-            }
-        }
+        let fresh = log[self.offset..end].iter().filter(|it| self.inbox.insert(it.id) || !has_an_inbox);
+        let fresh: Vec<_> = fresh.map(|message| delivery(message)).collect();
+        let outcome = Reactions::fold(self.orders.clone(), &fresh).expect("no event is invalid");
         self.offset = end;
-        self.orders.extend(projection.changed().map(|(order_id, facts)| (order_id, facts.clone())));
-        self.add(projection.delta());
+        let changed = outcome.changed.changed();
+        self.orders.extend(changed.map(|(order_id, facts)| (order_id, facts.clone())));
+        self.add(outcome.changed.delta());
     }
 
     fn add(&mut self, delta: &Counts) {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use contracts::{Event, Money, OrderId, Sku};
+use contracts::{Money, OrderId, Sku};
 use inventory::domain::{Level, Movement, Offer, Product, Reservation, Stock};
+use inventory::reactions::{Changes, State, fold_with};
+use messaging::{CausationContext, Delivery, Effects, OutgoingEvent};
 
-use super::{Effects, invalid_transition};
+use super::invalid;
 use crate::invariants::Checked;
 use crate::system::System;
 
@@ -18,26 +20,26 @@ pub(crate) struct Inventory {
     pub(crate) stock: Stock,
     /// Every movement of stock.
     pub(crate) ledger: Vec<Movement>,
-    /// What is set aside, by order.
+    /// What is reserved, by order.
     pub(crate) reservations: BTreeMap<OrderId, Reservation>,
 }
 
 impl Inventory {
     /// What the service makes of an event.
-    pub(super) fn hear(&mut self, system: &System, event: &Event) -> Checked<Effects> {
-        let order_id = event.order_id().ok_or_else(|| invalid_transition("an event of no order"))?;
-        let reservation =
-            self.reservations.entry(order_id).or_insert_with(|| Reservation::placeholder(order_id));
-        let reaction =
-            (system.inventory)(reservation, &self.stock, event).map_err(|it| invalid_transition(&it))?;
-        let Some(reaction) = reaction else { return Ok(Effects::default()) };
-        reservation.apply(&reaction);
-        self.stock.apply(&reaction.movements);
-        self.ledger.extend(reaction.movements);
-        Ok(Effects { outgoing: vec![(reaction.announces, reservation.version)], jobs: Vec::new() })
+    pub(super) fn consume(&mut self, system: &System, delivery: Delivery) -> Checked<Effects> {
+        let order_id = delivery.envelope.event.order_id().ok_or_else(|| invalid("an event of no order"))?;
+        let reservation = self.reservations.get(&order_id).cloned();
+        let reservation = reservation.unwrap_or_else(|| Reservation::placeholder(order_id));
+        let state = State { reservations: [(order_id, reservation)].into(), stock: self.stock.clone() };
+        let outcome = fold_with(system.inventory, state, &[delivery]).map_err(|it| invalid(&it))?;
+        let Changes { reservations, movements, stock } = outcome.changed;
+        self.reservations.extend(reservations.into_iter().map(|it| (it.order_id, it)));
+        self.stock = stock;
+        self.ledger.extend(movements);
+        Ok(Effects { events: outcome.events, jobs: outcome.jobs })
     }
 
-    /// A product is for sale at a price; said only when that is new.
+    /// A product is for sale at a price; published only when that is new.
     pub(super) fn list(&mut self, sku: &Sku, price: Money) -> Effects {
         let offer = Offer::new("A product".to_owned(), price).expect("an offer");
         let product = match self.products.get(sku) {
@@ -45,10 +47,11 @@ impl Inventory {
             None => Some(Product::new(sku.clone(), offer)),
         };
         let Some(product) = product else { return Effects::default() };
-        let outgoing = vec![(product.listed(), product.version)];
+        let (event, aggregate_version, origin) =
+            (product.listed(), product.version, CausationContext::default());
         self.stock.0.entry(sku.clone()).or_default();
         self.products.insert(sku.clone(), product);
-        Effects { outgoing, jobs: Vec::new() }
+        Effects::publish(vec![OutgoingEvent { event, aggregate_version, origin }])
     }
 
     /// More pieces arrive.

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use contracts::{Event, NotificationKind, OrderId};
-use notification::domain::{OrderNotifications, Outcome, Status};
+use contracts::{NotificationKind, OrderId};
+use messaging::{CausationContext, Delivery, Effects, Reaction};
+use notification::domain::{Input, OrderNotifications, Status};
+use notification::reactions::{OrderInput, Reactions, fold_with};
 use uuid::Uuid;
 
-use super::{Effects, Task, invalid_transition};
+use super::invalid;
 use crate::invariants::Checked;
 use crate::system::System;
 
@@ -18,31 +20,38 @@ pub(crate) struct Mails {
 }
 
 impl Mails {
-    /// What the service makes of an event; `fresh_id` becomes the id of the mail that it makes, if it makes one.
-    pub(super) fn hear(&mut self, system: &System, event: &Event, fresh_id: Uuid) -> Checked<Effects> {
-        let order_id = event.order_id().ok_or_else(|| invalid_transition("an event of no order"))?;
-        let mails = self.rows.entry(order_id).or_insert_with(|| OrderNotifications::placeholder(order_id));
-        let queued = (system.notification)(mails, event, fresh_id).map_err(|it| invalid_transition(&it))?;
-        let task = |kind| Some(Task::Mail(order_id, kind, mails.notifications.get(&kind)?.id));
-        Ok(Effects { jobs: queued.into_iter().filter_map(task).collect(), ..Effects::default() })
+    /// What the service makes of an event.
+    pub(super) fn consume(&mut self, system: &System, delivery: &Delivery) -> Checked<Effects> {
+        let input = Reactions::input(delivery).ok_or_else(|| invalid("an event of no order"))?;
+        let order_id = input.order_id;
+        self.rows.entry(order_id).or_insert_with(|| OrderNotifications::placeholder(order_id));
+        self.apply(system, input)
     }
 
-    /// Whether a mail is still to be sent: asked at the last moment, so that a cancel heard meanwhile counts.
-    pub(crate) fn is_outgoing(&self, order_id: OrderId, kind: NotificationKind) -> bool {
-        let mail = self.rows.get(&order_id).and_then(|mails| mails.notifications.get(&kind));
-        mail.is_some_and(|mail| mail.status == Status::Queued)
+    /// The kind of a mail that is still to be sent: asked at the last moment, so that a cancel consumed meanwhile counts.
+    pub(crate) fn outgoing(&self, order_id: OrderId, id: Uuid) -> Option<NotificationKind> {
+        let queued =
+            |mail: &notification::domain::Notification| mail.id == id && mail.status == Status::Queued;
+        let mut mails = self.rows.get(&order_id)?.notifications.iter();
+        mails.find(|(_, mail)| queued(mail)).map(|((kind, _), _)| *kind)
     }
 
-    /// What the service makes of how a mail's job ended.
-    pub(crate) fn ended(
+    /// What the service makes of an answer of the mail server.
+    pub(crate) fn answered(
         &mut self,
+        system: &System,
         order_id: OrderId,
-        kind: NotificationKind,
-        outcome: &Outcome,
+        input: Input,
+        id: Uuid,
     ) -> Checked<Effects> {
-        let mails = self.rows.get_mut(&order_id).ok_or_else(|| invalid_transition("a mail of no order"))?;
-        let event = mails.record(kind, 1, outcome).map_err(|it| invalid_transition(&it))?;
-        let outgoing = event.map(|event| (event, mails.version)).into_iter().collect();
-        Ok(Effects { outgoing, jobs: Vec::new() })
+        self.apply(system, OrderInput { order_id, input, id, context: CausationContext::default() })
+    }
+
+    fn apply(&mut self, system: &System, input: OrderInput) -> Checked<Effects> {
+        let mails = self.rows.get(&input.order_id).cloned();
+        let state = mails.map(|mails| (mails.order_id, mails)).into_iter().collect();
+        let outcome = fold_with(system.notification, state, &[input]).map_err(|it| invalid(&it))?;
+        self.rows.extend(outcome.changed.into_iter().map(|it| (it.order_id, it)));
+        Ok(Effects { events: outcome.events, jobs: outcome.jobs })
     }
 }

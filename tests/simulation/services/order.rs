@@ -1,15 +1,16 @@
-//! The order service in memory: orders, the log that each is folded from, and the price list.
+//! The order service in memory: orders, the log that each is projected from, and the price list.
 
 use std::collections::{BTreeMap, HashMap};
-use std::rc::Rc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use contracts::{Envelope, Event, OrderId, Sku};
-use order::domain::{Order, PlaceOrder, Prices, apply, decide_cancel, decide_place};
+use contracts::{Event, OrderId, Sku};
+use messaging::{Delivery, Effects};
+use order::domain::{Order, PlaceOrder, Prices, decide_cancel, decide_place};
+use order::event_log::{Cause, EventRecorder};
+use order::reactions::{Changes, State, fold_with};
 use order::state::Status;
-use system::Service;
 
-use super::{Effects, invalid_transition};
+use super::invalid;
 use crate::invariants::Checked;
 use crate::plan::Act;
 use crate::system::System;
@@ -22,8 +23,8 @@ const DEADLINE: TimeDelta = TimeDelta::seconds(30);
 pub(crate) struct Orders {
     /// The orders, each a projection of its log.
     pub(crate) rows: BTreeMap<OrderId, Order>,
-    /// Every fact about an order that was announced or heard.
-    pub(crate) logs: BTreeMap<OrderId, Vec<Event>>,
+    /// Every event that was published or consumed about an order, with its aggregate version.
+    pub(crate) logs: BTreeMap<OrderId, Vec<(Event, i64)>>,
     /// What is for sale.
     pub(crate) prices: Prices,
     listed: HashMap<Sku, i64>,
@@ -31,19 +32,18 @@ pub(crate) struct Orders {
 
 impl Orders {
     /// An answer to an order, or a price.
-    pub(super) fn hear(&mut self, system: &System, message: &Rc<Envelope>) -> Checked<Effects> {
-        if let Event::ProductListed(product) = &message.event {
-            let known = self.listed.entry(product.sku.clone()).or_default();
-            if message.aggregate_version > *known {
-                *known = message.aggregate_version;
-                self.prices.insert(product.sku.clone(), product.price.clone());
-            }
-            return Ok(Effects::default());
-        }
-        let order = message.event.order_id().and_then(|order_id| self.rows.get(&order_id));
-        let order = order.ok_or_else(|| invalid_transition("an answer to no order"))?;
-        let facts = (system.order)(order, &message.event).map_err(|it| invalid_transition(&it))?;
-        Ok(self.record(order.id, facts))
+    pub(super) fn consume(
+        &mut self,
+        system: &System,
+        delivery: Delivery,
+        now: DateTime<Utc>,
+    ) -> Checked<Effects> {
+        let order = delivery.envelope.event.order_id().and_then(|order_id| self.rows.get(&order_id));
+        let orders = order.map(|order| (order.id, order.clone())).into_iter().collect();
+        let outcome =
+            fold_with(system.order, State { orders, now }, &[delivery]).map_err(|it| invalid(&it))?;
+        self.save(outcome.changed);
+        Ok(Effects { events: outcome.events, jobs: outcome.jobs })
     }
 
     /// A customer places an order; refused, it leaves nothing.
@@ -55,17 +55,18 @@ impl Orders {
     ) -> Option<Effects> {
         let placed = decide_place(order_id, command, &self.prices).ok()?;
         let order = Order::placed(placed.clone(), now, now + DEADLINE);
-        let placed = Event::from(placed);
-        self.logs.insert(order_id, vec![placed.clone()]);
-        let outgoing = vec![(placed, order.version)];
-        self.rows.insert(order_id, order);
-        Some(Effects { outgoing, jobs: Vec::new() })
+        let mut recorder = EventRecorder::default();
+        recorder.begin(&order, placed.into(), &Cause::command(now));
+        Some(self.save_recorded(vec![order], recorder))
     }
 
     /// A customer cancels; refused, or not found, it changes nothing.
-    pub(super) fn cancel(&mut self, order_id: OrderId) -> Option<Effects> {
-        let facts = decide_cancel(self.rows.get(&order_id)?).ok()?;
-        Some(self.record(order_id, facts))
+    pub(super) fn cancel(&mut self, order_id: OrderId, now: DateTime<Utc>) -> Option<Effects> {
+        let mut order = self.rows.get(&order_id)?.clone();
+        let transition = decide_cancel(&order).ok()?;
+        let mut recorder = EventRecorder::default();
+        recorder.record(&mut order, transition, &Cause::command(now));
+        Some(self.save_recorded(vec![order], recorder))
     }
 
     /// Whether it makes sense to do again what was refused: whatever is about an order that is not there.
@@ -88,27 +89,32 @@ impl Orders {
 
     /// The clock: what became of the orders whose deadline has passed.
     pub(crate) fn expire(&mut self, system: &System, now: DateTime<Utc>) -> Effects {
-        let mut effects = Effects::default();
-        for order_id in self.rows.keys().copied().collect::<Vec<_>>() {
-            let facts = (system.timeout)(&self.rows[&order_id], now);
-            effects.outgoing.extend(self.record(order_id, facts).outgoing);
+        let mut recorder = EventRecorder::default();
+        let mut orders: Vec<Order> = self.rows.values().cloned().collect();
+        for order in &mut orders {
+            let transition = (system.timeout)(order, now);
+            recorder.record(order, transition, &Cause::command(now));
         }
-        effects
+        self.save_recorded(orders, recorder)
     }
 
-    /// Changes an order by facts, writes them into its log, and announces those that are its own.
-    fn record(&mut self, order_id: OrderId, facts: Vec<Event>) -> Effects {
-        let (Some(order), Some(log)) = (self.rows.get_mut(&order_id), self.logs.get_mut(&order_id)) else {
-            return Effects::default();
-        };
-        let mut outgoing = Vec::new();
-        for fact in facts {
-            apply(order, &fact);
-            if fact.event_type().owner() == Service::Order {
-                outgoing.push((fact.clone(), order.version));
+    fn save_recorded(&mut self, orders: Vec<Order>, recorder: EventRecorder) -> Effects {
+        let EventRecorder { entries, events } = recorder;
+        self.save(Changes { orders, entries, products: Vec::new() });
+        Effects::publish(events)
+    }
+
+    fn save(&mut self, Changes { products, orders, entries }: Changes) {
+        for (product, version) in products {
+            let known = self.listed.entry(product.sku.clone()).or_default();
+            if version > *known {
+                *known = version;
+                self.prices.insert(product.sku, product.price);
             }
-            log.push(fact);
         }
-        Effects { outgoing, jobs: Vec::new() }
+        self.rows.extend(orders.into_iter().map(|order| (order.id, order)));
+        for entry in entries {
+            self.logs.entry(entry.order_id).or_default().push((entry.event, entry.aggregate_version));
+        }
     }
 }

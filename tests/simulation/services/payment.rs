@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use contracts::{Event, Money, OrderId};
+use contracts::OrderId;
+use messaging::{CausationContext, Delivery, Effects, Reaction};
 use payment::domain::{Answer, Input, Payment};
-use payment::ledger::Posting;
-use payment::processor::Request;
+use payment::ledger::NewPosting;
+use payment::reactions::{OrderInput, Reactions, fold_with};
 use uuid::Uuid;
 
-use super::{Effects, Task, invalid_transition};
+use super::invalid;
 use crate::invariants::Checked;
 use crate::system::System;
 
@@ -18,17 +19,22 @@ pub(crate) struct Payments {
     /// One an order.
     pub(crate) rows: BTreeMap<OrderId, Payment>,
     /// Every posting.
-    pub(crate) ledger: Vec<(OrderId, Posting, Money)>,
+    pub(crate) ledger: Vec<NewPosting>,
 }
 
 impl Payments {
     /// What the service makes of an event; `fresh_id` becomes the payment's when there is none yet.
-    pub(super) fn hear(&mut self, system: &System, event: &Event, fresh_id: Uuid) -> Checked<Effects> {
-        let (Some(order_id), Some(input)) = (event.order_id(), Input::of(event)) else {
-            return Err(invalid_transition("an event that payment does not hear"));
-        };
+    pub(super) fn consume(
+        &mut self,
+        system: &System,
+        delivery: &Delivery,
+        fresh_id: Uuid,
+    ) -> Checked<Effects> {
+        let input =
+            Reactions::input(delivery).ok_or_else(|| invalid("an event that payment does not consume"))?;
+        let order_id = input.order_id;
         self.rows.entry(order_id).or_insert_with(|| Payment::placeholder(order_id, fresh_id));
-        self.apply(system, order_id, &input)
+        self.apply(system, input)
     }
 
     /// What the service makes of an answer of the card processor.
@@ -38,21 +44,16 @@ impl Payments {
         order_id: OrderId,
         answer: Answer,
     ) -> Checked<Effects> {
-        self.apply(system, order_id, &Input::Answered(answer))
+        let (input, context) = (Input::Answered(answer), CausationContext::default());
+        self.apply(system, OrderInput { order_id, input, context })
     }
 
-    fn apply(&mut self, system: &System, order_id: OrderId, input: &Input) -> Checked<Effects> {
-        let payment =
-            self.rows.get_mut(&order_id).ok_or_else(|| invalid_transition("an answer for no payment"))?;
-        let reaction = (system.payment)(payment, input).map_err(|it| invalid_transition(&it))?;
-        *payment = reaction.payment;
-        self.ledger.extend(reaction.posting.map(|(posting, amount)| (order_id, posting, amount)));
-        let mut effects = Effects::default();
-        effects.outgoing.extend(reaction.announce.map(|event| (event, payment.version)));
-        if let Some(action) = reaction.call {
-            let lacking = || invalid_transition(&format!("a payment that lacks what it takes to {action}"));
-            effects.jobs.push(Task::Call(order_id, Request::new(action, payment).ok_or_else(lacking)?));
-        }
-        Ok(effects)
+    fn apply(&mut self, system: &System, input: OrderInput) -> Checked<Effects> {
+        let payment = self.rows.get(&input.order_id).cloned();
+        let state = payment.map(|payment| (payment.order_id, payment)).into_iter().collect();
+        let outcome = fold_with(system.payment, state, &[input]).map_err(|it| invalid(&it))?;
+        self.rows.extend(outcome.changed.payments.into_iter().map(|it| (it.order_id, it)));
+        self.ledger.extend(outcome.changed.postings);
+        Ok(Effects { events: outcome.events, jobs: outcome.jobs })
     }
 }

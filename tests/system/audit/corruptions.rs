@@ -171,8 +171,9 @@ pub(super) const CORRUPTIONS: &[Corruption] = &[
     corruption(
         Order,
         "a completed order was cancelled",
-        "insert into order_events (order_id, version, direction, type, schema_version, data, occurred_at, recorded_at)
-         select id, version + 1, 'announced', 'order.cancelled', 1, '{\"reason\": \"customer_request\"}', now(), now()
+        "insert into order_events (order_id, version, aggregate_version, direction, type, schema_version, data,
+             occurred_at, recorded_at)
+         select id, version + 1, version + 1, 'published', 'order.cancelled', 1, '{\"reason\": \"customer_request\"}', now(), now()
          from orders where id = (select min(id) from orders);
          update orders set status = 'cancelled', reason = 'customer_request', version = version + 1
          where id = (select min(id) from orders)",
@@ -224,9 +225,9 @@ pub(super) const CORRUPTIONS: &[Corruption] = &[
     corruption(
         Notification,
         "a customer was told twice",
-        "alter table notifications drop constraint one_notification_per_order_and_kind;
-         insert into notifications (id, order_id, kind, status, body, sent_at)
-         select gen_random_uuid(), order_id, kind, status, body, sent_at from notifications limit 1",
+        "alter table notifications drop constraint one_notification_per_event;
+         insert into notifications (id, order_id, kind, aggregate_version, status, body, sent_at)
+         select gen_random_uuid(), order_id, kind, aggregate_version, status, body, sent_at from notifications limit 1",
         &["one mail per order and kind"],
     ),
     corruption(
@@ -238,8 +239,8 @@ pub(super) const CORRUPTIONS: &[Corruption] = &[
     corruption(
         Notification,
         "a customer was told of a refund that was none",
-        "insert into notifications (id, order_id, kind, status, body, sent_at)
-         select gen_random_uuid(), order_id, 'refunded', status, body, sent_at from notifications
+        "insert into notifications (id, order_id, kind, aggregate_version, status, body, sent_at)
+         select gen_random_uuid(), order_id, 'refunded', 9, status, body, sent_at from notifications
          where kind = 'confirmed' and status = 'sent' limit 1",
         &["each order has its mails", "the summary matches a recount"],
     ),

@@ -4,7 +4,7 @@ use crate::{DEADLINE, World, eventually};
 use amqp::{Broker, Publisher, RetryDelays};
 use contracts::OrderId;
 use devstack::Proxy;
-use messaging::{BrokerConfig, Consumer, Effects, Handler, OutgoingEvent, ServiceHost, UnitOfWork};
+use messaging::{BrokerConfig, Consumer, Effects, OutgoingEvent, Reaction, ServiceHost, UnitOfWork};
 use runtime::config::DatabaseConfig;
 use runtime::tasks::Tasks;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
@@ -72,16 +72,16 @@ impl ServiceFixture {
         .expect("a host")
     }
 
-    /// Starts a replica with the handler.
-    pub fn start<H: Handler>(&self, handler: H) -> Replica {
+    /// Starts a replica with the reaction.
+    pub fn start<R: Reaction>(&self, reaction: R) -> Replica {
         let host = self.node();
         let mut tasks = Tasks::new(host.shutdown.clone());
-        host.start(&mut tasks, handler);
+        host.start(&mut tasks, reaction);
         Replica::of(host, tasks)
     }
 
     /// Starts a consumer, and nothing else that would use the database.
-    pub async fn consume<H: Handler>(&self, handler: H) -> Replica {
+    pub async fn consume<R: Reaction>(&self, reaction: R) -> Replica {
         let host = self.node();
         let routing_keys = self.service.routing_keys();
         let broker = Broker::new(&self.broker, self.service.as_str(), &routing_keys).expect("a broker");
@@ -92,7 +92,7 @@ impl ServiceFixture {
             pool: host.pool.clone(),
             unit_of_work: host.unit_of_work.clone(),
             health: host.health.clone(),
-            handler,
+            reaction,
         };
         let mut tasks = Tasks::new(host.shutdown.clone());
         tasks.spawn("consumer", consumer.run(host.shutdown.clone()));
@@ -102,8 +102,8 @@ impl ServiceFixture {
     }
 
     /// Starts a replica that stops within the test, and waits until it is ready.
-    pub async fn open<H: Handler>(&self, handler: H) -> Replica {
-        let replica = self.start(handler);
+    pub async fn open<R: Reaction>(&self, reaction: R) -> Replica {
+        let replica = self.start(reaction);
         replica.ready().await;
         replica
     }

@@ -1,17 +1,15 @@
-//! A handler that notes what takes effect, and fails as it is told.
+//! A reaction that notes what takes effect, and fails as it is told.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
-use contracts::OrderId;
-use messaging::StreamHandler;
-use messaging::{Delivery, Effects, Handler, HandlerError};
+use contracts::{InvalidTransition, OrderId};
+use messaging::{Delivery, Outcome, Reaction, ReactionError};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-/// How a handler fails.
+/// How a reaction fails.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
-    /// Says that the event cannot be.
     InvalidTransition,
     /// Panics.
     Panic,
@@ -56,10 +54,17 @@ impl Recorder {
     }
 }
 
-impl Handler for Recorder {
+impl Reaction for Recorder {
     type Event = contracts::Event;
+    type Input = Delivery;
+    type State = ();
+    type Changes = ();
 
-    async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<Effects, HandlerError> {
+    fn input(delivery: &Delivery) -> Option<Delivery> {
+        Some(delivery.clone())
+    }
+
+    async fn open(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<(), ReactionError> {
         let orders: Vec<_> = batch.iter().map(order_of).collect();
         self.0.batches.lock().expect("no panic").push(orders.clone());
         for (delivery, order) in batch.iter().zip(orders) {
@@ -67,22 +72,22 @@ impl Handler for Recorder {
             match self.next_fault(order, batch.len() == 1) {
                 None => {}
                 Some(Fault::InvalidTransition) => {
-                    return Err(HandlerError::InvalidTransition(format!("order {order}")));
+                    return Err(InvalidTransition::new("order", order, "told to fail", "this").into());
                 }
                 Some(Fault::Panic) => panic!("told to, for order {order}"),
                 Some(Fault::Raise(state)) => raise(conn, state).await?,
                 Some(Fault::Terminate) => terminate_self(conn).await?,
             }
         }
-        Ok(Effects::default())
+        Ok(())
     }
-}
 
-impl StreamHandler for Recorder {
-    type Event = contracts::Event;
+    fn fold((): (), _: &[Delivery]) -> Result<Outcome<()>, InvalidTransition> {
+        Ok(Outcome::default())
+    }
 
-    async fn handle(&self, conn: &mut PgConnection, batch: &[Delivery]) -> Result<(), HandlerError> {
-        Handler::handle(self, conn, batch).await.map(drop)
+    async fn save(&self, _: &mut PgConnection, (): &()) -> Result<(), ReactionError> {
+        Ok(())
     }
 }
 

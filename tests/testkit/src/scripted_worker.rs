@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::eventually;
-use contracts::OrderId;
+use contracts::{InvalidTransition, OrderId};
 use messaging::breaker::BreakerSettings;
 use messaging::jobs::{JobRunner, JobSettings};
 use messaging::{
-    CallResult, CausationContext, Effects, HandlerError, Job, JobOutcome, NewJob, UnitOfWork, Worker,
+    CallResult, CausationContext, Delivery, Effects, Job, JobOutcome, NewJob, Outcome, Reaction,
+    ReactionError, UnitOfWork, Worker,
 };
 use runtime::clock;
 use runtime::tasks::Tasks;
@@ -150,9 +151,8 @@ impl ScriptedWorker {
 }
 
 impl Worker for ScriptedWorker {
-    type Event = contracts::Event;
-
     type Outcome = ();
+    type Reaction = Self;
 
     async fn call(&self, job: &Job) -> (JobOutcome<()>, CallResult) {
         self.calls.lock().expect("no panic").push((job.id, job.attempts));
@@ -172,17 +172,44 @@ impl Worker for ScriptedWorker {
         }
     }
 
-    async fn record(&self, conn: &mut PgConnection, outcomes: &[(Job, ())]) -> Result<Effects, HandlerError> {
-        let mut outgoing = Vec::new();
-        for (job, ()) in outcomes {
-            sqlx::query("insert into outcomes (job_id) values ($1)").bind(job.id).execute(&mut *conn).await?;
-            outgoing.push(reserved(OrderId(job.key), i64::from(job.attempts)));
+    fn input(job: &Job, (): &()) -> Option<Job> {
+        Some(job.clone())
+    }
+
+    fn reaction(&self) -> &Self {
+        self
+    }
+}
+
+impl Reaction for ScriptedWorker {
+    type Event = contracts::Event;
+    type Input = Job;
+    type State = ();
+    type Changes = Vec<Uuid>;
+
+    fn input(_: &Delivery) -> Option<Job> {
+        None
+    }
+
+    async fn open(&self, _: &mut PgConnection, _: &[Job]) -> Result<(), ReactionError> {
+        Ok(())
+    }
+
+    fn fold((): (), jobs: &[Job]) -> Result<Outcome<Vec<Uuid>>, InvalidTransition> {
+        let changed = jobs.iter().map(|job| job.id).collect();
+        let events = jobs.iter().map(|job| reserved(OrderId(job.key), i64::from(job.attempts))).collect();
+        Ok(Outcome { changed, events, jobs: Vec::new() })
+    }
+
+    async fn save(&self, conn: &mut PgConnection, jobs: &Vec<Uuid>) -> Result<(), ReactionError> {
+        for job in jobs {
+            sqlx::query("insert into outcomes (job_id) values ($1)").bind(job).execute(&mut *conn).await?;
         }
         let fault = self.record_faults.lock().expect("no panic").pop_front();
-        if let Some(state) = fault {
-            raise(conn, state).await?;
+        match fault {
+            Some(state) => Ok(raise(conn, state).await?),
+            None => Ok(()),
         }
-        Ok(Effects::publish(outgoing))
     }
 }
 
@@ -207,14 +234,14 @@ pub async fn order_job(fixture: &ServiceFixture) -> Uuid {
 pub async fn order_job_at(fixture: &ServiceFixture, unit_of_work: &UnitOfWork) -> Uuid {
     let id = clock::new_id();
     let job = NewJob {
-        id,
+        id: Some(id),
         queue: QUEUE,
         key: clock::new_id(),
         payload: serde_json::json!({}),
         origin: CausationContext::default(),
     };
     let tx = runtime::database::begin(&fixture.pool).await.expect("a transaction");
-    let effects: Effects = Effects { outgoing: Vec::new(), jobs: vec![job] };
+    let effects: Effects = Effects { events: Vec::new(), jobs: vec![job] };
     unit_of_work.commit(tx, effects).await.expect("committed");
     id
 }

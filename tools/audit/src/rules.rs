@@ -156,7 +156,7 @@ pub const RULES: &[Rule] = &[
         why: "an effect without its inbox row would be repeated by a redelivery",
         check: Check::Alone {
             services: &[Order],
-            counts: &[("facts heard", "select count(*) from order_events where direction = 'heard'")],
+            counts: &[("events consumed", "select count(*) from order_events where direction = 'consumed'")],
             faults: include_str!("rules/consumed_events_are_in_the_inbox.sql"),
         },
     },

@@ -35,15 +35,15 @@ fn react(criterion: &mut Criterion) {
     let sku: Sku = "BENCH-1".parse().expect("a SKU");
     let event = broker_limit::placed(&sku).event;
     let order_id = event.order_id().expect("an order's");
-    let (blank, stock) = (Reservation::placeholder(order_id), plenty_of(&sku));
+    let (placeholder, stock) = (Reservation::placeholder(order_id), plenty_of(&sku));
     criterion.bench_function("react/inventory to order.placed", |bencher| {
-        bencher.iter(|| domain::react(black_box(&blank), &stock, black_box(&event)));
+        bencher.iter(|| domain::react(black_box(&placeholder), &stock, black_box(&event)));
     });
 
     let order = order_that_waits_for_stock();
     let reserved = sample(|event| matches!(event, Event::StockReserved(_)));
     criterion.bench_function("react/order to stock.reserved", |bencher| {
-        bencher.iter(|| order::domain::react(black_box(&order), black_box(&reserved)));
+        bencher.iter(|| order::domain::react(black_box(&order), black_box(&reserved), 1));
     });
 }
 
@@ -60,9 +60,9 @@ fn order_that_waits_for_stock() -> order::domain::Order {
         unreachable!("it was asked for")
     };
     let now = runtime::clock::now();
-    let mut order = order::domain::Order::placed(placed, now, now + std::time::Duration::from_secs(30));
-    order::domain::apply(&mut order, &sample(|event| matches!(event, Event::PaymentAuthorized(_))));
-    order
+    let order = order::domain::Order::placed(placed, now, now + std::time::Duration::from_secs(30));
+    let authorized = sample(|event| matches!(event, Event::PaymentAuthorized(_)));
+    order::domain::react(&order, &authorized, 2).expect("it is valid").next
 }
 
 /// Inbox, reaction, outbox and commit, in the real database.

@@ -21,7 +21,7 @@ use amqp::connection::connect;
 use amqp::topology;
 use amqp::{ConfirmChannel, Headers, OutgoingMessage};
 use messaging::consumer::commit_events;
-use messaging::{Delivery, Handler, UnitOfWork};
+use messaging::{Delivery, Reaction, UnitOfWork};
 
 const QUEUE: &str = "calibration";
 /// Confirms outstanding at once, as many as the relay has.
@@ -49,17 +49,17 @@ pub fn placed(sku: &Sku) -> Envelope {
 ///
 /// # Errors
 /// Why the batch is not in effect.
-pub async fn commit<H: Handler<Event = Event>>(
+pub async fn commit<R: Reaction<Event = Event>>(
     pool: &PgPool,
     unit_of_work: &UnitOfWork,
-    handler: &H,
+    reaction: &R,
     batch: Vec<Envelope>,
 ) -> anyhow::Result<()> {
     let queue = topology::events_queue(unit_of_work.service().as_str());
     let deliveries = batch.into_iter().enumerate();
     let mut batch: Vec<_> =
         deliveries.map(|(position, envelope)| Delivery::new(envelope, &queue, position)).collect();
-    Ok(commit_events(pool, unit_of_work, handler, &mut batch).await?)
+    Ok(commit_events(pool, unit_of_work, reaction, &mut batch).await?)
 }
 
 /// What a quorum queue does.

@@ -134,7 +134,7 @@ impl Driver {
                  min(pg_xact_commit_timestamp(xmin))
                      filter (where type = 'order.completed' or type = 'order.cancelled'),
                  bool_or(type = 'order.cancelled')
-             from order_events where order_id = any($1) and direction = 'announced' group by order_id",
+             from order_events where order_id = any($1) and direction = 'published' group by order_id",
         );
         for row in steps.bind(ids).fetch_all(&self.orders).await? {
             let (confirmed, ended, cancelled) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);

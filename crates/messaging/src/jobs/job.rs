@@ -2,16 +2,15 @@
 
 use std::{future::Future, time::Duration};
 
-use contracts::{EventSet, TraceContext};
+use contracts::TraceContext;
 use serde_json::Value;
-use sqlx::PgConnection;
 use tracing::Span;
 use uuid::Uuid;
 
 use crate::breaker::{BreakerSettings, CallResult};
-use crate::effects::{CausationContext, Effects};
-use crate::handler::HandlerError;
-use crate::{throttle, trace};
+use crate::effects::CausationContext;
+use crate::reaction::Reaction;
+use crate::trace;
 
 /// A claimed job.
 #[derive(Debug, Clone)]
@@ -46,25 +45,20 @@ pub enum JobOutcome<T> {
 
 /// Does the jobs of one queue.
 pub trait Worker: Send + Sync + 'static {
-    /// The table of the events that its outcomes cause.
-    type Event: EventSet;
-
     /// What a call that completed returned.
     type Outcome: Send + Sync + 'static;
-
-    /// How often outcomes are recorded under load. A longer interval makes the batches larger and cheaper, and later.
-    const PACE: Duration = throttle::INTERVAL;
+    /// Records outcomes, in the transaction that deletes the rows of their jobs.
+    type Reaction: Reaction;
 
     /// Calls the outside, and says what that tells about the outside itself. No transaction is open. A panic counts as
     /// [`JobOutcome::Retry`].
     fn call(&self, job: &Job) -> impl Future<Output = (JobOutcome<Self::Outcome>, CallResult)> + Send;
 
-    /// Records the outcomes of jobs that were not recorded before, in the transaction that deletes their rows.
-    fn record(
-        &self,
-        conn: &mut PgConnection,
-        outcomes: &[(Job, Self::Outcome)],
-    ) -> impl Future<Output = Result<Effects<Self::Event>, HandlerError>> + Send;
+    /// The outcome as an input of the reaction; `None` when there is nothing to record but that the job is done.
+    fn input(job: &Job, outcome: &Self::Outcome) -> Option<<Self::Reaction as Reaction>::Input>;
+
+    /// Takes the inputs.
+    fn reaction(&self) -> &Self::Reaction;
 }
 
 /// How a queue's jobs are run.

@@ -19,6 +19,7 @@ use super::store::{claim, postpone, take};
 use crate::breaker::{CallResult, Period};
 use crate::failpoint::{self, Failpoint};
 use crate::failure_policy::{BatchOutcome, BatchTransaction, Failure, catch_panic, commit_batch};
+use crate::reaction::{Reaction, react};
 use crate::throttle::{self, BatchThrottle};
 use crate::timeouts::before_end_of;
 use crate::trace;
@@ -102,7 +103,7 @@ impl<W: Worker> JobRunner<W> {
 
     /// Records ended calls; those that end at nearly the same time in one transaction.
     async fn record_all(&self, mut ended: Receiver<EndedCall<W::Outcome>>) {
-        let mut throttle = BatchThrottle::new(W::PACE);
+        let mut throttle = BatchThrottle::new(<W::Reaction as Reaction>::INTERVAL);
         loop {
             let batch = collect_batch(&mut ended, RECORDED_AT_ONCE, &throttle).await;
             if batch.is_empty() {
@@ -207,7 +208,8 @@ impl<W: Worker> BatchTransaction for RecordTransaction<'_, W> {
         if completed.is_empty() {
             return Ok(());
         }
-        let effects = catch_panic(worker.record(&mut tx, completed)).await??;
+        let inputs: Vec<_> = completed.iter().filter_map(|(job, outcome)| W::input(job, outcome)).collect();
+        let effects = react(worker.reaction(), &mut tx, &inputs).await?;
         unit_of_work.commit(tx, effects).await?;
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The rows of the queue.
 
 use contracts::TraceContext;
+use runtime::clock;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -12,7 +13,7 @@ pub(crate) async fn insert(conn: &mut PgConnection, jobs: &[NewJob]) -> sqlx::Re
     if jobs.is_empty() {
         return Ok(());
     }
-    let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
+    let ids: Vec<_> = jobs.iter().map(|job| job.id.unwrap_or_else(clock::new_id)).collect();
     let queues: Vec<_> = jobs.iter().map(|job| job.queue.to_owned()).collect();
     let keys: Vec<_> = jobs.iter().map(|job| job.key).collect();
     let payloads: Vec<_> = jobs.iter().map(|job| job.payload.clone()).collect();

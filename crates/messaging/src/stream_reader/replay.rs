@@ -1,6 +1,6 @@
 //! Dead letters of the stream, replayed when a person requests it.
 //!
-//! Only the reader writes the handler's tables, so it carries out the request: the event, the inbox and the deletion of the
+//! Only the reader writes the reaction's tables, so it carries out the request: the event, the inbox and the deletion of the
 //! dead letter are one transaction. An event that is in effect already changes nothing. One that fails again stays a dead
 //! letter, with its new reason.
 
@@ -8,16 +8,17 @@ use amqp::topology::EVENT_STREAM;
 use runtime::error::with_sources;
 use sqlx::{PgConnection, PgPool};
 
+use super::react_alone;
 use super::store::{Requested, delete_dead_letter, lock_offset, next_requested, replay_failed};
 use crate::delivery::Delivery;
-use crate::failure_policy::{Failure, catch_panic};
-use crate::handler::StreamHandler;
+use crate::failure_policy::Failure;
 use crate::inbox;
+use crate::reaction::Reaction;
 
 /// Replays what was requested. After a transient failure the rest waits for the next call.
-pub(super) async fn replay_requested<H: StreamHandler>(pool: &PgPool, handler: &H) {
+pub(super) async fn replay_requested<R: Reaction>(pool: &PgPool, reaction: &R) {
     loop {
-        match replay_next(pool, handler).await {
+        match replay_next(pool, reaction).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(failure) => {
@@ -29,13 +30,13 @@ pub(super) async fn replay_requested<H: StreamHandler>(pool: &PgPool, handler: &
 }
 
 /// Replays one; false when none is requested.
-async fn replay_next<H: StreamHandler>(pool: &PgPool, handler: &H) -> Result<bool, Failure> {
+async fn replay_next<R: Reaction>(pool: &PgPool, reaction: &R) -> Result<bool, Failure> {
     let mut tx = runtime::database::begin(pool).await?;
     // Waits for a reader that lost its lock and has not noticed.
     lock_offset(&mut tx).await?;
     let Some(requested) = next_requested(&mut tx).await? else { return Ok(false) };
     let offset = requested.stream_offset;
-    match replay(&mut tx, handler, &requested).await {
+    match replay(&mut tx, reaction, &requested).await {
         Ok(()) => {
             tx.commit().await?;
             tracing::info!(offset, "a dead letter was replayed");
@@ -51,17 +52,18 @@ async fn replay_next<H: StreamHandler>(pool: &PgPool, handler: &H) -> Result<boo
     Ok(true)
 }
 
-async fn replay<H: StreamHandler>(
+async fn replay<R: Reaction>(
     conn: &mut PgConnection,
-    handler: &H,
+    reaction: &R,
     requested: &Requested,
 ) -> Result<(), Failure> {
-    let envelope = handler
+    let envelope = reaction
         .versions()
         .decode_envelope(&requested.body)
         .map_err(|error| Failure::Permanent(with_sources(&error)))?;
     if !inbox::enter(conn, &[envelope.id]).await.map_err(Failure::of_no_item)?.is_empty() {
-        catch_panic(handler.handle(conn, &[Delivery::new(envelope, EVENT_STREAM, 0)])).await??;
+        let delivery = Delivery::new(envelope, EVENT_STREAM, 0);
+        react_alone(reaction, conn, std::iter::once(&delivery)).await?;
     }
     Ok(delete_dead_letter(conn, requested.stream_offset).await?)
 }

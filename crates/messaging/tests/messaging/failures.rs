@@ -101,7 +101,7 @@ async fn check_that_neighbours_pass(fault: Fault, reason: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_cannot_be_goes_to_the_dead_letters_and_its_neighbours_pass() {
-    check_that_neighbours_pass(Fault::InvalidTransition, "invalid transition: order").await;
+    check_that_neighbours_pass(Fault::InvalidTransition, "is told to fail").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

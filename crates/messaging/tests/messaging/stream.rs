@@ -104,8 +104,9 @@ async fn what_cannot_be_applied_is_kept_and_the_reader_goes_on() {
     .fetch_all(&fixture.pool)
     .await
     .expect("dead letters");
-    let [impossible, poison, panic] = dead.as_slice() else { panic!("{dead:?}") };
-    assert_eq!(*impossible, (3, format!("invalid transition: order {}", orders[3]), body(&envelopes[3])));
+    let [invalid, poison, panic] = dead.as_slice() else { panic!("{dead:?}") };
+    let reason = format!("order {} is told to fail and cannot take this", orders[3]);
+    assert_eq!(*invalid, (3, reason, body(&envelopes[3])));
     assert_eq!((poison.0, poison.2.as_slice()), (4, b"poison".as_slice()));
     assert!(poison.1.contains("not a CloudEvents envelope"), "{}", poison.1);
     assert_eq!(*panic, (6, format!("panic: told to, for order {}", orders[5]), body(&envelopes[5])));

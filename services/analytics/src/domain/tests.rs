@@ -20,7 +20,7 @@ impl Tables {
     fn apply(&mut self, batch: &[Event]) {
         let known = |event: &Event| event.order_id().and_then(|id| Some((id, self.orders.get(&id)?.clone())));
         let mut projection = Projection::of(batch.iter().filter_map(known).collect());
-        batch.iter().for_each(|event| projection.hear(DateTime::UNIX_EPOCH, event));
+        batch.iter().for_each(|event| projection.count(DateTime::UNIX_EPOCH, event, 1));
         self.orders.extend(projection.changed().map(|(id, order)| (id, order.clone())));
         self.add(projection.delta());
     }
@@ -189,4 +189,17 @@ fn every_status_reads_back_from_its_words() {
         assert_eq!(Status::from_words(status.as_str(), reason), Some(status));
     }
     assert_eq!(Status::from_words("cancelled", None), None);
+}
+
+#[test]
+fn second_refund_counts_and_its_repeat_does_not() {
+    let amount = Money { amount_minor: 40, currency: "EUR".parse().expect("a currency") };
+    let (order_id, payment_id) = (OrderId(Uuid::from_u128(2)), Uuid::from_u128(2));
+    let refund = Event::from(PaymentRefunded { order_id, payment_id, amount });
+    let mut projection = Projection::default();
+    for aggregate_version in [4, 4, 5] {
+        projection.count(DateTime::UNIX_EPOCH, &refund, aggregate_version);
+    }
+    let eur = projection.delta().revenue[&"EUR".parse().expect("a currency")];
+    assert_eq!(eur.refunded_minor, 80);
 }

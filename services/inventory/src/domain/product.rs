@@ -8,13 +8,11 @@ pub const MAX_NAME: usize = 200;
 /// A product as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Product {
-    /// Its stock keeping unit.
     pub sku: Sku,
-    /// Its name for people.
     pub name: String,
     /// Price of one piece, above zero.
     pub price: Money,
-    /// How often it was listed: the aggregate version of the last `product.listed`.
+    /// The number of changes; also the aggregate version of the last `product.listed`.
     pub version: i64,
 }
 
@@ -69,7 +67,7 @@ impl Product {
         changed.then(|| Self { sku: self.sku.clone(), name, price, version: self.version + 1 })
     }
 
-    /// What is announced when it is listed.
+    /// What is published when it is listed.
     #[must_use]
     pub fn listed(&self) -> Event {
         ProductListed { sku: self.sku.clone(), name: self.name.clone(), price: self.price.clone() }.into()

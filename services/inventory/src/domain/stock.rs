@@ -6,7 +6,7 @@ use contracts::{OrderId, Sku};
 
 /// How much there may be of a SKU for it to be restocked, and how much it may be restocked at once.
 ///
-/// Dependency below what a `bigint` holds, so that a return, which cannot be refused, never overflows it.
+/// Far below what a `bigint` holds, so that a return, which cannot be refused, never overflows it.
 pub const MAX_ON_HAND: i64 = 1_000_000_000_000;
 /// The most that one restock adds.
 pub const MAX_RESTOCK: i64 = 1_000_000;
@@ -16,12 +16,12 @@ pub const MAX_RESTOCK: i64 = 1_000_000;
 pub struct Level {
     /// Pieces on the shelf.
     pub on_hand: i64,
-    /// Of these, the pieces set aside for orders.
+    /// Of these, the pieces reserved for orders.
     pub reserved: i64,
 }
 
 impl Level {
-    /// Pieces that can be set aside for another order.
+    /// Pieces that can be reserved for another order.
     #[must_use]
     pub fn available(self) -> i64 {
         self.on_hand - self.reserved
@@ -54,10 +54,8 @@ impl Level {
 /// Why a restock is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RestockRefused {
-    /// The quantity is none.
     #[error("quantity: must be from 1 to {MAX_RESTOCK}")]
     Quantity,
-    /// The shelf would overflow.
     #[error("quantity: there are {on_hand} on hand, and there can be {MAX_ON_HAND} at most")]
     TooMuch {
         /// Pieces on the shelf now.
@@ -70,7 +68,7 @@ pub enum RestockRefused {
 pub struct Stock(pub BTreeMap<Sku, Level>);
 
 impl Stock {
-    /// Pieces of the SKU that can be set aside: 0 when there is no such product.
+    /// Pieces of the SKU that can be reserved: 0 when there is no such product.
     #[must_use]
     pub fn available(&self, sku: &Sku) -> i64 {
         self.0.get(sku).map_or(0, |level| level.available())
@@ -88,13 +86,11 @@ impl Stock {
 /// One row of the ledger, whose sums are the levels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Movement {
-    /// What moved.
     pub sku: Sku,
-    /// How it moved.
     pub kind: MovementKind,
-    /// For which order; none for a restock.
+    /// `None` for a restock.
     pub order_id: Option<OrderId>,
-    /// How many pieces, 1 or more.
+    /// Pieces, 1 or more.
     pub quantity: i64,
 }
 
@@ -117,18 +113,18 @@ impl Movement {
 pub enum MovementKind {
     /// New pieces came onto the shelf.
     Restocked,
-    /// Pieces on the shelf were set aside for an order.
+    /// Pieces on the shelf were reserved for an order.
     Reserved,
-    /// Pieces set aside left the shelf.
+    /// Reserved pieces left the shelf.
     Committed,
-    /// Pieces set aside are for sale again.
+    /// Reserved pieces are for sale again.
     Released,
     /// Pieces that had left the shelf are back on it.
     Returned,
 }
 
 impl MovementKind {
-    /// The word for it in the database.
+    /// As it stands in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -157,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_restock_is_refused_when_it_is_none_or_too_much() {
+    fn restock_below_one_or_above_the_limit_is_refused() {
         let sku: Sku = "MUG".parse().expect("a SKU");
         let check = |on_hand, quantity, expected: Option<RestockRefused>| {
             assert_eq!(

@@ -7,43 +7,47 @@ use super::*;
 use contracts::EventType;
 
 #[derive(Debug, Clone)]
-enum Step {
-    /// One of the events that the service subscriptions.
-    Hear(usize),
+enum Doing {
+    /// One of the events that the service subscribes to.
+    Consume(usize),
     /// The worker takes a job.
     StartCall,
     /// The mail server answers a call that is under way.
     EndCall { accepted: bool },
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        3 => (0..system::Service::Notification.subscriptions().len()).prop_map(Step::Hear),
-        2 => proptest::strategy::Just(Step::StartCall),
-        2 => any::<bool>().prop_map(|accepted| Step::EndCall { accepted }),
+fn doings() -> impl Strategy<Value = Vec<Doing>> {
+    let doing = prop_oneof![
+        3 => (0..consumed_events().len()).prop_map(Doing::Consume),
+        2 => proptest::strategy::Just(Doing::StartCall),
+        2 => any::<bool>().prop_map(|accepted| Doing::EndCall { accepted }),
     ];
-    proptest::collection::vec(step, 0..40)
+    proptest::collection::vec(doing, 0..40)
 }
 
-fn heard_events() -> Vec<Event> {
+fn consumed_events() -> Vec<Event> {
     let events = samples().into_iter().map(|envelope| envelope.event);
-    events
-        .filter(|event| system::Service::Notification.subscriptions().contains(&event.event_type()))
-        .collect()
+    let subscriptions = system::Service::Notification.subscriptions();
+    events.filter(|event| subscriptions.contains(&event.event_type())).collect()
 }
 
 fn event(event_type: EventType) -> Event {
-    heard_events().into_iter().find(|event| event.event_type() == event_type).expect("sampled")
+    consumed_events().into_iter().find(|event| event.event_type() == event_type).expect("sampled")
+}
+
+/// The id of an event of this type: the same for a repeat.
+fn id_of(event_type: EventType) -> Uuid {
+    Uuid::from_u128(event_type as u128 + 1)
 }
 
 /// An order with its jobs, as the service runs them.
 struct World {
     mails: OrderNotifications,
-    jobs: Vec<NotificationKind>,
-    calls: Vec<NotificationKind>,
+    jobs: Vec<Uuid>,
+    calls: Vec<Uuid>,
     /// Every job that there ever was.
-    queued: Vec<NotificationKind>,
-    announced: Vec<Event>,
+    queued: Vec<Uuid>,
+    published: Vec<Event>,
     cancelled: bool,
 }
 
@@ -51,54 +55,64 @@ impl World {
     fn new() -> Self {
         let order_id = event(EventType::OrderConfirmed).order_id().expect("about an order");
         let mails = OrderNotifications::placeholder(order_id);
-        Self { mails, jobs: vec![], calls: vec![], queued: vec![], announced: vec![], cancelled: false }
+        Self { mails, jobs: vec![], calls: vec![], queued: vec![], published: vec![], cancelled: false }
     }
 
-    fn hear(&mut self, event: &Event) {
-        let before = self.mails.clone();
-        let fresh_id = Uuid::from_u128(self.queued.len() as u128 + 1);
-        let queued = self.mails.hear(event, fresh_id).expect("every event can happen at any time");
-        self.jobs.extend(&queued);
-        self.queued.extend(&queued);
+    fn consume(&mut self, event: &Event) {
         self.cancelled |= matches!(event, Event::OrderCancelled(_));
-        self.check(&before);
-        let once = self.mails.clone();
-        assert_eq!(self.mails.hear(event, Uuid::nil()), Ok(vec![]), "a repeat sends nothing");
-        assert_eq!(self.mails, once, "a repeat changes nothing");
+        let (input, id) = (Input::Event(event.clone(), 1), id_of(event.event_type()));
+        self.take(&input, id);
+        let repeat = react(&self.mails, &input, Uuid::nil()).expect("valid");
+        let nothing = Transition { next: self.mails.clone(), events: vec![], jobs: vec![] };
+        assert_eq!(repeat, nothing, "a repeat changes nothing");
+    }
+
+    fn take(&mut self, input: &Input, id: Uuid) {
+        let Transition { next, events, jobs } = react(&self.mails, input, id).expect("valid at any time");
+        let changed = next != self.mails;
+        assert_eq!(next.version - self.mails.version, i64::from(changed), "one version per change");
+        self.mails = next;
+        self.jobs.extend(&jobs);
+        self.queued.extend(&jobs);
+        self.published.extend(events);
+        for notification in self.mails.notifications.values() {
+            let queued = self.queued.iter().filter(|id| **id == notification.id).count();
+            assert!(queued <= 1, "sent twice: {notification:?}");
+        }
+        for kind in NotificationKind::KNOWN {
+            let published = self.published.iter().filter(|event| is_of(event, *kind)).count();
+            assert!(published <= 1, "{kind} published twice");
+        }
+    }
+
+    fn key(&self, id: Uuid) -> Key {
+        let found = self.mails.notifications.iter().find(|(_, notification)| notification.id == id);
+        *found.expect("a notification").0
     }
 
     fn start_call(&mut self) {
-        let Some(kind) = self.jobs.pop() else { return };
-        if self.mails.notifications[&kind].status == Status::Queued {
-            assert!(!(self.cancelled && kind == NotificationKind::Confirmed), "confirmed after the cancel");
-            self.calls.push(kind);
-        } else {
-            assert_eq!(self.mails.record(kind, 1, &Outcome::NotSent), Ok(None));
+        let Some(id) = self.jobs.pop() else { return };
+        let key = self.key(id);
+        if self.mails.notifications[&key].status == Status::Queued {
+            let overtaken = self.cancelled && key.0 == NotificationKind::Confirmed;
+            assert!(!overtaken, "confirmed after the cancel");
+            self.calls.push(id);
         }
     }
 
     fn end_call(&mut self, accepted: bool) {
-        let Some(kind) = self.calls.pop() else { return };
-        let before = self.mails.clone();
-        let outcome = if accepted {
-            Outcome::Sent { at: DateTime::UNIX_EPOCH }
+        let Some(id) = self.calls.pop() else { return };
+        let (attempts, reason) = (1, "550 no such mailbox".to_owned());
+        let input = if accepted {
+            Input::Accepted { id, attempts, at: DateTime::UNIX_EPOCH }
         } else {
-            Outcome::Failed { reason: "550 no such mailbox".to_owned() }
+            Input::Refused { id, attempts, reason }
         };
-        self.announced.extend(self.mails.record(kind, 1, &outcome).expect("a call that was made can end"));
-        self.check(&before);
+        self.take(&input, id);
     }
 
-    fn check(&self, before: &OrderNotifications) {
-        let changed = self.mails != *before;
-        assert_eq!(self.mails.version - before.version, i64::from(changed), "one version per change");
-        for kind in NotificationKind::KNOWN {
-            assert!(self.queued.iter().filter(|queued| *queued == kind).count() <= 1, "{kind} sent twice");
-            assert!(
-                self.announced.iter().filter(|event| is_of(event, *kind)).count() <= 1,
-                "{kind} told twice"
-            );
-        }
+    fn status(&self, kind: NotificationKind) -> Status {
+        self.mails.notifications[&(kind, 1)].status
     }
 }
 
@@ -112,45 +126,46 @@ fn is_of(event: &Event, of: NotificationKind) -> bool {
 
 proptest! {
     #[test]
-    fn one_mail_per_kind_and_none_that_a_cancel_overtook(steps in steps()) {
-        let events = heard_events();
+    fn one_mail_per_kind_and_none_that_a_cancel_overtook(doings in doings()) {
+        let events = consumed_events();
         let mut world = World::new();
-        for step in steps {
-            match step {
-                Step::Hear(number) => world.hear(&events[number]),
-                Step::StartCall => world.start_call(),
-                Step::EndCall { accepted } => world.end_call(accepted),
+        for doing in doings {
+            match doing {
+                Doing::Consume(number) => world.consume(&events[number]),
+                Doing::StartCall => world.start_call(),
+                Doing::EndCall { accepted } => world.end_call(accepted),
             }
         }
-        events.iter().for_each(|event| world.hear(event));
+        events.iter().for_each(|event| world.consume(event));
         while !world.jobs.is_empty() || !world.calls.is_empty() {
             world.start_call();
             world.end_call(true);
         }
-        let status = |kind| world.mails.notifications[&kind].status;
         for kind in [NotificationKind::Cancelled, NotificationKind::Refunded] {
-            assert!(matches!(status(kind), Status::Sent | Status::Failed), "{kind} is {}", status(kind));
+            let status = world.status(kind);
+            assert!(matches!(status, Status::Sent | Status::Failed), "{kind} is {status}");
         }
         let done = [Status::Sent, Status::Failed, Status::Dropped];
-        assert!(done.contains(&status(NotificationKind::Confirmed)));
+        assert!(done.contains(&world.status(NotificationKind::Confirmed)));
     }
 }
 
-/// Hears `heard`, of which the last alone must lead to jobs for `queued`; `expected` are the statuses then.
+/// Consumes the events, of which the last alone must lead to jobs for `queued`; `expected` are the statuses then.
 #[track_caller]
-fn check(heard: &[EventType], queued: &[NotificationKind], expected: &[(NotificationKind, Status)]) {
-    let mut mails = World::new().mails;
-    let mut last = Vec::new();
-    for (number, event_type) in heard.iter().enumerate() {
-        last = mails.hear(&event(*event_type), Uuid::from_u128(number as u128)).expect("possible");
+fn check(consumed: &[EventType], queued: &[NotificationKind], expected: &[(NotificationKind, Status)]) {
+    let mut world = World::new();
+    for event_type in consumed {
+        world.jobs.clear();
+        world.consume(&event(*event_type));
     }
-    assert_eq!(last, queued);
-    let statuses: Vec<_> = mails.notifications.iter().map(|(kind, it)| (*kind, it.status)).collect();
-    assert_eq!(statuses, expected);
+    let jobs: Vec<_> = world.jobs.iter().map(|id| world.key(*id).0).collect();
+    assert_eq!(jobs, queued);
+    let statuses = world.mails.notifications.iter().map(|((kind, _), it)| (*kind, it.status));
+    assert_eq!(statuses.collect::<Vec<_>>(), expected);
 }
 
 #[test]
-fn a_refund_waits_until_somebody_says_where_to() {
+fn refund_waits_until_the_contact_is_known() {
     use NotificationKind::{Cancelled, Refunded};
     check(&[EventType::PaymentRefunded], &[], &[(Refunded, Status::Waiting)]);
     check(
@@ -161,7 +176,7 @@ fn a_refund_waits_until_somebody_says_where_to() {
 }
 
 #[test]
-fn a_confirmation_that_was_not_sent_is_dropped_by_the_cancel() {
+fn unsent_confirmation_is_dropped_by_the_cancel() {
     use NotificationKind::{Cancelled, Confirmed};
     let expected = [(Confirmed, Status::Dropped), (Cancelled, Status::Queued)];
     check(&[EventType::OrderConfirmed, EventType::OrderCancelled], &[Cancelled], &expected);
@@ -169,31 +184,47 @@ fn a_confirmation_that_was_not_sent_is_dropped_by_the_cancel() {
 }
 
 #[test]
-fn a_mail_that_left_before_its_drop_is_sent_all_the_same() {
+fn mail_that_left_before_its_drop_counts_as_sent() {
     let mut world = World::new();
-    world.hear(&event(EventType::OrderConfirmed));
+    world.consume(&event(EventType::OrderConfirmed));
     world.start_call();
-    world.hear(&event(EventType::OrderCancelled));
+    world.consume(&event(EventType::OrderCancelled));
     world.end_call(true);
-    assert_eq!(world.mails.notifications[&NotificationKind::Confirmed].status, Status::Sent);
-    assert!(is_of(&world.announced[0], NotificationKind::Confirmed));
+    assert_eq!(world.status(NotificationKind::Confirmed), Status::Sent);
+    assert!(is_of(&world.published[0], NotificationKind::Confirmed));
 }
 
 #[test]
-fn a_refusal_keeps_its_reason_and_announces_it() {
+fn refused_mail_keeps_and_publishes_its_reason() {
     let mut world = World::new();
-    world.hear(&event(EventType::OrderConfirmed));
+    world.consume(&event(EventType::OrderConfirmed));
     world.start_call();
     world.end_call(false);
-    let Event::NotificationFailed(failed) = &world.announced[0] else { panic!("{:?}", world.announced) };
+    let Event::NotificationFailed(failed) = &world.published[0] else { panic!("{:?}", world.published) };
     assert_eq!(failed.reason, "550 no such mailbox");
-    assert_eq!(world.mails.notifications[&NotificationKind::Confirmed].reason.as_ref(), Some(&failed.reason));
+    let notification = &world.mails.notifications[&(NotificationKind::Confirmed, 1)];
+    assert_eq!(notification.reason.as_ref(), Some(&failed.reason));
 }
 
 #[test]
-fn the_end_of_a_call_that_was_never_made_is_impossible() {
-    let mut mails = World::new().mails;
-    let outcome = Outcome::Sent { at: DateTime::UNIX_EPOCH };
-    let error = mails.record(NotificationKind::Confirmed, 1, &outcome).expect_err("nothing was queued");
-    assert_eq!(error.to_string(), "Accepted cannot happen to a confirmed notification that is not there");
+fn second_refund_gets_a_mail_and_its_repeat_does_not() {
+    let mut world = World::new();
+    world.consume(&event(EventType::OrderCancelled));
+    let refund = |version| Input::Event(event(EventType::PaymentRefunded), version);
+    for (version, id, mails) in [(4, 14, 1), (4, 14, 1), (5, 15, 2)] {
+        world.mails = react(&world.mails, &refund(version), Uuid::from_u128(id)).expect("valid").next;
+        let refunds =
+            world.mails.notifications.keys().filter(|(kind, _)| *kind == NotificationKind::Refunded);
+        assert_eq!(refunds.count(), mails, "after version {version}");
+    }
+}
+
+#[test]
+fn result_of_a_call_never_made_is_invalid() {
+    let mails = World::new().mails;
+    let id = Uuid::from_u128(7);
+    let accepted = Input::Accepted { id, attempts: 1, at: DateTime::UNIX_EPOCH };
+    let invalid = react(&mails, &accepted, id).expect_err("nothing was queued");
+    let expected = format!("notification {id} is not known and cannot take mail accepted");
+    assert_eq!(invalid.to_string(), expected);
 }

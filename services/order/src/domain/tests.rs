@@ -7,9 +7,17 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Input {
-    Hears(Event),
+    /// An event, with the version of the aggregate that published it.
+    Event(Event, i64),
     Cancel,
     Deadline,
+}
+
+/// An order and its event log, as the service keeps them.
+#[derive(Debug, Clone)]
+struct Logged {
+    order: Order,
+    log: Vec<(Event, i64)>,
 }
 
 fn sample(event_type: EventType) -> Event {
@@ -17,46 +25,61 @@ fn sample(event_type: EventType) -> Event {
     events.find(|event| event.event_type() == event_type).expect("there is a sample of every event")
 }
 
-fn placed_order() -> Order {
-    fold(
-        DateTime::UNIX_EPOCH,
-        DateTime::UNIX_EPOCH + TimeDelta::seconds(30),
-        [&sample(EventType::OrderPlaced)],
-    )
-    .expect("the log begins with order.placed")
-}
+impl Logged {
+    fn placed() -> Self {
+        let log = vec![(sample(EventType::OrderPlaced), 1)];
+        let (placed_at, deadline_at) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH + TimeDelta::seconds(30));
+        let order = replay(placed_at, deadline_at, log.iter().map(|(event, version)| (event, *version)));
+        Self { order: order.expect("the log begins with order.placed"), log }
+    }
 
-fn answer_types() -> Vec<EventType> {
-    Service::Order
-        .subscriptions()
-        .iter()
-        .copied()
-        .filter(|heard| *heard != EventType::ProductListed)
-        .collect()
-}
+    fn after(answers: &[EventType]) -> Self {
+        let mut logged = Self::placed();
+        for answer in answers {
+            logged.take(&Input::Event(sample(*answer), 1));
+        }
+        logged
+    }
 
-fn facts(order: &Order, input: &Input) -> Vec<Event> {
-    match input {
-        Input::Hears(event) => react(order, event).unwrap_or_default(),
-        Input::Cancel => decide_cancel(order).unwrap_or_default(),
-        Input::Deadline => decide_timeout(order, order.deadline_at),
+    /// Takes the input where it is valid; returns what the order publishes.
+    fn take(&mut self, input: &Input) -> Vec<Event> {
+        let transition = match input {
+            Input::Event(event, version) => react(&self.order, event, *version).ok(),
+            Input::Cancel => decide_cancel(&self.order).ok(),
+            Input::Deadline => Some(decide_timeout(&self.order, self.order.deadline_at)),
+        };
+        let Some(Transition { next, events }) = transition else { return Vec::new() };
+        let changed = next.version > self.order.version;
+        if let Input::Event(event, version) = input
+            && changed
+        {
+            self.log.push((event.clone(), *version));
+        }
+        for event in &events {
+            let version = i64::try_from(self.log.len()).expect("few") + 1;
+            self.log.push((event.clone(), version));
+        }
+        self.order = next;
+        events
+    }
+
+    fn has(&self, event_type: EventType) -> bool {
+        self.log.iter().any(|(event, _)| event.event_type() == event_type)
     }
 }
 
-/// Records the facts of the input: the shell in two lines.
-fn record(order: &mut Order, log: &mut Vec<Event>, input: &Input) -> Vec<Event> {
-    let facts = facts(order, input);
-    facts.iter().for_each(|fact| apply(order, fact));
-    log.extend(facts.iter().cloned());
-    facts
+fn answer_types() -> Vec<EventType> {
+    let consumed = Service::Order.subscriptions().iter().copied();
+    consumed.filter(|event_type| *event_type != EventType::ProductListed).collect()
 }
 
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
-    let heard = select(answer_types()).prop_map(|heard| Input::Hears(sample(heard)));
-    vec(prop_oneof![8 => heard, 1 => Just(Input::Cancel), 1 => Just(Input::Deadline)], 0..40)
+    let answer = (select(answer_types()), 1..3_i64);
+    let answer = answer.prop_map(|(event_type, version)| Input::Event(sample(event_type), version));
+    vec(prop_oneof![8 => answer, 1 => Just(Input::Cancel), 1 => Just(Input::Deadline)], 0..40)
 }
 
-/// All that inventory and payment may say to an order that is cancelled.
+/// All that inventory and payment may answer to an order that is cancelled.
 fn late_answers() -> impl Strategy<Value = Vec<EventType>> {
     use EventType::{
         PaymentAuthorized, PaymentCaptureFailed, PaymentCaptured, PaymentDeclined, PaymentRefunded,
@@ -75,143 +98,159 @@ fn late_answers() -> impl Strategy<Value = Vec<EventType>> {
 
 proptest! {
     #[test]
-    fn the_log_folded_again_is_the_order(inputs in inputs()) {
-        let mut order = placed_order();
-        let mut log = vec![sample(EventType::OrderPlaced)];
+    fn replayed_log_is_the_order(inputs in inputs()) {
+        let mut logged = Logged::placed();
         for input in &inputs {
-            record(&mut order, &mut log, input);
-            let folded = fold(order.placed_at, order.deadline_at, &log);
-            prop_assert_eq!(folded.as_ref(), Some(&order));
+            logged.take(input);
+            let Logged { order, log } = &logged;
+            let events = log.iter().map(|(event, version)| (event, *version));
+            let replayed = replay(order.placed_at, order.deadline_at, events);
+            prop_assert_eq!(replayed.as_ref(), Some(order));
             prop_assert_eq!(order.version, i64::try_from(log.len()).unwrap());
         }
     }
 
     #[test]
-    fn an_order_is_confirmed_only_with_stock_and_money_and_ends_once(inputs in inputs()) {
-        let mut order = placed_order();
-        let mut log = vec![];
+    fn order_is_confirmed_only_with_stock_and_money_and_ends_once(inputs in inputs()) {
+        let mut logged = Logged::placed();
         for input in &inputs {
-            for fact in record(&mut order, &mut log, input) {
-                if fact.event_type() == EventType::OrderConfirmed {
-                    let heard = |event_type| log.iter().any(|fact| fact.event_type() == event_type);
-                    prop_assert!(heard(EventType::StockReserved) && heard(EventType::PaymentAuthorized));
-                    prop_assert_eq!((order.stock, order.payment), (Stock::Reserved, Payment::Authorized));
+            for event in logged.take(input) {
+                if event.event_type() == EventType::OrderConfirmed {
+                    prop_assert!(logged.has(EventType::StockReserved));
+                    prop_assert!(logged.has(EventType::PaymentAuthorized));
+                    let participants = (logged.order.stock, logged.order.payment);
+                    prop_assert_eq!(participants, (Stock::Reserved, Payment::Authorized));
                 }
             }
         }
         let ends = [EventType::OrderCancelled, EventType::OrderCompleted];
-        prop_assert!(log.iter().filter(|fact| ends.contains(&fact.event_type())).count() <= 1);
+        prop_assert!(logged.log.iter().filter(|(event, _)| ends.contains(&event.event_type())).count() <= 1);
     }
 
     #[test]
-    fn a_repeat_changes_nothing(inputs in inputs()) {
-        let (mut order, mut log) = (placed_order(), vec![]);
+    fn repeat_changes_nothing(inputs in inputs()) {
+        let mut logged = Logged::placed();
         for input in &inputs {
-            record(&mut order, &mut log, input);
-            for heard in log.iter().filter(|fact| fact.event_type().owner() != Service::Order) {
-                prop_assert_eq!(react(&order, heard), Ok(vec![]));
+            logged.take(input);
+            let order = &logged.order;
+            for (event, version) in logged.log.iter().filter(|(event, _)| is_answer(event)) {
+                let nothing = Transition { next: order.clone(), events: vec![] };
+                prop_assert_eq!(react(order, event, *version), Ok(nothing));
             }
         }
     }
 
     #[test]
-    fn sides_only_advance_and_settled_stays(inputs in inputs()) {
-        let (mut order, mut log) = (placed_order(), vec![]);
+    fn participants_only_advance_and_settled_stays(inputs in inputs()) {
+        let mut logged = Logged::placed();
         for input in &inputs {
-            let before = order.clone();
-            record(&mut order, &mut log, input);
+            let before = logged.order.clone();
+            logged.take(input);
+            let order = &logged.order;
             prop_assert!(!before.settled() || order.settled());
-            prop_assert!(!before.stock.closed() || order.stock == before.stock);
-            prop_assert!(!before.payment.closed() || order.payment == before.payment);
+            prop_assert!(!before.stock.is_settled() || order.stock == before.stock);
+            prop_assert!(!before.payment.is_settled() || order.payment == before.payment);
         }
     }
 
     #[test]
-    fn a_cancelled_order_ends_up_the_same_whatever_order_its_late_answers_come_in(
+    fn late_answers_settle_a_cancelled_order_in_any_order(
         (answers, shuffled) in late_answers().prop_flat_map(|answers| (Just(answers.clone()), Just(answers).prop_shuffle())),
     ) {
         let end = |answers: &[EventType]| {
-            let (mut order, mut log) = (placed_order(), vec![]);
-            record(&mut order, &mut log, &Input::Cancel);
+            let mut logged = Logged::placed();
+            logged.take(&Input::Cancel);
             for answer in answers {
-                react(&order, &sample(*answer)).expect("a late answer is never impossible");
-                record(&mut order, &mut log, &Input::Hears(sample(*answer)));
+                react(&logged.order, &sample(*answer), 1).expect("a late answer is never invalid");
+                logged.take(&Input::Event(sample(*answer), 1));
             }
-            order
+            logged.order
         };
         prop_assert!(end(&answers).settled());
         prop_assert_eq!(end(&answers), end(&shuffled));
     }
 }
 
-fn order_after(answers: &[EventType]) -> Order {
-    let (mut order, mut log) = (placed_order(), vec![]);
-    for answer in answers {
-        record(&mut order, &mut log, &Input::Hears(sample(*answer)));
-    }
-    order
-}
-
 #[test]
-fn the_second_of_stock_and_money_confirms() {
+fn second_of_stock_and_money_confirms() {
     let (stock, money) = (EventType::StockReserved, EventType::PaymentAuthorized);
     for (first, second) in [(stock, money), (money, stock)] {
-        let order = order_after(&[first]);
+        let Logged { order, .. } = Logged::after(&[first]);
         assert_eq!(order.status, Status::Pending);
-        let facts = react(&order, &sample(second)).expect("it is possible");
-        assert_eq!(facts, [sample(second), order.confirmed()]);
+        let transition = react(&order, &sample(second), 1).expect("it is valid");
+        assert_eq!(transition.next.status, Status::Confirmed);
+        assert_eq!(transition.events, [order.confirmed()]);
     }
 }
 
 #[test]
-fn what_cannot_be_is_named() {
-    let check = |before: &[EventType], heard: EventType| {
-        let error = react(&order_after(before), &sample(heard)).expect_err(heard.name());
-        assert!(error.to_string().ends_with(&format!("cannot hear {heard}")), "{error}");
+fn second_refund_counts_and_its_repeat_does_not() {
+    let mut logged = Logged::after(&[EventType::StockReserved, EventType::PaymentAuthorized]);
+    logged.take(&Input::Cancel);
+    let refund = |version| Input::Event(sample(EventType::PaymentRefunded), version);
+    logged.take(&refund(4));
+    let once = logged.clone();
+    logged.take(&refund(4));
+    assert_eq!(logged.order, once.order, "the same refund again");
+    logged.take(&refund(5));
+    assert_eq!(logged.order.version, once.order.version + 1, "another refund");
+    assert_eq!(logged.log.last(), Some(&(sample(EventType::PaymentRefunded), 5)));
+}
+
+#[test]
+fn invalid_transition_names_order_state_and_event() {
+    let check = |before: &[EventType], event_type: EventType, state: &str| {
+        let Logged { order, .. } = Logged::after(before);
+        let error = react(&order, &sample(event_type), 1).expect_err(event_type.name());
+        assert_eq!(error.to_string(), format!("order {} is {state} and cannot take {event_type}", order.id));
     };
     let confirmed = [EventType::StockReserved, EventType::PaymentAuthorized];
     let completed = [confirmed.as_slice(), &[EventType::PaymentCaptured]].concat();
-    check(&[], EventType::PaymentCaptured);
-    check(&[], EventType::StockReleased);
-    check(&[], EventType::OrderPlaced);
-    check(&[EventType::PaymentAuthorized], EventType::PaymentDeclined);
-    check(&confirmed, EventType::StockRejected);
-    check(&confirmed, EventType::PaymentDeclined);
-    check(&completed, EventType::PaymentCaptureFailed);
-    check(&[EventType::StockRejected], EventType::StockReserved);
-    check(&[EventType::StockRejected], EventType::ProductListed);
+    check(&[], EventType::PaymentCaptured, "pending (stock open, payment open)");
+    check(&[], EventType::StockReleased, "pending (stock open, payment open)");
+    check(&[], EventType::OrderPlaced, "pending (stock open, payment open)");
+    let authorized = &[EventType::PaymentAuthorized];
+    check(authorized, EventType::PaymentDeclined, "pending (stock open, payment authorized)");
+    check(&confirmed, EventType::StockRejected, "confirmed (stock reserved, payment authorized)");
+    check(&confirmed, EventType::PaymentDeclined, "confirmed (stock reserved, payment authorized)");
+    check(&completed, EventType::PaymentCaptureFailed, "completed (stock reserved, payment captured)");
+    let rejected = &[EventType::StockRejected];
+    check(rejected, EventType::StockReserved, "cancelled (stock rejected, payment open)");
+    check(rejected, EventType::ProductListed, "cancelled (stock rejected, payment open)");
 }
 
 #[test]
-fn an_order_times_out_at_its_deadline_and_only_while_it_is_pending() {
-    let pending = placed_order();
-    assert!(decide_timeout(&pending, pending.deadline_at - TimeDelta::microseconds(1)).is_empty());
-    assert_eq!(decide_timeout(&pending, pending.deadline_at), [pending.cancelled(CancelReason::TimedOut)]);
-    let confirmed = order_after(&[EventType::StockReserved, EventType::PaymentAuthorized]);
-    assert!(decide_timeout(&confirmed, confirmed.deadline_at).is_empty());
+fn only_a_pending_order_times_out_at_its_deadline() {
+    let events = |order: &Order, now| decide_timeout(order, now).events;
+    let Logged { order: pending, .. } = Logged::placed();
+    assert!(events(&pending, pending.deadline_at - TimeDelta::microseconds(1)).is_empty());
+    assert_eq!(events(&pending, pending.deadline_at), [pending.cancelled(CancelReason::TimedOut)]);
+    let Logged { order: confirmed, .. } =
+        Logged::after(&[EventType::StockReserved, EventType::PaymentAuthorized]);
+    assert!(events(&confirmed, confirmed.deadline_at).is_empty());
 }
 
 #[test]
-fn an_order_says_what_it_waits_for() {
-    let check = |order: &Order, expected: &[(Service, &[EventType], bool)]| {
-        let awaits: Vec<_> =
-            order.awaits().into_iter().map(|next| (next.from, next.any_of, next.until.is_some())).collect();
+fn awaited_events_follow_the_state() {
+    let check = |logged: &Logged, expected: &[(Service, &[EventType], bool)]| {
+        let awaits = logged.order.awaits().into_iter();
+        let awaits: Vec<_> = awaits.map(|next| (next.from, next.any_of, next.until.is_some())).collect();
         assert_eq!(awaits, expected);
     };
-    let mut order = order_after(&[EventType::StockReserved]);
+    let mut logged = Logged::after(&[EventType::StockReserved]);
     let answers: &[_] = &[EventType::PaymentAuthorized, EventType::PaymentDeclined];
-    check(&order, &[(Service::Payment, answers, true)]);
-    record(&mut order, &mut vec![], &Input::Hears(sample(EventType::PaymentAuthorized)));
+    check(&logged, &[(Service::Payment, answers, true)]);
+    logged.take(&Input::Event(sample(EventType::PaymentAuthorized), 1));
     let captures: &[_] = &[EventType::PaymentCaptured, EventType::PaymentCaptureFailed];
-    check(&order, &[(Service::Payment, captures, false)]);
-    record(&mut order, &mut vec![], &Input::Cancel);
-    let closings: &[_] = &[EventType::PaymentVoided, EventType::PaymentRefunded];
+    check(&logged, &[(Service::Payment, captures, false)]);
+    logged.take(&Input::Cancel);
+    let refunds: &[_] = &[EventType::PaymentVoided, EventType::PaymentRefunded];
     check(
-        &order,
-        &[(Service::Inventory, &[EventType::StockReleased], false), (Service::Payment, closings, false)],
+        &logged,
+        &[(Service::Inventory, &[EventType::StockReleased], false), (Service::Payment, refunds, false)],
     );
     check(
-        &order_after(&[EventType::StockReserved, EventType::PaymentAuthorized, EventType::PaymentCaptured]),
+        &Logged::after(&[EventType::StockReserved, EventType::PaymentAuthorized, EventType::PaymentCaptured]),
         &[],
     );
 }
@@ -236,17 +275,17 @@ fn prices() -> Prices {
 }
 
 #[test]
-fn an_order_costs_the_sum_of_its_lines() {
-    let placed =
-        decide_place(placed_order().id, command(&[("TEA", 2), ("CUP", 1)]), &prices()).expect("it is fine");
+fn total_is_the_sum_of_the_lines() {
+    let placed = decide_place(Logged::placed().order.id, command(&[("TEA", 2), ("CUP", 1)]), &prices())
+        .expect("it is fine");
     assert_eq!(placed.total, Money { amount_minor: 1890, currency: "EUR".parse().unwrap() });
     assert_eq!(placed.lines[0].unit_price.amount_minor, 450);
 }
 
 #[test]
-fn a_wish_that_breaks_a_rule_is_refused() {
+fn command_that_breaks_a_rule_is_refused() {
     let check = |lines: &[(&str, i64)], expected: &str| {
-        let refusal = decide_place(placed_order().id, command(lines), &prices()).expect_err(expected);
+        let refusal = decide_place(Logged::placed().order.id, command(lines), &prices()).expect_err(expected);
         assert_eq!(refusal.to_string(), expected);
     };
     let names: Vec<String> = (0..51).map(|number| format!("TEA-{number}")).collect();

@@ -86,7 +86,7 @@ impl TimelineView {
 
 impl FactView {
     fn new(before: Option<DateTime<Utc>>, entry: &RecordedEvent) -> Self {
-        let event_type = entry.fact.event_type();
+        let event_type = entry.event.event_type();
         Self {
             at: entry.occurred_at,
             service: event_type.owner().as_str(),

@@ -1,35 +1,34 @@
-//! The words for how far a payment is, and for what the processor is asked to do.
+//! The states of a payment, and the calls to the card processor.
 
 use std::{fmt, str::FromStr};
 
-/// How far a payment is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
     /// Nothing is known of the order yet.
-    Blank,
+    Placeholder,
     /// The processor is asked to hold the money.
     Authorizing,
     /// The money is held.
     Authorized,
     /// The processor refused to hold the money. Final.
     Declined,
-    /// The processor is asked to take the money it holds.
+    /// The processor is asked to capture the money it holds.
     Capturing,
-    /// The money is taken.
+    /// The money is captured.
     Captured,
-    /// The money could not be taken; it is still held.
+    /// The money could not be captured; it is still held.
     CaptureFailed,
-    /// The processor is asked to lift its hold.
+    /// The processor is asked to void its hold.
     Voiding,
-    /// Nothing is held: the hold was lifted, or the cancel overtook the order. Final.
+    /// Nothing is held: the hold was voided, or the cancel overtook the order. Final.
     Voided,
-    /// The processor is asked to give the money back.
+    /// The processor is asked to refund the money.
     Refunding,
-    /// The money was given back. Final.
+    /// The money was refunded. Final.
     Refunded,
 }
 
-/// What the processor is asked to do.
+/// A call to the card processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
     /// Hold the money.
@@ -45,7 +44,7 @@ pub enum Action {
 impl Status {
     /// Every one, in the order of a payment's life.
     pub const ALL: &[Self] = &[
-        Self::Blank,
+        Self::Placeholder,
         Self::Authorizing,
         Self::Authorized,
         Self::Declined,
@@ -58,11 +57,11 @@ impl Status {
         Self::Refunded,
     ];
 
-    /// The word that stands in JSON and in the database.
+    /// As it stands in JSON and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Blank => "blank",
+            Self::Placeholder => "placeholder",
             Self::Authorizing => "authorizing",
             Self::Authorized => "authorized",
             Self::Declined => "declined",
@@ -102,7 +101,7 @@ impl FromStr for Status {
 }
 
 impl Action {
-    /// The word that stands in the idempotency key, the job and the metrics.
+    /// As it stands in the idempotency key, the job and the metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

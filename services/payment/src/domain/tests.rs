@@ -1,5 +1,5 @@
-//! Whatever comes, in whatever order and however often: no money is taken without a confirmed order, none is
-//! taken or given back twice, and a cancelled order gets exactly one closing answer.
+//! Whatever comes, in whatever order and however often: no money is captured without a confirmed order, none is captured
+//! or refunded twice, and a cancelled order gets exactly one compensation reply.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use proptest::{
 };
 use uuid::Uuid;
 
-use crate::domain::{Action, Answer, Input, Payment, Status, Terms, react};
+use crate::domain::{Action, Answer, Input, Payment, Status, Terms, Transition, react};
 use crate::ledger::{Account, Posting};
 
 /// What may happen next. What cannot happen yet in the world at hand is skipped.
@@ -40,8 +40,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// The payment, the order service and the processor around it.
 struct World {
     payment: Payment,
-    heard: Vec<Input>,
-    announced: Vec<EventType>,
+    taken: Vec<Input>,
+    published: Vec<EventType>,
     calls: Vec<Action>,
     outstanding: Vec<Action>,
     postings: Vec<Posting>,
@@ -52,8 +52,8 @@ impl World {
     fn new() -> Self {
         Self {
             payment: Payment::placeholder(OrderId(Uuid::from_u128(1)), Uuid::from_u128(2)),
-            heard: Vec::new(),
-            announced: Vec::new(),
+            taken: Vec::new(),
+            published: Vec::new(),
             calls: Vec::new(),
             outstanding: Vec::new(),
             postings: Vec::new(),
@@ -63,40 +63,43 @@ impl World {
 
     fn take(&mut self, step: &Step) {
         match step {
-            Step::Place => self.hear(Input::Placed(terms())),
-            // The order is confirmed only once it heard that the money is held.
-            Step::Confirm if self.announced(EventType::PaymentAuthorized) == 1 => self.hear(Input::Confirmed),
+            Step::Place => self.take_input(Input::Placed(terms())),
+            // The order is confirmed only once it has consumed that the money is held.
+            Step::Confirm if self.published(EventType::PaymentAuthorized) == 1 => {
+                self.take_input(Input::Confirmed)
+            }
             Step::Confirm => {}
-            Step::Cancel => self.hear(Input::Cancelled),
+            Step::Cancel => self.take_input(Input::Cancelled),
             Step::Answer(well) => {
                 if let Some(action) = self.outstanding.pop() {
-                    self.hear(Input::Answered(answer(action, *well)));
+                    self.take_input(Input::Answered(answer(action, *well)));
                 }
             }
             Step::Repeat(index) => {
-                if let Some(input) = self.heard.get(index % self.heard.len().max(1)).cloned() {
+                if let Some(input) = self.taken.get(index % self.taken.len().max(1)).cloned() {
                     let before = self.payment.clone();
-                    self.hear(input);
-                    assert_eq!(self.payment, before, "a repeat of a fact changes nothing");
+                    self.take_input(input);
+                    assert_eq!(self.payment, before, "a repeat changes nothing");
                 }
             }
         }
     }
 
-    fn hear(&mut self, input: Input) {
-        let reaction = react(&self.payment, &input).expect("what happens in the world is possible");
-        if reaction.payment.version == self.payment.version {
-            assert_eq!(reaction.payment, self.payment);
-            assert_eq!((&reaction.announce, reaction.call, &reaction.posting), (&None, None, &None));
+    fn take_input(&mut self, input: Input) {
+        let Transition { next, events, jobs, postings } =
+            react(&self.payment, &input).expect("what happens in the world is valid");
+        if next.version == self.payment.version {
+            assert_eq!(next, self.payment);
+            assert_eq!((&events, &jobs, &postings), (&vec![], &vec![], &vec![]));
         } else {
-            assert_eq!(reaction.payment.version, self.payment.version + 1);
+            assert_eq!(next.version, self.payment.version + 1);
         }
-        self.payment = reaction.payment;
-        self.heard.push(input);
-        self.announced.extend(reaction.announce.iter().map(Event::event_type));
-        self.calls.extend(reaction.call);
-        self.outstanding.extend(reaction.call);
-        if let Some((posting, amount)) = reaction.posting {
+        self.payment = next;
+        self.taken.push(input);
+        self.published.extend(events.iter().map(Event::event_type));
+        self.calls.extend(&jobs);
+        self.outstanding.extend(&jobs);
+        for (posting, amount) in postings {
             self.postings.push(posting);
             for entry in posting.entries(&amount) {
                 *self.balances.entry(entry.account).or_default() += entry.amount.amount_minor;
@@ -109,13 +112,13 @@ impl World {
         for action in [Action::Authorize, Action::Capture, Action::Void, Action::Refund] {
             assert!(self.called(action) <= 1, "{action} is called at most once");
         }
-        assert!(self.called(Action::Capture) == 0 || self.heard.contains(&Input::Confirmed));
+        assert!(self.called(Action::Capture) == 0 || self.taken.contains(&Input::Confirmed));
         assert!(self.called(Action::Refund) == 0 || self.postings.contains(&Posting::Captured));
-        assert!(self.closings() <= 1, "one closing answer at most: {:?}", self.announced);
+        assert!(self.compensations() <= 1, "one compensation at most: {:?}", self.published);
         assert_eq!(
             self.outstanding,
             Vec::from_iter(self.payment.status.awaits()),
-            "who waits for an answer has exactly one call outstanding"
+            "a state that awaits an answer has one call outstanding"
         );
         assert_eq!(self.balances.values().sum::<i64>(), 0);
         assert!(self.balance(Account::AuthorizedHolds) >= 0);
@@ -130,17 +133,18 @@ impl World {
         }
     }
 
-    fn announced(&self, event: EventType) -> usize {
-        self.announced.iter().filter(|announced| **announced == event).count()
+    fn published(&self, event: EventType) -> usize {
+        self.published.iter().filter(|published| **published == event).count()
     }
 
     fn called(&self, action: Action) -> usize {
         self.calls.iter().filter(|called| **called == action).count()
     }
 
-    fn closings(&self) -> usize {
-        let closings = [EventType::PaymentDeclined, EventType::PaymentVoided, EventType::PaymentRefunded];
-        closings.into_iter().map(|event| self.announced(event)).sum()
+    fn compensations(&self) -> usize {
+        let compensations =
+            [EventType::PaymentDeclined, EventType::PaymentVoided, EventType::PaymentRefunded];
+        compensations.into_iter().map(|event| self.published(event)).sum()
     }
 
     fn balance(&self, account: Account) -> i64 {
@@ -167,7 +171,7 @@ fn answer(action: Action, well: bool) -> Answer {
 
 proptest! {
     #[test]
-    fn a_cancelled_order_gets_exactly_one_closing_answer_and_its_money_back(steps in steps(), well: bool) {
+    fn cancelled_order_gets_one_compensation_reply_and_its_money_back(steps in steps(), well: bool) {
         let mut world = World::new();
         for step in &steps {
             world.take(step);
@@ -175,7 +179,7 @@ proptest! {
         world.take(&Step::Cancel);
         world.drain(well);
 
-        assert_eq!(world.closings(), 1, "{:?}", world.announced);
+        assert_eq!(world.compensations(), 1, "{:?}", world.published);
         assert!(matches!(world.payment.status, Status::Declined | Status::Voided | Status::Refunded));
         assert_eq!(world.balance(Account::Customer), 0);
         assert_eq!(world.balance(Account::AuthorizedHolds), 0);
@@ -183,7 +187,7 @@ proptest! {
     }
 
     #[test]
-    fn a_payment_that_is_not_cancelled_ends_where_the_order_left_it(steps in steps(), well: bool) {
+    fn uncancelled_payment_ends_where_the_order_left_it(steps in steps(), well: bool) {
         let mut world = World::new();
         for step in steps.iter().filter(|step| !matches!(step, Step::Cancel)) {
             world.take(step);
@@ -201,13 +205,13 @@ proptest! {
 }
 
 #[test]
-fn an_impossible_input_names_payment_order_state_and_input() {
+fn invalid_transition_names_payment_order_state_and_input() {
     let payment = Payment::placeholder(OrderId(Uuid::from_u128(1)), Uuid::from_u128(2));
-    let impossible = react(&payment, &Input::Confirmed).expect_err("nothing was placed");
+    let invalid = react(&payment, &Input::Confirmed).expect_err("nothing was placed");
     assert_eq!(
-        impossible.to_string(),
-        "payment 00000000-0000-0000-0000-000000000002 of order 00000000-0000-0000-0000-000000000001 is blank and \
-         cannot hear \"order.confirmed\""
+        invalid.to_string(),
+        "payment 00000000-0000-0000-0000-000000000002 of order 00000000-0000-0000-0000-000000000001 is placeholder \
+         and cannot take order.confirmed"
     );
 }
 

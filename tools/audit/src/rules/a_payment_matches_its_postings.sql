@@ -12,7 +12,7 @@ select order_id::text as about,
 from judged
 where amounts not in ('{}', array[amount_minor])
     or not case
-        when status in ('blank', 'authorizing', 'declined') then postings = '{}'
+        when status in ('placeholder', 'authorizing', 'declined') then postings = '{}'
         when status in ('authorized', 'capturing', 'capture_failed', 'voiding') then postings = '{authorized}'
         when status in ('captured', 'refunding') then postings = '{authorized,captured}'
         when status = 'voided' then postings in ('{}', '{authorized,voided}')

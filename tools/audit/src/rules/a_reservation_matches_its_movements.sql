@@ -22,7 +22,7 @@ from both_sides
 where case status
     when 'reserved' then (reserved, committed, released, returned) <> (quantity, 0, 0, 0)
     when 'committed' then (reserved, committed, released, returned) <> (quantity, quantity, 0, 0)
-    -- Released from what was set aside, or put back after it was committed.
+    -- Released from what was reserved, or put back after it was committed.
     when 'released' then reserved <> released + committed or committed <> returned
     else true
 end

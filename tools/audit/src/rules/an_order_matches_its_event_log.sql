@@ -1,6 +1,8 @@
--- A second opinion: what the facts say by themselves, not by the service's own code.
+-- A second opinion: what the events of the log say by themselves, without the service's own code.
 with log as (
-    select order_id, count(*) as facts, max(version) as newest, count(distinct type) as kinds,
+    select order_id, count(*) as facts, max(version) as newest,
+        -- An event of the order's own happens once; others may, each with an aggregate version of its own.
+        count(distinct (type, case direction when 'consumed' then aggregate_version end)) as kinds,
         array_agg(type) as types,
         max(data ->> 'reason') filter (where type = 'order.cancelled') as reason,
         max(data -> 'total' ->> 'amount_minor') filter (where type = 'order.placed') as total
@@ -33,8 +35,8 @@ with log as (
 select id::text as about,
     case
         when told.order_id is null then 'has no log'
-        when facts <> newest then format('its log has %s facts up to version %s', facts, newest)
-        when kinds <> facts then 'its log has a fact twice'
+        when facts <> newest then format('its log has %s events up to version %s', facts, newest)
+        when kinds <> facts then 'its log has an event twice'
         else format('the row says %s, the log %s',
             concat_ws(' ', orders.status, orders.reason, orders.stock, orders.payment, orders.version, orders.total_minor),
             concat_ws(' ', told.status, told.reason, told.stock, told.payment, told.newest, told.total))

@@ -5,7 +5,7 @@ with step as (
         min(version) filter (where type = 'order.confirmed') as confirmed,
         min(version) filter (where type = 'order.completed') as completed,
         min(version) filter (where type = 'order.cancelled') as cancelled
-    from order_events where direction = 'announced' group by order_id
+    from order_events where direction = 'published' group by order_id
 )
 select order_id::text as about,
     format('placed at version %s, confirmed at %s, completed at %s, cancelled at %s', coalesce(placed::text, '-'),
