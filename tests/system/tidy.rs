@@ -8,8 +8,8 @@ mod words;
 use serde_json::{Value, json};
 
 use crate::tidy::rules::{
-    RULES, Rule, domain_is_pure, files_are_short, functions_are_short, no_test_sleeps,
-    nothing_is_left_unfinished, only_amqp_publishes, sql_stays_in_the_store,
+    RULES, Rule, domain_is_pure, files_are_short, no_test_sleeps, nothing_is_left_unfinished,
+    only_amqp_publishes, sql_stays_in_the_store,
 };
 use crate::tidy::source::{Source, code_of, packages, sources};
 
@@ -90,15 +90,9 @@ fn injected_violation_of_a_rule_is_found() {
 }
 
 #[test]
-fn too_long_file_or_function_is_found() {
+fn too_long_file_is_found() {
     finds(files_are_short, "crates/x/src/lib.rs", &"\n".repeat(401));
     passes(files_are_short, "crates/x/src/lib.rs", &"\n".repeat(400));
-    let function =
-        |lines: usize| format!("fn long() {{\n{}}}\nfn short() {{}}", "call(\"}\");\n".repeat(lines - 2));
-    finds(functions_are_short, "crates/x/src/lib.rs", &function(51));
-    passes(functions_are_short, "crates/x/src/lib.rs", &function(50));
-    let declared = format!("fn declared(a: [u8; 4]);\n{}", "call();\n".repeat(60));
-    passes(functions_are_short, "crates/x/src/lib.rs", &declared);
 }
 
 #[test]

@@ -13,11 +13,9 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("no test sleeps", no_test_sleeps),
     ("nothing is left unfinished", nothing_is_left_unfinished),
     ("files are short", files_are_short),
-    ("functions are short", functions_are_short),
 ];
 
 const MAX_FILE_LINES: usize = 400;
-const MAX_FUNCTION_LINES: usize = 50;
 
 /// What a domain must not name: it gets times, ids and chances as arguments, and does nothing itself.
 const IMPURE: [&str; 15] = [
@@ -119,45 +117,6 @@ pub(super) fn files_are_short(source: &Source) -> Vec<String> {
         return Vec::new();
     }
     vec![format!("{}: {lines} lines; part it by theme, {MAX_FILE_LINES} at most", source.path)]
-}
-
-pub(super) fn functions_are_short(source: &Source) -> Vec<String> {
-    let code = source.code();
-    let starts = code.iter().enumerate().filter(|(_, (_, line))| words(line).any(|word| word == "fn"));
-    starts
-        .filter_map(|(index, (number, line))| {
-            let lines = function_lines(code[index..].iter().map(|(_, line)| line.as_str()))?;
-            (lines > MAX_FUNCTION_LINES).then(|| {
-                format!(
-                    "{}:{number}: {lines} lines; give its parts names of their own, {MAX_FUNCTION_LINES} at most: {}",
-                    source.path,
-                    line.trim()
-                )
-            })
-        })
-        .collect()
-}
-
-/// The lines from the one with `fn` to the one that closes its body; none for one without a body.
-fn function_lines<'a>(lines: impl Iterator<Item = &'a str>) -> Option<usize> {
-    let (mut braces, mut brackets) = (0_i32, 0_i32);
-    for (count, line) in (1..).zip(lines) {
-        let start = if count == 1 { line.find("fn ")? } else { 0 };
-        for character in line[start..].chars() {
-            match character {
-                '(' | '[' => brackets += 1,
-                ')' | ']' => brackets -= 1,
-                '{' => braces += 1,
-                '}' => braces -= 1,
-                ';' if braces == 0 && brackets == 0 => return None,
-                _ => continue,
-            }
-            if character == '}' && braces == 0 {
-                return Some(count);
-            }
-        }
-    }
-    None
 }
 
 fn offences(
