@@ -17,15 +17,15 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::Problem;
 
-/// Requests that work or wait, at the most: with their bodies they take 64 MB.
+/// Most requests that are handled or wait: with their bodies they take 64 MB.
 const INSIDE: usize = 1_024;
 /// How long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// When a client that is refused may come again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The router, with `at_once` of its requests at work at the most: as many as the pool has connections, where each takes
-/// one. The others wait for their turn for 2 s, 1,024 at the most; more are answered 503 with `Retry-After`.
+/// The router with at most `at_once` requests handled at a time: as many as the pool has connections, if each takes one.
+/// Up to 1,024 others wait for at most 2 s; further ones are answered 503 with `Retry-After`.
 pub fn admit(router: Router, at_once: u32) -> Router {
     let at_once = usize::try_from(at_once).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
     limit(router, INSIDE, at_once)
@@ -67,7 +67,7 @@ mod tests {
 
     use super::*;
 
-    /// A route behind a door for so many, which answers each request that it is given a permit for.
+    /// A limited route that answers a request for each permit.
     fn gate(inside: usize, at_once: usize) -> (Router, Arc<Semaphore>) {
         let permits = Arc::new(Semaphore::new(0));
         let given = permits.clone();

@@ -33,7 +33,7 @@ const CUT_OFF_ANSWER: Duration = Duration::from_millis(500);
 /// not use (90 s by default, with hyper's), so that none finds its next request on a connection that is just closed.
 const SILENCE: Duration = Duration::from_secs(110);
 
-/// Serves `router` until the shutdown, then finishes the requests in flight. 4,096 connections are open at the most.
+/// Serves `router` until the shutdown, then finishes the requests in flight. At most 4,096 connections are open.
 ///
 /// Adds `/health/live`, `/health/ready` and `/metrics`; a time limit (504), a size limit (413), 404, 405 and
 /// panics (500) as problems; a span and metrics for each request.
@@ -85,7 +85,7 @@ fn with_common_behaviour(router: Router, limits: Limits) -> Router {
         .layer(middleware::from_fn_with_state(observe::Metrics::new(), observe::observe))
 }
 
-/// The routes for whoever operates the service. They are neither traced nor counted.
+/// The routes for operators. They are neither traced nor counted.
 fn operations(health: Health) -> Router {
     Router::new()
         .route("/health/live", get(live))

@@ -1,4 +1,4 @@
-//! The service's Postgres: a pool, and patience while the server is away.
+//! The service's Postgres: a pool, and waiting while the server is unavailable.
 
 use std::{io, str::FromStr, time::Duration};
 
@@ -135,7 +135,7 @@ pub async fn wait_until_usable(
 pub async fn watch(pool: PgPool, item: HealthItem, shutdown: CancellationToken) -> anyhow::Result<()> {
     while shutdown.run_until_cancelled(tokio::time::sleep(WATCH_INTERVAL)).await.is_some() {
         let seen = match sqlx::raw_sql("select 1").execute(&pool).await {
-            // Either this service is busy or its database is away: the pool does not say which.
+            // Either all connections are in use or the database is unavailable: the pool does not say which.
             Err(sqlx::Error::PoolTimedOut) => probe(&pool.connect_options()).await,
             seen => seen.map(drop),
         };
@@ -165,7 +165,7 @@ pub async fn migrate(pool: &PgPool, migrations: &Migrator) -> anyhow::Result<()>
     })
 }
 
-/// Whether time heals what [`migrate`] failed of: the database went away meanwhile, or another replica took long.
+/// Whether [`migrate`] may succeed later: the database became unavailable, or another replica took long.
 #[must_use]
 pub fn is_transient(error: &anyhow::Error) -> bool {
     let database = error.chain().find_map(|cause| cause.downcast_ref::<sqlx::Error>());

@@ -13,7 +13,7 @@ pub struct Health {
     notes: Arc<Mutex<BTreeMap<&'static str, String>>>,
 }
 
-/// One part. Whoever looks after it says [`up`](Self::up) or [`down`](Self::down).
+/// One part. Its owner reports [`up`](Self::up) or [`down`](Self::down).
 #[derive(Debug, Clone)]
 pub struct HealthItem {
     health: Health,

@@ -154,10 +154,10 @@ mod tests {
     async fn tasks_that_ignore_a_shutdown_are_named_after_the_grace() {
         let shutdown = CancellationToken::new();
         let mut tasks = Tasks::new(shutdown.clone());
-        tasks.spawn("deaf", std::future::pending::<()>());
+        tasks.spawn("stuck", std::future::pending::<()>());
         tasks.spawn("stubborn", std::future::pending::<()>());
         shutdown.cancel();
         let error = tasks.join().await.unwrap_err();
-        assert_eq!(error.to_string(), "did not stop within 10 s: deaf, stubborn");
+        assert_eq!(error.to_string(), "did not stop within 10 s: stuck, stubborn");
     }
 }

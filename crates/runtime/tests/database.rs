@@ -1,5 +1,5 @@
-//! Patience with a Postgres that is away, and none with one that refuses: against a server that speaks
-//! just enough of the protocol to refuse.
+//! Waiting for an unavailable Postgres, and failing at once if it refuses: against a server that speaks just enough of
+//! the protocol to refuse.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -83,7 +83,7 @@ async fn a_server_that_starts_or_is_full_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_shutdown_ends_the_wait_for_a_server_that_is_away() {
+async fn shutdown_ends_the_wait_for_an_unavailable_server() {
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let pool = pool_on(port);
     let health = Health::new();

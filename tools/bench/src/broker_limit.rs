@@ -1,4 +1,4 @@
-//! What the parts can do at the most, alone: the yardstick of the benchmark.
+//! What each part can do alone: the yardstick of the benchmark.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -29,7 +29,7 @@ const WINDOW: usize = 256;
 /// Messages that are sent alone.
 const HOPS: usize = 200;
 
-/// An order of one line that was placed, as inventory hears it; ids of its own each time.
+/// An order of one line that was placed, as inventory consumes it; ids of its own each time.
 #[must_use]
 pub fn placed(sku: &Sku) -> Envelope {
     static SAMPLE: LazyLock<Option<Envelope>> =

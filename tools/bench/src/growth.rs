@@ -41,7 +41,7 @@ macro_rules! histories {
 /// What every service has of past orders.
 const HISTORY: &[(Service, &str)] = system::services!(histories);
 
-/// What was held with so many past orders or replicas, and what the machine could have done at the most in the same
+/// What was held with so many past orders or replicas, and the limit of the machine in the same
 /// minutes: it may be another machine by the next part.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Held {
@@ -54,9 +54,9 @@ pub(super) struct Held {
     pub(super) ratio: f64,
 }
 
-/// How fast a backlog was worked off.
+/// How fast a backlog was drained.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct WorkedOff {
+pub(super) struct DrainedBacklog {
     /// How many waited.
     pub(super) events: u64,
     pub(super) orders_per_second: f64,
@@ -69,7 +69,7 @@ pub(super) struct Growth {
     pub(super) history: Vec<Held>,
     /// By replicas of each service, with no past orders.
     pub(super) replicas: Vec<Held>,
-    pub(super) backlog: Option<WorkedOff>,
+    pub(super) backlog: Option<DrainedBacklog>,
 }
 
 impl Growth {
@@ -82,7 +82,7 @@ impl Growth {
                 ));
             }
         }
-        if let Some(WorkedOff { events, orders_per_second }) = self.backlog {
+        if let Some(DrainedBacklog { events, orders_per_second }) = self.backlog {
             print(&format!(
                 "{events:>9} events waiting {orders_per_second:>5.0} orders/s through the rest of the saga"
             ));
@@ -118,7 +118,7 @@ pub(super) async fn measure(
         system.stop().await?;
     }
     let mut system = start(args, binaries, &PATIENCE).await?;
-    growth.backlog = Some(work_off(&mut system, print).await.context("the backlog")?);
+    growth.backlog = Some(drain_backlog(&mut system, print).await.context("the backlog")?);
     system.stop().await
 }
 
@@ -143,7 +143,7 @@ async fn held(
     Ok(Held { of, orders_per_second: outcome.rate, limit, ratio: outcome.rate / limit })
 }
 
-/// Writes orders that were completed in the past into every database, while the services are away.
+/// Writes orders that were completed in the past into every database, while the services are down.
 async fn write_history(system: &mut System, orders: u64) -> Result<()> {
     Driver::open(system, &[]).await?.seed_stock().await?;
     for (service, _) in HISTORY {
@@ -169,8 +169,8 @@ async fn write_history(system: &mut System, orders: u64) -> Result<()> {
     system.services.wait_until_ready(READY_LIMIT).await
 }
 
-/// Lets events pile up, and measures how fast they are worked off.
-async fn work_off(system: &mut System, print: &impl Fn(&str)) -> Result<WorkedOff> {
+/// Lets events pile up, and measures how fast they are consumed.
+async fn drain_backlog(system: &mut System, print: &impl Fn(&str)) -> Result<DrainedBacklog> {
     let driver = Driver::open(system, &[]).await?;
     driver.seed_stock().await?;
     for service in AWAY {
@@ -185,5 +185,5 @@ async fn work_off(system: &mut System, print: &impl Fn(&str)) -> Result<WorkedOf
     let orders = placed.accepted.len();
     driver.finish(BACKLOG_RATE, placed).await?;
     let orders_per_second = orders as f64 / begun.elapsed().as_secs_f64();
-    Ok(WorkedOff { events: 2 * orders as u64, orders_per_second })
+    Ok(DrainedBacklog { events: 2 * orders as u64, orders_per_second })
 }

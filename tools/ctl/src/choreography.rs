@@ -1,4 +1,4 @@
-//! Who announces what and who hears it: the catalogue and every service's `SUBSCRIPTIONS`, put together.
+//! Documents that are generated from the tables of events and services: choreography and topology.
 
 use std::fmt::Write;
 
@@ -12,16 +12,16 @@ use system::{subscribers_of, topology};
 #[must_use]
 pub fn document() -> String {
     let mut text = String::from(
-        "# Choreography\n\nWritten by `sagactl generate` from the catalogue in `crates/events` and every service's `SUBSCRIPTIONS`.\n\
-         Analytics reads every event from the log.\n\n| event | announced by | heard by |\n|---|---|---|\n",
+        "# Choreography\n\nWritten by `sagactl generate` from the tables in `crates/contracts` and `crates/system`.\n\
+         Analytics reads every event from the event stream.\n\n| event | published by | consumed by |\n|---|---|---|\n",
     );
     for event in EventType::ALL {
-        let mut hearers: Vec<_> = subscribers_of(*event).map(Service::as_str).collect();
+        let mut consumers: Vec<_> = subscribers_of(*event).map(Service::as_str).collect();
         if event.row().record_only {
-            hearers.push("(for the record)");
+            consumers.push("(for the record)");
         }
         let _ =
-            writeln!(text, "| `{}` | {} | {} |", event.versioned_name(), event.owner(), hearers.join(", "));
+            writeln!(text, "| `{}` | {} | {} |", event.versioned_name(), event.owner(), consumers.join(", "));
     }
     text
 }

@@ -25,7 +25,7 @@ use tokio::{
 use tokio_io_timeout::TimeoutStream;
 use tower::{Service, service_fn};
 
-/// Connections that are open, at the most. More wait in the system's queue for one to be closed.
+/// Most open connections. More wait in the system's queue for one to be closed.
 pub(super) const OPEN: usize = 4_096;
 
 /// Files beside the connections: those to database and broker, and some for everything else.
@@ -174,7 +174,7 @@ mod tests {
             let mut half = TcpStream::connect(address).await.expect("connects");
             half.write_all(&ASK[..10]).await.expect("begins to ask");
             assert_eq!(answer(&mut silent).await, "");
-            assert_eq!(answer(&mut half).await, "", "half a question is none");
+            assert_eq!(answer(&mut half).await, "", "half a request gets no answer");
         })
         .await;
     }
