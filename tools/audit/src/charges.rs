@@ -12,17 +12,13 @@ pub type Charges = BTreeMap<String, Charge>;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Charge {
     merchant_reference: String,
-    /// Holds made.
     pub authorizations: i64,
     /// How many times money was captured.
     pub captures: i64,
     /// How many times money was refunded.
     pub refunds: i64,
-    /// Held now.
     pub held_minor: i64,
-    /// Ever captured.
     pub captured_minor: i64,
-    /// Ever refunded.
     pub refunded_minor: i64,
 }
 

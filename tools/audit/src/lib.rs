@@ -51,7 +51,6 @@ pub struct Sources {
 pub struct Recorded {
     /// The idempotency key that it was placed with.
     pub key: String,
-    /// The order's id.
     pub order_id: String,
 }
 
@@ -67,7 +66,6 @@ pub struct Violation {
 /// The result of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It holds.
     Holds,
     /// It does not hold, for these.
     Broken(Vec<Violation>),
@@ -78,20 +76,16 @@ pub enum Verdict {
 /// A rule, what was looked at, and the result.
 #[derive(Debug, Clone)]
 pub struct Finding {
-    /// The rule.
     pub rule: &'static Rule,
     /// What was looked at: how many of what.
     pub counted: Vec<(u64, &'static str)>,
-    /// The result.
     pub verdict: Verdict,
 }
 
 /// The result of one look at everything.
 #[derive(Debug, Clone)]
 pub struct Audit {
-    /// When it began.
     pub at: DateTime<Utc>,
-    /// Every rule that was asked.
     pub findings: Vec<Finding>,
     /// What is under way; empty at rest.
     pub under_way: Vec<String>,

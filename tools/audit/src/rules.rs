@@ -44,7 +44,6 @@ pub struct Found {
     pub violations: Vec<Violation>,
 }
 
-/// The rules.
 pub const RULES: &[Rule] = &[
     Rule {
         name: "stock stays in its bounds",

@@ -52,11 +52,8 @@ pub struct OrderRow {
     pub status: String,
     /// Why it was cancelled.
     pub reason: Option<String>,
-    /// In minor units.
     pub total_minor: i64,
-    /// ISO 4217.
     pub currency: String,
-    /// What was ordered.
     pub lines: Json<Vec<OrderLine>>,
     /// Whether it is cancelled and both participants have compensated.
     pub settled: bool,
@@ -70,17 +67,12 @@ pub struct OrderRow {
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct PaymentRow {
     order_id: Uuid,
-    /// Its state.
     pub status: String,
     /// The amount asked for; nothing for a tombstone.
     pub amount_minor: Option<i64>,
-    /// ISO 4217.
     pub currency: Option<String>,
-    /// Held now.
     pub held: i64,
-    /// Ever taken.
     pub captured: i64,
-    /// Given back.
     pub refunded: i64,
     /// Whether anything was posted.
     pub posted: bool,

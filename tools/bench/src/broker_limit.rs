@@ -71,7 +71,7 @@ pub struct QueueCapacity {
     pub hop: Duration,
 }
 
-/// Sends messages with this body through a quorum queue for so long, from two connections to a third, and measures.
+/// Measures how many messages with this body pass a quorum queue, from two connections to a third.
 ///
 /// # Errors
 /// The broker's; the user must have every right.

@@ -1,4 +1,4 @@
-//! What each part of the machine can do alone: the system is there and idle.
+//! What each part of the machine can do alone, while the system is idle.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -30,13 +30,13 @@ use super::limit::CommitCost;
 use loadgen::percentile;
 use system::VHOST;
 
-/// Clients at once of HTTP, and of commits each of these numbers, of which the best counts.
+/// Concurrent HTTP clients; and concurrent committers, of which the better number counts.
 const HTTP_CLIENTS: usize = 32;
 const COMMITTERS: [usize; 2] = [4, 12];
 const CONNECTIONS: u32 = 16;
 const MAIL_CLIENTS: usize = 8;
 const LARGE_BATCH: usize = 20;
-/// Things done alone, one after the other, for a median.
+/// How many times something is done alone, for a median.
 const ALONE: usize = 200;
 
 /// What was measured; rates are of the whole machine, medians of one at a time.
@@ -71,7 +71,7 @@ impl Default for CommitCost {
 }
 
 impl Calibration {
-    /// The largest difference of a rate or a median between two calibrations, as a part of the smaller.
+    /// The largest relative difference between two calibrations.
     pub(super) fn drift(&self, other: &Self) -> f64 {
         let pairs = [
             (self.commits_of_1_per_second, other.commits_of_1_per_second),
@@ -87,7 +87,7 @@ impl Calibration {
         pairs.iter().map(|(one, two)| one.max(*two) / one.min(*two) - 1.0).fold(0.0, f64::max)
     }
 
-    /// The middle between two calibrations.
+    /// The mean of two calibrations.
     pub(super) fn mean(&self, other: &Self) -> Self {
         let mean = |of: fn(&Self) -> f64| f64::midpoint(of(self), of(other));
         Self {
@@ -107,13 +107,13 @@ impl Calibration {
         }
     }
 
-    /// What an order takes at the least from placed to confirmed: four commits, two hops and one call, in ms.
+    /// The shortest time from placed to confirmed: four commits, two hops and one call, in ms.
     pub(super) fn shortest_confirmation_ms(&self) -> f64 {
         4.0 * self.commit_alone_ms + 2.0 * self.hop_alone_ms + self.http_alone_ms
     }
 }
 
-/// Measures every part, one after the other, each for so long.
+/// Measures every part for `duration`, one after the other.
 pub(super) async fn calibrate(system: &System, dir: &Path, duration: Duration) -> Result<Calibration> {
     let commits = Commits::open(system, duration).await.context("the database for calibration")?;
     let (mut of_1, mut of_20) = (0.0_f64, 0.0_f64);
@@ -150,7 +150,7 @@ fn placed(committer: usize, number: usize) -> Result<Envelope> {
     Ok(broker_limit::placed(&sku(committer, number)?))
 }
 
-/// A database with the schema of inventory, and nothing in it but stock.
+/// A database with the schema of inventory, and nothing but stock in it.
 struct Commits {
     admin: PgPool,
     pool: PgPool,
@@ -185,7 +185,7 @@ impl Commits {
         Ok(Self { admin, pool, unit_of_work: UnitOfWork::new(Service::Inventory.into()), duration })
     }
 
-    /// So many committers at once, each one batch after the other.
+    /// Concurrent committers, each with one batch after the other.
     async fn per_second(&self, at_once: usize, batch: usize) -> Result<f64> {
         let (pool, outbox) = (self.pool.clone(), self.unit_of_work.clone());
         per_second(at_once, self.duration, move |committer| {
@@ -212,7 +212,7 @@ impl Commits {
     }
 }
 
-/// How often a second it is done by so many at once, each of whom, told by a number, does it again and again.
+/// How often a second `at_once` clients do it, each repeatedly; a client gets its number.
 async fn per_second<F>(
     at_once: usize,
     duration: Duration,
@@ -241,7 +241,7 @@ where
     Ok(f64::from(times) / begun.elapsed().as_secs_f64())
 }
 
-/// How long it takes, done alone again and again: the median.
+/// The median time that it takes alone.
 async fn median_ms(mut once: impl AsyncFnMut(usize) -> Result<()>) -> Result<f64> {
     let mut took = Vec::with_capacity(ALONE);
     for number in 0..ALONE {
@@ -292,7 +292,7 @@ async fn mails(system: &System, duration: Duration) -> Result<f64> {
         .from("shop@example.com".parse()?)
         .to("bench@example.com".parse()?)
         .subject("Calibration")
-        .body("As long as what the shop says when an order is confirmed, which is some lines.\n".repeat(3))?;
+        .body("About as long as the mail that confirms an order, which has several lines.\n".repeat(3))?;
     let mail = Arc::new(mail);
     per_second(MAIL_CLIENTS, duration, move |_| {
         let (server, mail) = (server.clone(), mail.clone());

@@ -1,4 +1,4 @@
-//! What the running system counts of itself: Postgres, RabbitMQ, the services and the kernel.
+//! What the running system counts itself: Postgres, RabbitMQ, the services and the kernel.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,13 +16,13 @@ use tokio::time::{Instant, sleep};
 
 /// The simulated card processor.
 pub(super) const PROVIDER: &str = system::Outside::PaymentProvider.program().name;
-/// Between two looks at the broker's counters, which it brings up to date every 5 s.
+/// How often the broker's counters are read, which it updates every 5 s.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
-const SETTLE_LIMIT: Duration = Duration::from_secs(60);
+const REST_LIMIT: Duration = Duration::from_secs(60);
 /// The kernel's unit of CPU time, 1/100 s on every Linux.
 const TICK_MS: f64 = 10.0;
 
-/// Everything, at one moment at which the system rests.
+/// All counters, at one moment at rest.
 #[derive(Debug, Clone)]
 pub(super) struct Counters {
     /// Transactions that wrote something.
@@ -39,12 +39,12 @@ pub(super) struct Counters {
     cpu_ms: BTreeMap<String, f64>,
 }
 
-/// What an order takes.
+/// The cost of an order.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct PerOrder {
     /// Transactions that write.
     pub(super) commits: f64,
-    /// Transactions of any kind; readings and the looks of watchers among them.
+    /// Transactions of any kind, reading ones and polls included.
     pub(super) transactions: f64,
     /// SQL statements of the services.
     pub(super) statements: f64,
@@ -76,7 +76,7 @@ impl PerOrder {
     }
 }
 
-/// Where everything is counted.
+/// Reads the counters.
 #[derive(Debug)]
 pub(super) struct Sources<'a> {
     system: &'a System,
@@ -87,7 +87,7 @@ pub(super) struct Sources<'a> {
 }
 
 impl<'a> Sources<'a> {
-    /// Of a system with these further replicas of each service, whose CPU is not counted.
+    /// For a system with these further replicas of each service, whose CPU is not counted.
     pub(super) async fn open(system: &'a System, others: &[Replicas]) -> Result<Self> {
         let admin = PgPool::connect(&format!("{}/postgres", system.postgres.superuser_url())).await?;
         sqlx::raw_sql("create extension if not exists pg_stat_statements").execute(&admin).await?;
@@ -95,9 +95,9 @@ impl<'a> Sources<'a> {
         Ok(Self { system, urls, http: Client::new(), admin })
     }
 
-    /// Reads everything once the broker has counted to the end.
+    /// Reads everything once the broker's counters no longer change.
     pub(super) async fn read(&self) -> Result<Counters> {
-        let deliveries = self.settled_deliveries().await?;
+        let deliveries = self.final_deliveries().await?;
         let row = sqlx::query(
             "select pg_snapshot_xmax(pg_current_snapshot())::text::float8,
                  (select sum(xact_commit)::float8 from pg_stat_database where datname = any($1)),
@@ -125,19 +125,19 @@ impl<'a> Sources<'a> {
         })
     }
 
-    async fn settled_deliveries(&self) -> Result<f64> {
-        let end = Instant::now() + SETTLE_LIMIT;
+    async fn final_deliveries(&self) -> Result<f64> {
+        let end = Instant::now() + REST_LIMIT;
         let mut last = self.deliveries().await?;
         loop {
             sleep(LOOK_INTERVAL).await;
-            // Twice, since two looks may fall between two counts of the broker.
+            // Twice, since two readings may fall between two updates.
             sleep(LOOK_INTERVAL).await;
             let now = self.deliveries().await?;
             if now.to_bits() == last.to_bits() {
                 return Ok(now);
             }
             if Instant::now() > end {
-                bail!("the broker goes on delivering: who else uses it?");
+                bail!("the broker is still delivering: does anybody else use it?");
             }
             last = now;
         }
@@ -162,7 +162,7 @@ impl<'a> Sources<'a> {
 }
 
 impl Counters {
-    /// What each of so many orders took since an earlier moment.
+    /// The cost of each of `orders` since an earlier moment.
     pub(super) fn per_order(&self, before: &Self, orders: usize) -> PerOrder {
         let each = |of: fn(&Self) -> f64| (of(self) - of(before)) / orders as f64;
         let cpu = |(name, now): (&String, &f64)| {
@@ -189,13 +189,13 @@ pub(super) fn services() -> impl Iterator<Item = &'static str> {
     Service::ALL.iter().map(|service| service.as_str()).chain([PROVIDER])
 }
 
-/// Where all replicas of a service are.
+/// The URLs of all replicas of a service.
 pub(super) fn urls(system: &System, others: &[Replicas], service: &str) -> Vec<String> {
     let others = others.iter().filter_map(|replicas| replicas.url(service));
     iter::once(system.url(service)).chain(others).collect()
 }
 
-/// The sum of a metric over its labels, in Prometheus's text format; 0 when it is not there yet.
+/// The sum of a metric over its labels, in Prometheus's text format; 0 when it is missing.
 fn sum_of(text: &str, metric: &str) -> Result<f64> {
     let samples = text.lines().filter(|line| {
         line.strip_prefix(metric).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))
@@ -203,12 +203,12 @@ fn sum_of(text: &str, metric: &str) -> Result<f64> {
     samples
         .map(|line| {
             let value = line.rsplit(' ').next().unwrap_or_default();
-            value.parse::<f64>().with_context(|| format!("{line:?} is no sample"))
+            value.parse::<f64>().with_context(|| format!("{line:?} is not a sample"))
         })
         .sum()
 }
 
-/// The process that each part of the system runs in, and this one, which makes the load and takes the mails.
+/// The process of each part of the system.
 pub(super) fn processes(system: &System) -> Vec<(String, i32)> {
     let services = services().filter_map(|name| Some((name.to_owned(), system.services.pid(name)?)));
     let servers =
@@ -231,7 +231,7 @@ fn cpu_ms(system: &System) -> Result<BTreeMap<String, f64>> {
 struct ProcessTime {
     parent: i32,
     own_ticks: f64,
-    /// Of children that have ended.
+    /// Of ended children.
     children_ticks: f64,
 }
 
@@ -240,7 +240,7 @@ fn process_table() -> Result<BTreeMap<i32, ProcessTime>> {
     Ok(entries
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            // A process may end meanwhile.
+            // A process may have ended meanwhile.
             Some((pid, parse_stat(&fs::read_to_string(entry.path().join("stat")).ok()?)?))
         })
         .collect())
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_metric_is_summed_over_its_labels_and_no_other_metric_is() {
+    fn a_metric_is_summed_over_its_labels_alone() {
         let text = "# TYPE hits_count counter\nhits_count{route=\"/a b\"} 3\nhits_count{route=\"/c\"} 4\n\
                     hits_count_total 100\nhits_count 1\n";
         assert_eq!(sum_of(text, "hits_count").expect("samples"), 8.0);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_counts_all_that_is_below() {
+    fn a_tree_includes_all_descendants() {
         let process = |parent, own_ticks| ProcessTime { parent, own_ticks, children_ticks: 0.5 };
         let table = BTreeMap::from([
             (1, process(0, 1.0)),

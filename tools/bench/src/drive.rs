@@ -1,4 +1,4 @@
-//! Load in an open loop, and what became of every order of it.
+//! Load in an open loop, and the outcome of each order.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// When no order has ended for so long, and no more are placed, none ever will.
 const STANDSTILL: Duration = Duration::from_secs(60);
 
-/// Where orders are placed, and where it is seen what became of them.
+/// Places orders, and reads their outcomes in the databases.
 #[derive(Debug)]
 pub(super) struct Driver {
     customers: Customers,
@@ -51,7 +51,7 @@ impl Driver {
         self.customers.seed_stock(&self.inventory_url, &CATALOGUE).await
     }
 
-    /// Places orders at a rate a second for so long, waits until all of them have ended, and measures how each got there.
+    /// Places orders at a rate a second for so long, waits until all of them have ended, and measures when each passed its steps.
     pub(super) async fn drive(&self, rate: f64, duration: Duration) -> Result<Outcome> {
         let result = self.place(rate, (rate * duration.as_secs_f64()).round() as usize).await?;
         self.finish(rate, result).await
@@ -63,17 +63,17 @@ impl Driver {
         loadgen::drive(&self.customers, orders, watch::Sender::new(rate).subscribe(), || {}).await
     }
 
-    /// Waits until the orders have ended, and measures how each got there.
+    /// Waits until the orders have ended, and measures when each passed its steps.
     pub(super) async fn finish(&self, rate: f64, result: LoadResult) -> Result<Outcome> {
         let journeys = self.journeys(&result.accepted).await?;
         Ok(Outcome::of(&journeys, rate, result))
     }
 
-    /// How each order got to its end, as soon as all are there.
+    /// When each order passed its steps, once all orders have ended.
     async fn journeys(&self, accepted: &[Accepted]) -> Result<Vec<Journey>> {
         let ids: Vec<Uuid> = accepted.iter().map(|order| order.order_id).collect();
         let mut progress = Progress::new();
-        // To look at every order is work for Postgres, too: it waits until hardly any is under way.
+        // Reading every order is work for Postgres, too: that waits until hardly any is under way.
         while self.any_under_way().await? {
             if progress.is_due() && progress.none_since_last(self.under_way().await?) {
                 break;
@@ -82,17 +82,17 @@ impl Driver {
         }
         let mut progress = Progress::new();
         loop {
-            let ways = self.ways(&ids).await?;
+            let steps_by_order = self.steps(&ids).await?;
             let journeys: Vec<_> = accepted
                 .iter()
                 .filter_map(|order| {
-                    let way = ways.get(&order.order_id)?;
+                    let steps = steps_by_order.get(&order.order_id)?;
                     Some(Journey {
                         due: order.due,
-                        confirmed: way.confirmed,
-                        ended: way.ended?,
-                        cancelled: way.cancelled,
-                        whole: way.whole()?,
+                        confirmed: steps.confirmed,
+                        ended: steps.ended?,
+                        cancelled: steps.cancelled,
+                        whole: steps.whole()?,
                     })
                 })
                 .collect();
@@ -107,7 +107,7 @@ impl Driver {
         }
     }
 
-    /// Whether an order waits for an answer, or a mail to be sent: by indexes alone.
+    /// Whether any order is open or any mail unsent, by indexes alone.
     async fn any_under_way(&self) -> Result<bool> {
         let open = "select exists (select from orders where status = 'pending')
                     or exists (select from orders where status = 'confirmed')";
@@ -116,7 +116,7 @@ impl Driver {
         Ok(open || sqlx::query_scalar(unsent).fetch_one(&self.mails).await?)
     }
 
-    /// How many steps are still to be made by the orders that wait for an answer, and how many mails to be sent.
+    /// How many steps the open orders still need, and how many mails are unsent.
     async fn under_way(&self) -> Result<usize> {
         let open = "select 2 * count(*) filter (where status = 'pending') + count(*)
                     from orders where status in ('pending', 'confirmed')";
@@ -126,36 +126,36 @@ impl Driver {
         Ok(usize::try_from(open + unsent)?)
     }
 
-    /// When the transactions committed that brought each order on its way.
-    async fn ways(&self, ids: &[Uuid]) -> Result<BTreeMap<Uuid, Way>> {
-        let mut ways: BTreeMap<Uuid, Way> = BTreeMap::new();
-        let steps = sqlx::query(
+    /// The commit times of the steps of each order.
+    async fn steps(&self, ids: &[Uuid]) -> Result<BTreeMap<Uuid, Steps>> {
+        let mut steps_by_order: BTreeMap<Uuid, Steps> = BTreeMap::new();
+        let events = sqlx::query(
             "select order_id, min(pg_xact_commit_timestamp(xmin)) filter (where type = 'order.confirmed'),
                  min(pg_xact_commit_timestamp(xmin))
                      filter (where type = 'order.completed' or type = 'order.cancelled'),
                  bool_or(type = 'order.cancelled')
              from order_events where order_id = any($1) and direction = 'published' group by order_id",
         );
-        for row in steps.bind(ids).fetch_all(&self.orders).await? {
+        for row in events.bind(ids).fetch_all(&self.orders).await? {
             let (confirmed, ended, cancelled) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-            let way = Way { confirmed, ended, cancelled, ..Way::default() };
-            ways.insert(row.try_get(0)?, way);
+            let row_steps = Steps { confirmed, ended, cancelled, ..Steps::default() };
+            steps_by_order.insert(row.try_get(0)?, row_steps);
         }
         let mails = "select order_id, max(pg_xact_commit_timestamp(xmin)) from notifications
                      where order_id = any($1) and status = 'sent' group by order_id";
         for row in sqlx::query(mails).bind(ids).fetch_all(&self.mails).await? {
-            ways.entry(row.try_get(0)?).or_default().mailed = row.try_get(1)?;
+            steps_by_order.entry(row.try_get(0)?).or_default().mailed = row.try_get(1)?;
         }
         let facts = "select order_id, pg_xact_commit_timestamp(xmin) from orders
                      where order_id = any($1) and (completed_at is not null or cancelled_at is not null)";
         for row in sqlx::query(facts).bind(ids).fetch_all(&self.facts).await? {
-            ways.entry(row.try_get(0)?).or_default().counted = row.try_get(1)?;
+            steps_by_order.entry(row.try_get(0)?).or_default().counted = row.try_get(1)?;
         }
-        Ok(ways)
+        Ok(steps_by_order)
     }
 }
 
-/// Looks now and then whether less is left to do than the last time.
+/// Checks now and then whether less is left to do than the last time.
 struct Progress {
     left: usize,
     looked: Instant,
@@ -178,7 +178,7 @@ impl Progress {
 }
 
 #[derive(Debug, Default)]
-struct Way {
+struct Steps {
     confirmed: Option<DateTime<Utc>>,
     ended: Option<DateTime<Utc>>,
     cancelled: bool,
@@ -186,7 +186,7 @@ struct Way {
     counted: Option<DateTime<Utc>>,
 }
 
-impl Way {
+impl Steps {
     fn whole(&self) -> Option<DateTime<Utc>> {
         Some(self.ended?.max(self.mailed?).max(self.counted?))
     }
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_gets_on_is_waited_for_and_what_stands_still_is_not() {
+    async fn progress_is_waited_for_and_a_standstill_is_not() {
         let mut progress = Progress::new();
         for left in [9, 5, 4] {
             assert!(!progress.is_due());

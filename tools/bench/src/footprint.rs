@@ -1,4 +1,4 @@
-//! What a service takes: memory, time to start, size of its program.
+//! The footprint of a service: memory, time to start, size of its program.
 
 use std::fs;
 use std::path::Path;
@@ -15,20 +15,20 @@ use super::counters::services;
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
-/// One service.
+/// The footprint of one service.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Footprint {
     pub(super) service: &'static str,
     /// Resident, before any load, in MB (10^6 bytes).
     pub(super) idle_mb: f64,
-    /// The most that was ever resident.
+    /// The highest resident memory so far.
     pub(super) peak_mb: f64,
-    /// From starting the program to the first 200 of `/health/ready`, the servers being there.
+    /// From starting the program to the first 200 of `/health/ready`, with the servers running.
     pub(super) ready_ms: f64,
     pub(super) binary_mb: f64,
 }
 
-/// Resident memory of each service, in MB: now, and the most so far.
+/// Resident memory of each service, in MB: now, and the highest so far.
 pub(super) fn memory(system: &System) -> Result<Vec<(f64, f64)>> {
     let of = |name| {
         let pid = system.services.pid(name).with_context(|| format!("{name} does not run"))?;
@@ -38,14 +38,14 @@ pub(super) fn memory(system: &System) -> Result<Vec<(f64, f64)>> {
     services().map(of).collect()
 }
 
-/// A field of /proc/PID/status (proc(5)), which says `kB` and means 1,024 bytes.
+/// A field of /proc/PID/status (proc(5)), where `kB` means 1,024 bytes.
 fn field_mb(status: &str, field: &str) -> Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
-    Ok(kib.with_context(|| format!("/proc tells no {field}"))? * 1024.0 / 1e6)
+    Ok(kib.with_context(|| format!("/proc has no {field}"))? * 1024.0 / 1e6)
 }
 
-/// Starts each service again and puts together what was measured of it.
+/// Restarts each service, and collects its footprint.
 pub(super) async fn footprints(
     system: &mut System,
     binaries: &Path,

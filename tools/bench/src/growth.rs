@@ -1,4 +1,4 @@
-//! What grows with use and must not cost: past orders, replicas, and a backlog.
+//! What grows with use and should not slow the system down: past orders, replicas and a backlog.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use super::{Args, Times, search, start};
 
 /// Past orders in the databases.
 const HISTORIES: [u64; 3] = [0, 100_000, 1_000_000];
-/// Of each service.
+/// How many of each service.
 const REPLICAS: [usize; 3] = [1, 2, 4];
-/// Orders of a backlog: each waits as two events, for inventory and for payment.
+/// Orders of a backlog: each is two waiting events, for inventory and for payment.
 const BACKLOG: usize = 50_000;
 const BACKLOG_RATE: f64 = 500.0;
 /// Those that place no order, but without whom none gets on.
-const AWAY: [&str; 2] = ["inventory", "payment"];
+const STOPPED: [&str; 2] = ["inventory", "payment"];
 
 /// Orders wait in a backlog for as long as it takes.
 const PATIENCE: [(&str, &str); 2] = [("ORDER_DEADLINE", "1h"), ("MAX_PENDING", "1000000")];
@@ -38,7 +38,7 @@ macro_rules! histories {
         &[$((Service::$service, include_str!(concat!("../../../services/", $name, "/history.sql"))),)+]
     };
 }
-/// What every service has of past orders.
+/// The statements that write past orders into each service's database.
 const HISTORY: &[(Service, &str)] = system::services!(histories);
 
 /// What was held with so many past orders or replicas, and the limit of the machine in the same
@@ -48,7 +48,7 @@ pub(super) struct Held {
     pub(super) of: u64,
     /// X.
     pub(super) orders_per_second: f64,
-    /// L, by what was calibrated before and after it.
+    /// L, by the calibrations before and after.
     pub(super) limit: f64,
     /// X / L.
     pub(super) ratio: f64,
@@ -90,7 +90,7 @@ impl Growth {
     }
 }
 
-/// Measures all of it, each in a system of its own. What was measured before a failure is kept.
+/// Measures all parts, each in a new system. The results before a failure are kept.
 pub(super) async fn measure(
     growth: &mut Growth,
     args: &Args,
@@ -173,13 +173,13 @@ async fn write_history(system: &mut System, orders: u64) -> Result<()> {
 async fn drain_backlog(system: &mut System, print: &impl Fn(&str)) -> Result<DrainedBacklog> {
     let driver = Driver::open(system, &[]).await?;
     driver.seed_stock().await?;
-    for service in AWAY {
+    for service in STOPPED {
         system.services.stop(service).await?;
     }
     print(&format!("with {} events waiting", 2 * BACKLOG));
     let placed = driver.place(BACKLOG_RATE, BACKLOG).await?;
     let begun = Instant::now();
-    for service in AWAY {
+    for service in STOPPED {
         system.services.resume(service)?;
     }
     let orders = placed.accepted.len();

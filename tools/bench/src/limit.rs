@@ -1,8 +1,8 @@
-//! The machine's own limit: how many orders a second it could do if it did nothing but what an order needs, each part
-//! as fast as it is alone.
+//! The machine's own limit: how many orders a second it could do if it did only what an order needs, each part as fast
+//! as it is alone.
 //!
 //! `1/L = commits * a + items * b + deliveries / R_queue + requests / R_http + mails / R_smtp`, all per order. A commit
-//! of a batch of n costs `a + b * n`, so that all commits of an order together cost what stands there.
+//! of a batch of n costs `a + b * n`; the formula is the sum over all commits of an order.
 
 use serde::Serialize;
 
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_makes_nothing_cheaper_than_free() {
+    fn noise_never_makes_a_negative_cost() {
         let cost = CommitCost::fit((1.0, 100.0), (20.0, 200.0));
         near(cost.per_item_ms, 0.0);
         near(cost.fixed_ms, 10.0);

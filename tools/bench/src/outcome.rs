@@ -1,4 +1,4 @@
-//! What a load came to: latencies, and whether the system kept up.
+//! The outcome of a load: latencies, and whether the system kept up.
 
 use std::collections::BTreeMap;
 
@@ -7,25 +7,25 @@ use serde::Serialize;
 
 use loadgen::{LoadResult, percentile};
 
-/// A backlog is bounded when it is never larger than what comes in this time,
+/// A bounded backlog is never larger than the orders of this time,
 const BACKLOG_SECONDS: f64 = 2.0;
-/// and in a load that is short grows by no more than what comes in this time, by which it goes up and down by itself,
+/// and grows by no more than the orders of this time, by which it varies anyway,
 const GROWTH_SECONDS: f64 = 1.0;
-/// or by this part of what comes meanwhile.
+/// or by this part of the orders meanwhile.
 const GROWTH_PART: f64 = 0.1;
 
-/// An order's way, from when it was to be placed.
+/// The steps of an order, from when it was due.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Journey {
     pub(super) due: DateTime<Utc>,
     pub(super) confirmed: Option<DateTime<Utc>>,
     pub(super) ended: DateTime<Utc>,
     pub(super) cancelled: bool,
-    /// Ended, mailed and counted.
+    /// When it had ended, its mail was sent, and analytics had counted it.
     pub(super) whole: DateTime<Utc>,
 }
 
-/// Latencies in ms, from when the order was to be placed (no coordinated omission).
+/// Latencies in ms, from when the order was due (no coordinated omission).
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(super) struct Latency {
     pub(super) p50_ms: f64,
@@ -42,16 +42,16 @@ impl Latency {
     }
 }
 
-/// What a load came to.
+/// The outcome of a load.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Outcome {
-    /// Orders that were placed a second.
+    /// Orders placed a second.
     pub(super) rate: f64,
-    /// Orders that were taken.
+    /// Orders that were accepted.
     pub(super) orders: usize,
     /// Answers other than 202.
     pub(super) refused: BTreeMap<String, u64>,
-    /// Orders that were cancelled: by their deadlines, since nobody else does here.
+    /// Orders that were cancelled, which only a deadline can do here.
     pub(super) cancelled: usize,
     /// Placed to confirmed.
     pub(super) confirmed: Latency,
@@ -86,8 +86,7 @@ impl Outcome {
         }
     }
 
-    /// Whether the system kept up: it took every order, cancelled none, and what was under way in the second half never
-    /// came to more than the orders of 2 s, nor grew by more than a tenth of what came, or those of a second.
+    /// Whether the system kept up: it accepted every order, cancelled none, and the backlog of the second half was bounded.
     pub(super) fn kept_up(&self) -> bool {
         let (first, second) = self.backlog.split_at(self.backlog.len() / 2);
         let bounded = second.iter().all(|under_way| (*under_way as f64) <= self.rate * BACKLOG_SECONDS);
@@ -111,7 +110,7 @@ mod tests {
 
     use super::*;
 
-    /// At 10 a second for 4 s; each takes so many ms, from a given second on.
+    /// 10 a second for 4 s; from a given second on each takes `slow_ms`.
     fn outcome(slow_from: i64, slow_ms: i64) -> Outcome {
         let begun = DateTime::UNIX_EPOCH;
         let journeys = (0..40).map(|number| {
@@ -143,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn a_backlog_of_more_than_two_seconds_is_not_kept_up_with() {
+    fn a_backlog_above_two_seconds_is_not_kept_up() {
         let slow = outcome(0, 60_000);
         assert_eq!(slow.backlog, [11, 21, 31, 40]);
         assert!(!slow.kept_up());
     }
 
     #[test]
-    fn a_backlog_that_grows_is_not_kept_up_with_however_short_the_load() {
+    fn a_growing_backlog_is_not_kept_up_even_briefly() {
         let growing = outcome(2, 60_000);
         assert_eq!(growing.backlog, [1, 1, 11, 20]);
         assert!(!growing.kept_up());
@@ -161,14 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn who_cancels_an_order_does_not_keep_up() {
+    fn a_cancelled_order_means_not_kept_up() {
         let mut outcome = outcome(4, 0);
         outcome.cancelled = 1;
         assert!(!outcome.kept_up());
     }
 
     #[test]
-    fn who_refuses_an_order_does_not_keep_up() {
+    fn a_refused_order_means_not_kept_up() {
         let mut outcome = outcome(4, 0);
         outcome.refused.insert("503".to_owned(), 1);
         assert!(!outcome.kept_up());

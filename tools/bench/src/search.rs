@@ -10,13 +10,13 @@ use super::outcome::Outcome;
 
 const FASTER: f64 = 1.2;
 const SLOWER: f64 = 0.9;
-/// Tries to hold a rate, each about a minute.
+/// How many rates are tried for the whole time.
 const TRIES: usize = 4;
-/// Rates that are nearer to each other than this are the same.
+/// Rates closer to each other than this factor are the same.
 const RESOLUTION: f64 = 1.03;
 
-/// Ever faster within the rates, until the system does not keep up. Short steps show where to look; only a rate that is
-/// held for the whole time counts.
+/// Raises the rate in short steps until the system does not keep up. They show where to look; only a rate that is held
+/// for the whole time counts.
 pub(super) async fn climb(
     driver: &Driver,
     rates: RangeInclusive<f64>,
@@ -34,8 +34,7 @@ pub(super) async fn climb(
     Ok(steps)
 }
 
-/// Tries rates for the whole time, between those that short steps found, and gives the highest that was held, with what
-/// was measured beside.
+/// Tries rates for the whole time, guided by the short steps; gives the highest that was held, with its measurements.
 pub(super) async fn hold<T>(
     steps: &[Outcome],
     at: &mut impl AsyncFnMut(f64) -> Result<(Outcome, T)>,
@@ -44,7 +43,7 @@ pub(super) async fn hold<T>(
     let mut best = None;
     for tried in 0.. {
         let Some(rate) = bounds.next() else { break };
-        // The search goes on for as long as nothing was held at all.
+        // The search goes on while no rate was held at all.
         if tried >= TRIES && best.is_some() || tried >= 3 * TRIES {
             break;
         }
@@ -56,11 +55,11 @@ pub(super) async fn hold<T>(
     }
     match best {
         Some(best) => Ok(best),
-        None => bail!("no rate was held: is something else at work on this machine?"),
+        None => bail!("no rate was held: does something else run on this machine?"),
     }
 }
 
-/// What is known of the rate that is searched for.
+/// What is known about the rate that is searched for.
 struct Bounds {
     /// Held for a step, and not yet for the whole time.
     promising: Option<f64>,
@@ -96,7 +95,7 @@ impl Bounds {
     }
 }
 
-/// What a load came to, in a line.
+/// An outcome in a line.
 pub(super) fn line(outcome: &Outcome) -> String {
     let refused: u64 = outcome.refused.values().sum();
     let counted =
@@ -147,26 +146,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_held_for_a_step_is_tried_first_and_then_what_lies_between() {
+    async fn the_best_step_is_tried_first_and_then_rates_between() {
         let (held, tried) = search(&[200.0, 400.0, 800.0], 500.0, 500.0).await;
         assert_eq!(tried, [400.0, 566.0, 476.0, 519.0]);
         assert_eq!(held, 476.0);
     }
 
     #[tokio::test]
-    async fn what_is_held_for_a_step_only_is_too_fast() {
+    async fn a_rate_held_only_for_a_step_is_too_fast() {
         let (held, tried) = search(&[400.0, 800.0], 500.0, 350.0).await;
         assert_eq!((held, tried), (342.0, vec![400.0, 360.0, 324.0, 342.0]));
     }
 
     #[tokio::test]
-    async fn what_is_held_and_never_was_too_fast_is_the_end_of_it() {
+    async fn a_held_rate_without_an_upper_bound_ends_the_search() {
         let (held, tried) = search(&[100.0, 200.0], 500.0, 500.0).await;
         assert_eq!((held, tried), (200.0, vec![200.0]));
     }
 
     #[tokio::test]
-    async fn where_nothing_is_held_it_ends() {
+    async fn a_search_without_any_held_rate_ends() {
         let (held, tried) = search(&[200.0], 0.0, 0.0).await;
         assert!(held.is_nan());
         assert_eq!(tried.len(), 12);

@@ -22,7 +22,6 @@ pub enum Misconduct {
     Forgetful,
 }
 
-/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A service is killed, and started again.
@@ -194,7 +193,6 @@ impl fmt::Display for Fault {
 pub struct Step {
     /// When it begins, from the start of the run.
     pub at: Duration,
-    /// What it is.
     pub fault: Fault,
     /// How long it lasts.
     pub lasts: Duration,

@@ -25,7 +25,6 @@ const BURST: f64 = 10.0;
 const MEMORY: &str = "0.4";
 const DISK: &str = "500MB";
 
-/// Injects faults.
 #[derive(Debug)]
 pub(super) struct Injector {
     pub(super) stage: Stage,

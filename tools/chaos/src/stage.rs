@@ -18,7 +18,6 @@ use crate::message_faults::MessageFaults;
 /// When the processor gives up a call that it does not answer: later than its caller does.
 const HANG_DURATION: &str = "10s";
 
-/// The running system.
 #[derive(Debug)]
 pub(super) struct Stage {
     /// Of every service with a queue.

@@ -14,7 +14,6 @@ pub(crate) trait Place {
     fn services() -> impl Iterator<Item = Service>;
     /// Where `sagactl up` puts it.
     fn default(service: Service) -> String;
-    /// What it is.
     fn help(service: Service) -> String;
 }
 

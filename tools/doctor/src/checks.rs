@@ -25,7 +25,6 @@ const CLOCK_LIMIT: TimeDelta = TimeDelta::seconds(1);
 
 const SEE_SERVICE: &str = "see /health/ready and the log of the service";
 
-/// A check.
 #[derive(Debug)]
 pub struct Check {
     /// Its name, for people and for tests.

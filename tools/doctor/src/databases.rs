@@ -18,7 +18,6 @@ pub(super) struct Database {
     pub(super) facts: Facts,
     /// Nothing when its tables are missing.
     pub(super) backlog: Option<Backlog>,
-    /// The server's clock.
     pub(super) offset: Offset,
 }
 

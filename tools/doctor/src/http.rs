@@ -6,7 +6,6 @@ use serde_json::Value;
 use super::clock::Offset;
 use super::{Asked, cause};
 
-/// An HTTP answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,

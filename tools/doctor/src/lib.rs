@@ -78,18 +78,14 @@ pub enum Verdict {
 /// A check and its result.
 #[derive(Debug, Clone)]
 pub struct Finding {
-    /// The check.
     pub check: &'static Check,
-    /// Its result.
     pub verdict: Verdict,
 }
 
 /// The result of one look at everything.
 #[derive(Debug, Clone)]
 pub struct Examination {
-    /// When it began.
     pub at: DateTime<Utc>,
-    /// Every check.
     pub findings: Vec<Finding>,
 }
 

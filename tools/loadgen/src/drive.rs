@@ -17,7 +17,6 @@ use crate::{Customers, PlaceOrder};
 pub struct Accepted {
     /// Its idempotency key; empty if it was sent without one.
     pub key: String,
-    /// The order's id.
     pub order_id: Uuid,
     /// When it was due to be sent.
     pub due: DateTime<Utc>,
