@@ -1,16 +1,16 @@
-//! A circuit breaker: while a dependency is in trouble its jobs are left where they are, and none spends an attempt.
+//! A circuit breaker: while a dependency fails, its jobs stay in their queue and spend no attempt.
 //!
 //! | state | calls that may start | becomes |
 //! |---|---|---|
-//! | closed | all | open, when so many different jobs in a row met trouble |
-//! | open | none | half-open, when its pause is over |
-//! | half-open | a few, to see | closed after enough answers; open at the first trouble, for twice as long |
+//! | closed | all | open, after failures of enough different jobs in a row |
+//! | open | none | half-open, after its pause |
+//! | half-open | a few probes | closed after enough successes; open at the first failure, for twice as long |
 //!
-//! Jobs are counted, not calls: one that gets no answer, however often it is tried, tells of itself and not of the
-//! dependency. A call that began in an earlier state tells of the past, and counts no more.
+//! Jobs are counted, not calls: one job that always fails says nothing about the dependency. A call that started in an
+//! earlier state is ignored, since it says nothing about the present.
 //!
-//! Nothing here reads a clock or throws dice: time is an argument, and so is how pauses are spread. The pattern is
-//! Michael Nygard's ("Release It!").
+//! Nothing here reads a clock or draws random numbers: time is an argument, and so is how pauses are spread. The pattern
+//! is Michael Nygard's ("Release It!").
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -22,20 +22,20 @@ use uuid::Uuid;
 const PROBES: usize = 3;
 const SUCCESSES: usize = 2;
 
-/// What a dependency is called, and when its breaker opens and closes.
+/// When the breaker of a dependency opens and closes.
 #[derive(Debug, Clone)]
 pub struct BreakerSettings {
     /// The dependency's name in logs and metrics.
     pub dependency: &'static str,
-    /// The different jobs in a row that meet trouble before the breaker opens, at least 1.
+    /// The number of different jobs that fail in a row before the breaker opens, at least 1.
     pub failures: usize,
-    /// How long it is open the first time; twice as long each time that the dependency is still in trouble after it.
+    /// How long it is open the first time; it doubles each time that a probe fails.
     pub pause: Duration,
-    /// The ceiling of every pause.
+    /// The longest pause.
     pub pause_cap: Duration,
-    /// The calls that may start while it is half-open, those without a sign aside; at least `successes`.
+    /// The calls that may start while it is half-open, ignored ones not counted; at least `successes`.
     pub probes: usize,
-    /// The answers after which it closes, at least 1.
+    /// The successes after which it closes, at least 1.
     pub successes: usize,
 }
 
@@ -76,20 +76,20 @@ impl BreakerConfig {
 /// What a call says about the dependency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallResult {
-    /// It answered, whatever it said.
+    /// It answered, also if it refused.
     Success,
-    /// It was not there, not in time, or said itself that it cannot now.
+    /// It was unavailable, did not answer in time, or said that it cannot answer now.
     Failure,
-    /// Nothing: it was not asked.
+    /// The call says nothing: the dependency was not asked.
     Ignored,
 }
 
-/// A change of the state.
+/// A change of the state of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// No call may start for so long.
+    /// No call may start for this long.
     Opened(Duration),
-    /// A few calls may start, to see.
+    /// A few calls may start as probes.
     HalfOpened,
     /// All calls may start.
     Closed,
@@ -101,12 +101,12 @@ pub struct Period(u64);
 
 #[derive(Debug)]
 enum State {
-    Closed { troubled: HashSet<Uuid> },
+    Closed { failing: HashSet<Uuid> },
     Open { until: Instant },
-    HalfOpen { under_way: usize, well: usize },
+    HalfOpen { in_flight: usize, successes: usize },
 }
 
-/// The breaker of one dependency, closed at first.
+/// The breaker of one dependency.
 #[derive(Debug)]
 pub struct Breaker {
     settings: BreakerSettings,
@@ -114,23 +114,23 @@ pub struct Breaker {
     spread: fn(Duration) -> Duration,
     state: State,
     period: Period,
-    /// How often it opened since it was closed.
+    /// How often it has opened since it was last closed.
     openings: u32,
 }
 
 impl Breaker {
-    /// A closed breaker, whose pauses are what `spread` makes of them.
+    /// A closed breaker. `spread` varies its pauses.
     #[must_use]
     pub fn new(settings: BreakerSettings, spread: fn(Duration) -> Duration) -> Self {
-        let state = State::Closed { troubled: HashSet::new() };
+        let state = State::Closed { failing: HashSet::new() };
         Self { settings, spread, state, period: Period(0), openings: 0 }
     }
 
-    /// Becomes half-open when the pause is over.
+    /// Becomes half-open after the pause.
     pub fn look(&mut self, now: Instant) -> Option<Change> {
         match self.state {
             State::Open { until } if now >= until => {
-                Some(self.change(State::HalfOpen { under_way: 0, well: 0 }, Change::HalfOpened))
+                Some(self.change(State::HalfOpen { in_flight: 0, successes: 0 }, Change::HalfOpened))
             }
             _ => None,
         }
@@ -142,11 +142,13 @@ impl Breaker {
         match self.state {
             State::Closed { .. } => usize::MAX,
             State::Open { .. } => 0,
-            State::HalfOpen { under_way, well } => self.settings.probes.saturating_sub(under_way + well),
+            State::HalfOpen { in_flight, successes } => {
+                self.settings.probes.saturating_sub(in_flight + successes)
+            }
         }
     }
 
-    /// What is left of the pause; none when it is not open.
+    /// The rest of the pause; none when it is not open.
     #[must_use]
     pub fn cooldown(&self, now: Instant) -> Option<Duration> {
         match self.state {
@@ -155,33 +157,33 @@ impl Breaker {
         }
     }
 
-    /// So many calls, at most those that it [`admits`](Self::admits), start in the period that is given back.
+    /// Counts calls that start, at most as many as it [`permits`](Self::permits), and returns their period.
     pub fn started(&mut self, calls: usize) -> Period {
-        if let State::HalfOpen { under_way, .. } = &mut self.state {
-            *under_way += calls;
+        if let State::HalfOpen { in_flight, .. } = &mut self.state {
+            *in_flight += calls;
         }
         self.period
     }
 
-    /// A job's call that started in that period ended.
-    pub fn ended(&mut self, started: Period, job: Uuid, sign: CallResult, now: Instant) -> Option<Change> {
+    /// Counts the call of a job that ended, by the period in which it started.
+    pub fn ended(&mut self, started: Period, job: Uuid, result: CallResult, now: Instant) -> Option<Change> {
         if started != self.period {
             return None;
         }
-        match (&mut self.state, sign) {
-            (State::Closed { troubled }, CallResult::Success) => {
-                troubled.clear();
+        match (&mut self.state, result) {
+            (State::Closed { failing }, CallResult::Success) => {
+                failing.clear();
                 None
             }
-            (State::Closed { troubled }, CallResult::Failure) => {
-                troubled.insert(job);
-                (troubled.len() >= self.settings.failures).then(|| self.open(now))
+            (State::Closed { failing }, CallResult::Failure) => {
+                failing.insert(job);
+                (failing.len() >= self.settings.failures).then(|| self.open(now))
             }
             (State::HalfOpen { .. }, CallResult::Failure) => Some(self.open(now)),
-            (State::HalfOpen { under_way, well }, sign) => {
-                *under_way = under_way.saturating_sub(1);
-                *well += usize::from(sign == CallResult::Success);
-                (*well >= self.settings.successes).then(|| self.close())
+            (State::HalfOpen { in_flight, successes }, result) => {
+                *in_flight = in_flight.saturating_sub(1);
+                *successes += usize::from(result == CallResult::Success);
+                (*successes >= self.settings.successes).then(|| self.close())
             }
             (State::Closed { .. } | State::Open { .. }, _) => None,
         }
@@ -196,7 +198,7 @@ impl Breaker {
 
     fn close(&mut self) -> Change {
         self.openings = 0;
-        self.change(State::Closed { troubled: HashSet::new() }, Change::Closed)
+        self.change(State::Closed { failing: HashSet::new() }, Change::Closed)
     }
 
     fn change(&mut self, state: State, change: Change) -> Change {

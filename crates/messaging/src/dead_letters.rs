@@ -1,18 +1,18 @@
-//! Dead letters in the hands of a person: to look at, to try again, to remove.
+//! Dead letters: list, replay and discard them.
 //!
-//! A service that hears from a queue has its dead letters in another; one that reads the log has them in a table.
-//! A [`DeadLetterSession`] shows both alike. To look at a queue, all of it is taken in hand and given back, since AMQP has no
-//! other way; a lock in the service's database keeps a second session out meanwhile, which would see an empty queue.
+//! A service with a queue has its dead letters in another queue; one that reads the event stream has them in a table. A
+//! [`DeadLetterSession`] shows both alike. AMQP can only show messages by delivering them, so the session holds the whole
+//! queue and releases it in the end; a lock in the service's database keeps out a second session, which would see an empty
+//! queue.
 //!
-//! What is done is noted in `messaging.dead_letter_actions`, in the database of the service concerned: it is durable,
-//! is backed up with what the action was about, asks for no further server, and for the table it is one transaction
-//! with the action itself. For a queue there is no such transaction, so an action is noted before it is carried out,
-//! and marked afterwards. A replay is published, confirmed, and only then removed. After a crash in between, the
-//! letter is still there although its message is on its way: to replay it again is harmless, because the inbox knows
-//! the message. No action is ever in effect without a note of it.
+//! Every action is recorded in `messaging.dead_letter_actions`, in the database of the service: it is durable, is backed up
+//! with what the action was about, and for the table it is one transaction with the action itself. For a queue there is no
+//! such transaction, so an action is recorded before it is carried out, and marked as done afterwards. A replay is
+//! published, confirmed, and only then the dead letter is removed. After a crash in between, both exist; to replay it again
+//! is harmless, because the inbox knows the message. No action is ever in effect without its record.
 //!
-//! A letter of the table is not applied here, but by the [reader](crate::stream) on request: it alone writes to the
-//! tables, and takes event, inbox and letter into one transaction, so that the event counts exactly once.
+//! A dead letter of the table is replayed by the [reader](crate::stream_reader) on request: only the reader writes the
+//! handler's tables, and it commits event, inbox and dead letter in one transaction, so that the event counts once.
 
 mod actions;
 mod dead_letter;
@@ -28,89 +28,88 @@ use runtime::error::with_sources;
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
-pub use actions::{Action, Request, Taken};
+pub use actions::{Action, RecordedAction, Request};
 pub use dead_letter::{DeadLetter, DeadLetterId, hex};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to wait for another session of the same service to be closed.
+/// How long to wait until another session of the same service is closed.
 const LOCK_TIMEOUT: &str = "30s";
 const EXAMPLE_URL: &str = "postgres://order:order@localhost:5432/order";
 /// Any number, the same in all processes.
-const DESK_LOCK: i64 = 0x0064_6561_642d_6c65;
-/// Letters whose actions are noted at once.
-const NOTED_AT_ONCE: usize = 100;
+const SESSION_LOCK: i64 = 0x0064_6561_642d_6c65;
+/// The most actions that are recorded in one statement.
+const RECORDED_AT_ONCE: usize = 100;
 
 /// Where the dead letters of a service are.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// The service.
     pub service: ServiceName,
-    /// The service's database.
     pub database_url: &'a str,
-    /// The broker, with a user that may read its dead letters and put them back; none for a service that reads the
-    /// log, whose dead letters are in its database.
+    /// The broker, with a user that may read and replay its dead letters; none for a service that reads the event stream,
+    /// whose dead letters are in its database.
     pub amqp_url: Option<&'a str>,
 }
 
-/// All dead letters of one service, held until the session is closed. Dropped, or in a process that ends, it puts them
-/// back as well.
+/// All dead letters of one service, held until the session is closed or dropped, or its process ends.
 pub struct DeadLetterSession {
     service: ServiceName,
     database: PgConnection,
     queue: Option<HeldQueue>,
-    letters: Vec<DeadLetter>,
+    dead_letters: Vec<DeadLetter>,
 }
 
 impl DeadLetterSession {
-    /// Takes the letters in hand. Open the desks of several services in the same order everywhere: each waits for
-    /// one that is open already.
+    /// Holds the dead letters. Waits for another session of the service; to open sessions of several services, use the
+    /// same order everywhere, or two processes may wait for each other.
     ///
     /// # Errors
-    /// One line, when the database or the broker is away or refuses, or another session is not closed within 30 s.
+    /// In one line, when the database or the broker is unavailable or refuses access, or another session is not closed
+    /// within 30 s.
     pub async fn open(source: &Source<'_>) -> Result<Self> {
         let service = source.service;
         let mut database = connect(source).await?;
         lock(&mut database, service).await?;
-        let (queue, letters) = match source.amqp_url {
+        let (queue, dead_letters) = match source.amqp_url {
             Some(amqp_url) => {
                 let held = HeldQueue::hold(amqp_url, topology::dead_letter_queue(service.as_str())).await;
                 let (queue, messages) = held.map_err(|error| {
                     let question = "is the broker up, and its URL right?";
                     anyhow!("cannot look at the dead letters of {service}: {question} {error:#}")
                 })?;
-                let letters = messages.iter().map(|message| DeadLetter::held(service, message)).collect();
-                (Some(queue), letters)
+                let dead_letters =
+                    messages.iter().map(|message| DeadLetter::held(service, message)).collect();
+                (Some(queue), dead_letters)
             }
-            None => (None, table::letters(&mut database, service).await?),
+            None => (None, table::all(&mut database, service).await?),
         };
-        Ok(Self { service, database, queue, letters })
+        Ok(Self { service, database, queue, dead_letters })
     }
 
-    /// The service whose letters these are.
+    /// The service whose dead letters these are.
     #[must_use]
     pub fn service(&self) -> ServiceName {
         self.service
     }
 
-    /// The letters in hand, in no particular order.
+    /// The dead letters that are held, in no particular order.
     #[must_use]
-    pub fn letters(&self) -> &[DeadLetter] {
-        &self.letters
+    pub fn dead_letters(&self) -> &[DeadLetter] {
+        &self.dead_letters
     }
 
-    /// Does something with those letters that the ids name, says with how many, and has them in hand no more. A
-    /// replay is done when the message is back in the service's queue, or the reader of the log is asked for it.
+    /// Replays or discards the dead letters that the ids name, and returns their number; they are not held any more. A
+    /// replay is done when the message is in the service's queue again, or requested from the stream reader.
     ///
     /// # Errors
-    /// When the broker or the database fails on the way: then some letters may be done, and some left as they were.
+    /// When the broker or the database fails: then some of them may be done, and the others are unchanged.
     pub async fn act(&mut self, action: Action, ids: &[DeadLetterId], request: &Request) -> Result<usize> {
-        let in_hand = std::mem::take(&mut self.letters).into_iter();
-        let (chosen, rest): (Vec<_>, _) = in_hand.partition(|letter| ids.contains(&letter.id));
-        self.letters = rest;
+        let held = std::mem::take(&mut self.dead_letters).into_iter();
+        let (chosen, rest): (Vec<_>, _) = held.partition(|dead_letter| ids.contains(&dead_letter.id));
+        self.dead_letters = rest;
         let chosen: Vec<_> = chosen.iter().collect();
         match &self.queue {
             Some(queue) => {
-                for chunk in chosen.chunks(NOTED_AT_ONCE) {
+                for chunk in chosen.chunks(RECORDED_AT_ONCE) {
                     act_on_queue(&mut self.database, queue, action, chunk, request).await?;
                 }
             }
@@ -119,84 +118,83 @@ impl DeadLetterSession {
         Ok(chosen.len())
     }
 
-    /// Puts back what is still in hand.
+    /// Releases the dead letters that are still held.
     ///
     /// # Errors
-    /// When the broker is gone; then it puts the letters back by itself.
+    /// When the broker is unavailable; then it requeues the dead letters by itself.
     pub async fn close(self) -> Result<()> {
         if let Some(queue) = self.queue {
-            queue.release(self.letters.len()).await?;
+            queue.release(self.dead_letters.len()).await?;
         }
-        // Only now may the next one look.
+        // The lock goes last: the next session must find every message in the queue.
         Ok(self.database.close().await?)
     }
 }
 
-/// Every action that was taken on the dead letters of a service, the first one first.
+/// Every action on the dead letters of a service, in the order of time.
 ///
 /// # Errors
-/// When the database is away or refuses.
-pub async fn history(source: &Source<'_>) -> Result<Vec<Taken>> {
+/// When the database is unavailable or refuses access.
+pub async fn history(source: &Source<'_>) -> Result<Vec<RecordedAction>> {
     let mut database = connect(source).await?;
-    let taken = actions::all(&mut database).await?;
+    let actions = actions::all(&mut database).await?;
     database.close().await?;
-    Ok(taken)
+    Ok(actions)
 }
 
 async fn act_on_queue(
     database: &mut PgConnection,
     queue: &HeldQueue,
     action: Action,
-    letters: &[&DeadLetter],
+    dead_letters: &[&DeadLetter],
     request: &Request,
 ) -> Result<()> {
-    let notes = actions::note(database, action, letters, request).await?;
-    for (count, letter) in letters.iter().enumerate() {
+    let recorded = actions::record(database, action, dead_letters, request).await?;
+    for (count, dead_letter) in dead_letters.iter().enumerate() {
         let acted = async {
             if action == Action::Replay {
-                queue::put_back(queue, letter).await?;
+                queue::replay(queue, dead_letter).await?;
             }
-            queue.remove(letter.place).await
+            queue.remove(dead_letter.place).await
         };
         if let Err(error) = acted.await {
-            // Where it is not known what the broker took, nothing is said to be done.
+            // When the broker does not answer, none is marked: it is unknown which removals it has carried out.
             if queue.settle().await.is_ok() {
-                actions::done(database, &notes[..count]).await?;
+                actions::done(database, &recorded[..count]).await?;
             }
-            return Err(error).context(
-                "not every letter was worked off, and the others are where they were: list them, and go on",
-            );
+            return Err(error)
+                .context("some dead letters were not processed and are unchanged: list them and try again");
         }
     }
     queue.settle().await?;
-    Ok(actions::done(database, &notes).await?)
+    Ok(actions::done(database, &recorded).await?)
 }
 
 async fn act_on_table(
     database: &mut PgConnection,
     action: Action,
-    letters: &[&DeadLetter],
+    dead_letters: &[&DeadLetter],
     request: &Request,
 ) -> Result<()> {
     let mut tx = database.begin().await?;
-    let notes = actions::note(&mut tx, action, letters, request).await?;
+    let recorded = actions::record(&mut tx, action, dead_letters, request).await?;
     let found = match action {
-        Action::Replay => table::request_replay(&mut tx, letters).await?,
-        Action::Discard => table::remove(&mut tx, letters).await?,
+        Action::Replay => table::request_replay(&mut tx, dead_letters).await?,
+        Action::Discard => table::remove(&mut tx, dead_letters).await?,
     };
     ensure!(
-        found == letters.len() as u64,
-        "some of these letters were taken up by the reader meanwhile, and nothing was done: list them again"
+        found == dead_letters.len() as u64,
+        "the stream reader has replayed some of these dead letters meanwhile, and nothing was changed: list them again"
     );
-    actions::done(&mut tx, &notes).await?;
+    actions::done(&mut tx, &recorded).await?;
     Ok(tx.commit().await?)
 }
 
 async fn connect(source: &Source<'_>) -> Result<PgConnection> {
     let service = source.service;
     let options = PgConnectOptions::from_str(source.database_url)
-        .map_err(|_| anyhow!("the URL of the database of {service} is none: give one such as {EXAMPLE_URL}"))?
-        .application_name("shop dead-letters")
+        .map_err(|_| anyhow!("the database URL of {service} is not valid: use one such as {EXAMPLE_URL}"))?
+        .application_name("sagactl dead-dead_letters")
         .options([("lock_timeout", LOCK_TIMEOUT)]);
     let connected = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await;
     let mut database = connected.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|error| {
@@ -213,10 +211,10 @@ async fn connect(source: &Source<'_>) -> Result<PgConnection> {
 
 async fn lock(database: &mut PgConnection, service: ServiceName) -> Result<()> {
     const LOCK_NOT_AVAILABLE: &str = "55P03";
-    match sqlx::query!("select pg_advisory_lock($1)", DESK_LOCK).execute(database).await {
+    match sqlx::query!("select pg_advisory_lock($1)", SESSION_LOCK).execute(database).await {
         Ok(_) => Ok(()),
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(LOCK_NOT_AVAILABLE) => {
-            bail!("somebody else has the dead letters of {service} in hand: wait until they are done")
+            bail!("another session holds the dead letters of {service}: wait until it is closed")
         }
         Err(error) => Err(error.into()),
     }

@@ -1,16 +1,16 @@
-//! Places at which a process can be made to die, for chaos runs. Without the feature `chaos` none of them does
-//! anything, and nothing can switch them on.
+//! Points at which a process can be made to abort, for chaos runs. Without the feature `failpoints` they do nothing, and
+//! nothing can enable them.
 
-/// A place between two steps that are not one transaction, or just outside one.
+/// A point between two steps that are not one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failpoint {
-    /// A batch's transaction has begun.
+    /// The transaction of a batch has begun.
     AfterBegin,
-    /// Everything is written, and not committed: of a batch, a request or an outcome.
+    /// Everything is written and not committed: of a batch, a request or an outcome.
     BeforeCommit,
-    /// It is committed, and nobody was told: what it announces is in the outbox only.
+    /// It is committed, and the relay is not woken: its events are in the outbox only.
     AfterCommit,
-    /// The relay has published, and heard nothing of the broker.
+    /// The relay has published, and no confirm has arrived.
     AfterPublish,
     /// The broker has confirmed, and the relay has not deleted.
     AfterConfirm,
@@ -24,7 +24,7 @@ pub enum Failpoint {
     AfterCall,
 }
 
-/// Dies here when this point is the one that is armed.
+/// Aborts the process if this point is armed.
 #[cfg(not(feature = "failpoints"))]
 pub(crate) const fn hit(_: Failpoint) {}
 
@@ -39,16 +39,16 @@ mod armed {
 
     use super::Failpoint;
 
-    /// Names the file that names the point to die at. What it says is read at each point, and removed by the one
-    /// that dies.
+    /// The environment variable with the path of the file that names the armed point. The file is read at every point, and
+    /// removed by the process that aborts.
     pub const FILE_VARIABLE: &str = "FAILPOINT_FILE";
 
-    /// Dies here, without any end, when this point is the one that is armed.
+    /// Aborts the process, without any cleanup, if this point is armed.
     pub(crate) fn hit(point: Failpoint) {
         let Some(file) = env::var_os(FILE_VARIABLE) else { return };
         let file = Path::new(&file);
         if fs::read_to_string(file).is_ok_and(|armed| armed == point.name()) {
-            // One death for each arming, also when two tasks come by at once.
+            // One abort for each arming, also when two tasks reach the point at once.
             if fs::remove_file(file).is_ok() {
                 process::abort();
             }
@@ -56,7 +56,7 @@ mod armed {
     }
 
     impl Failpoint {
-        /// Every point, in the order in which an event passes them.
+        /// Every point, in the order in which an event reaches them.
         pub const ALL: [Self; 9] = [
             Self::AfterBegin,
             Self::BeforeCommit,
@@ -69,7 +69,7 @@ mod armed {
             Self::AfterCall,
         ];
 
-        /// As it is written into the file.
+        /// The name in the file.
         #[must_use]
         pub const fn name(self) -> &'static str {
             match self {

@@ -1,11 +1,11 @@
-//! The inbox: the ids of the messages that are in effect, kept in the transaction that puts them there.
+//! The inbox: the ids of the events that are in effect, entered in the same transaction as their effects.
 
 use std::collections::HashSet;
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// Enters the ids and gives back those that are new. The others are in effect already.
+/// Enters the ids and returns those that are new. The others are in effect already.
 ///
 /// # Errors
 /// The database's.

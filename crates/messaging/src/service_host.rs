@@ -1,4 +1,4 @@
-//! A service's place among the others: its database, its broker, and what runs between them.
+//! Everything that one service runs: its database, its broker, and the tasks between them.
 
 use std::time::Duration;
 
@@ -19,19 +19,17 @@ use crate::stream_reader::StreamReader;
 use crate::unit_of_work::UnitOfWork;
 use crate::{prune, relay};
 
-/// The pause before migrations that something stood in the way of are tried again.
+/// The pause before a migration that failed for a transient reason is repeated.
 const MIGRATE_AGAIN: Duration = Duration::from_secs(1);
 
 const PARTS: [&str; 5] = ["database", "publishing", "relay", "consuming", "bindings"];
 const READER_PARTS: [&str; 3] = ["database", "consuming", "bindings"];
 
-/// What the parts of one service share.
+/// What the tasks of one service share.
 #[derive(Clone)]
 pub struct ServiceHost {
-    /// The service's database.
     pub pool: PgPool,
     pub unit_of_work: UnitOfWork,
-    /// Where its parts tell whether they are there.
     pub health: Health,
     /// Cancelled when the service is to stop.
     pub shutdown: CancellationToken,
@@ -56,7 +54,7 @@ impl ServiceHost {
         let health = Health::of(service.as_str());
         let parts: &[_] = if routing_keys.is_empty() { &READER_PARTS } else { &PARTS };
         for part in parts {
-            // Missing from the start, so that the service is not ready before they are all there.
+            // Missing from the start: the service is not ready before every part is up.
             let _ = health.item(part);
         }
         let broker = Broker::new(broker, service.as_str(), &routing_keys)?;
@@ -74,7 +72,7 @@ impl ServiceHost {
     /// Waits for the database and migrates it: schema `messaging` first, then what the service gives, in its order.
     ///
     /// # Errors
-    /// What no time will heal: a wrong password, a database of a newer build.
+    /// When waiting cannot help: a wrong password, a database of a newer build.
     pub async fn open(&self, migrations: &[&Migrator]) -> anyhow::Result<Wait> {
         let item = self.health.item("database");
         while database::wait_until_usable(&self.pool, &item, &self.shutdown).await? == Wait::Usable {
@@ -95,7 +93,7 @@ impl ServiceHost {
         Ok(())
     }
 
-    /// Starts what every service with a queue has: publisher, relay, consumer, housekeeping and their watchers.
+    /// Starts the tasks of a service with a queue: publisher, relay, consumer, housekeeping and checks.
     pub fn start<R: Reaction>(&self, tasks: &mut Tasks, reaction: R) {
         self.start_publisher(tasks);
         let host = self.clone();
@@ -111,7 +109,7 @@ impl ServiceHost {
         tasks.spawn("consumer", consumer.run(host.shutdown));
     }
 
-    /// Starts what a service has that only publishes.
+    /// Starts the tasks of a service that only publishes.
     pub fn start_publisher(&self, tasks: &mut Tasks) {
         self.start_watchers(tasks);
         let host = self.clone();
@@ -123,7 +121,7 @@ impl ServiceHost {
         );
     }
 
-    /// Starts what a service has that reads the event stream and publishes nothing.
+    /// Starts the tasks of a service that reads the event stream and publishes nothing.
     pub fn start_reader<R: Reaction>(&self, tasks: &mut Tasks, reaction: R) {
         self.start_watchers(tasks);
         let host = self.clone();

@@ -1,31 +1,32 @@
-//! How often batches begin: a token bucket before whoever takes what has come.
+//! How often batches begin: a token bucket in front of everything that handles batches.
 //!
-//! A transaction costs nearly the same for one message as for ten. Who takes at once whatever has come is as busy at
-//! half of the load as at the whole, in ever smaller batches, and everybody else waits for the processor meanwhile.
-//! Where there is not enough of it, batches take long, and whoever [rests](BatchThrottle::end) as long as they took leaves it to
-//! the others.
+//! A transaction costs nearly the same for one message as for ten. A consumer that takes every message at once uses as much
+//! of the processor at half of the load as at full load, in ever smaller batches, and other processes wait meanwhile.
+//! When the processor is overloaded, batches take long; a [cooldown](BatchThrottle::end) as long as the batch leaves time
+//! to the others.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// The interval where somebody waits for the outcome. Between 10 and 25 ms a shorter one took more of the processor, and
-/// a longer one more time, both by little.
+/// The interval when a person or another service waits for the outcome. Measured between 10 and 25 ms: a shorter interval
+/// uses slightly more of the processor, a longer one adds slightly more latency.
 pub const INTERVAL: Duration = Duration::from_millis(15);
-/// The interval where nobody does.
+/// The interval when nobody waits.
 pub const BACKGROUND_INTERVAL: Duration = Duration::from_millis(100);
-/// How many batches may begin at once after a pause, so that what comes alone never waits.
+/// How many batches may begin at once after a pause, so that a single message never waits.
 const BURST: u32 = 3;
-/// The longest rest after a batch: one that was stuck says nothing of the next.
+/// The longest cooldown: a batch that was stuck on a lock says nothing about the load.
 const MAX_COOLDOWN: Duration = Duration::from_millis(100);
 
-/// Lets one batch begin in every interval, and three at once after a pause.
+/// Permits one batch per interval, and three at once after a pause.
 #[derive(Debug)]
 pub struct BatchThrottle {
     interval: Duration,
-    /// When the bucket will be full again: every batch moves it an interval away.
+    /// When the bucket is full again. Every batch takes a token: it moves this by an interval. One number is enough: it
+    /// also tells how many tokens there are now.
     full: Instant,
-    /// When the batch began that is under way.
+    /// When the current batch began; none for a full batch, which has no cooldown.
     begun: Option<Instant>,
 }
 
@@ -36,36 +37,36 @@ impl BatchThrottle {
         Self { interval, full: Instant::now(), begun: None }
     }
 
-    /// Waits until a batch may begin. Nothing is lost when the future is dropped.
+    /// Waits until a batch may begin. Takes no token, so the future may be dropped.
     pub async fn ready(&self) {
         let until_full = self.full.saturating_duration_since(Instant::now());
         let wait = until_full.saturating_sub(self.interval * (BURST - 1));
-        // A timer of no time takes up to 1 ms all the same.
+        // Even a timer of zero takes up to 1 ms.
         if !wait.is_zero() {
             sleep(wait).await;
         }
     }
 
-    /// Notes that a batch begins.
+    /// A batch begins: takes a token.
     pub fn begin(&mut self) {
         let now = Instant::now();
         self.full = self.full.max(now) + self.interval;
         self.begun = Some(now);
     }
 
-    /// Notes that a batch of `count` begins which might have had `most`. A full one takes no token, and needs no rest:
-    /// waiting would not have made it larger.
+    /// A batch of `count` of at most `most` begins. A full batch takes no token and has no cooldown: waiting could not have
+    /// made it larger.
     pub fn begin_with(&mut self, count: usize, most: usize) {
         if count < most {
             self.begin();
         }
     }
 
-    /// Notes that the batch has ended. One that took longer than half of the interval makes the next wait until it has
-    /// rested as long as it took.
+    /// The batch has ended. When it took longer than half of the interval, the next one waits for as long as it took.
     pub fn end(&mut self) {
         if let Some(begun) = self.begun.take() {
             let took = begun.elapsed();
+            // Its token has paid for one interval of the batch and its cooldown.
             self.full += (took + took.min(MAX_COOLDOWN)).saturating_sub(self.interval);
         }
     }
@@ -77,18 +78,18 @@ mod tests {
 
     const TEN_MS: Duration = Duration::from_millis(10);
 
-    /// When each of so many batches begins that come without a pause and take no time, in ms.
+    /// When each of `count` batches begins, in ms, that follow each other and take no time.
     async fn begins(throttle: &mut BatchThrottle, count: usize) -> Vec<u128> {
-        begins_of_long(throttle, Duration::ZERO, count).await
+        begins_after(throttle, Duration::ZERO, count).await
     }
 
     #[tokio::test(start_paused = true)]
-    async fn three_begin_at_once_and_then_one_in_each_interval() {
+    async fn three_begin_at_once_then_one_per_interval() {
         assert_eq!(begins(&mut BatchThrottle::new(TEN_MS), 6).await, [0, 0, 0, 10, 20, 30]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_batch_holds_up_nobody() {
+    async fn a_full_batch_takes_no_token() {
         let mut throttle = BatchThrottle::new(TEN_MS);
         for _ in 0..10 {
             throttle.begin_with(5, 5);
@@ -98,8 +99,8 @@ mod tests {
         assert_eq!(begins(&mut throttle, 1).await, [20]);
     }
 
-    /// When each of so many batches begins that come without a pause and take so long each, in ms.
-    async fn begins_of_long(throttle: &mut BatchThrottle, took: Duration, count: usize) -> Vec<u128> {
+    /// When each of `count` batches begins, in ms, that follow each other and take `took` each.
+    async fn begins_after(throttle: &mut BatchThrottle, took: Duration, count: usize) -> Vec<u128> {
         let start = Instant::now();
         let mut begins = Vec::new();
         for _ in 0..count {
@@ -113,20 +114,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_long_batch_is_followed_by_a_rest_as_long_once_there_is_no_token_left() {
-        let begins = begins_of_long(&mut BatchThrottle::new(TEN_MS), TEN_MS * 3, 4).await;
+    async fn a_long_batch_is_followed_by_a_cooldown_as_long() {
+        let begins = begins_after(&mut BatchThrottle::new(TEN_MS), TEN_MS * 3, 4).await;
         assert_eq!(begins, [0, 40, 100, 160]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_batch_that_was_stuck_makes_nobody_rest_for_longer_than_the_longest_rest() {
+    async fn the_cooldown_of_a_stuck_batch_is_limited() {
         let minute = Duration::from_mins(1);
-        let begins = begins_of_long(&mut BatchThrottle::new(TEN_MS), minute, 3).await;
+        let begins = begins_after(&mut BatchThrottle::new(TEN_MS), minute, 3).await;
         assert_eq!(begins, [0, 60_080, 120_180]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_batch_needs_no_rest() {
+    async fn a_full_batch_has_no_cooldown() {
         let mut throttle = BatchThrottle::new(TEN_MS);
         throttle.begin_with(5, 5);
         tokio::time::advance(TEN_MS * 10).await;
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rest_lets_three_begin_at_once_again_and_a_longer_one_no_more() {
+    async fn a_pause_of_any_length_permits_three_at_once() {
         let mut throttle = BatchThrottle::new(TEN_MS);
         begins(&mut throttle, 5).await;
         tokio::time::advance(TEN_MS * 100).await;
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_comes_less_often_than_every_interval_never_waits() {
+    async fn a_batch_per_interval_never_waits() {
         let mut throttle = BatchThrottle::new(TEN_MS);
         for _ in 0..10 {
             assert_eq!(begins(&mut throttle, 1).await, [0]);

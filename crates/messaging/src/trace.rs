@@ -22,11 +22,11 @@ pub(crate) fn context_of(span: &Span) -> TraceContext {
     }
 }
 
-/// Makes a fresh span, not entered yet, the child of the context, and says what its own children are to carry:
-/// its own context, or the given one where this process does not trace.
+/// Makes a new span, not entered yet, the child of the context, and returns the context for its own children: the span's,
+/// or the given one when this process does not trace.
 pub(crate) fn continue_in(span: &Span, parent: &TraceContext) -> TraceContext {
     if parent.traceparent.is_some() {
-        // Fails only for a span that was entered before, or where no layer traces: then there is nothing to link.
+        // Fails only for a span that was entered before, or when no layer traces: then there is nothing to link.
         let _ = span.set_parent(extract(parent));
     }
     let own = context_of(span);

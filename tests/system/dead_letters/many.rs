@@ -21,7 +21,7 @@ async fn fill(raw_publisher: &RawPublisher, count: usize) {
 }
 
 fn message_ids(session: &DeadLetterSession) -> BTreeSet<String> {
-    session.letters().iter().map(|dead_letter| dead_letter.message_id.clone()).collect()
+    session.dead_letters().iter().map(|dead_letter| dead_letter.message_id.clone()).collect()
 }
 
 /// Takes as many messages out of a queue.
@@ -39,7 +39,7 @@ fn all(name: &str, values: &[Value]) -> BTreeSet<String> {
 }
 
 fn ids(session: &DeadLetterSession) -> Vec<DeadLetterId> {
-    session.letters().iter().map(|dead_letter| dead_letter.id.clone()).collect()
+    session.dead_letters().iter().map(|dead_letter| dead_letter.id.clone()).collect()
 }
 
 fn numbers(count: usize) -> BTreeSet<String> {

@@ -128,7 +128,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 
 async fn list(place: &Place, json: bool) -> Result<()> {
     let sessions = open(place).await?;
-    let mut all: Vec<DeadLetter> = sessions.iter().flat_map(DeadLetterSession::letters).cloned().collect();
+    let mut all: Vec<DeadLetter> =
+        sessions.iter().flat_map(DeadLetterSession::dead_letters).cloned().collect();
     close(sessions).await?;
     all.sort_by_key(|dead_letter| dead_letter.failed_at);
     print(&match (json, all.is_empty()) {
@@ -164,7 +165,7 @@ async fn show(id: &DeadLetterId, place: &Place) -> Result<()> {
 
 async fn replay(which: &Which, place: &Place, request: &Request) -> Result<()> {
     let sessions = open(place).await?;
-    let there = sessions.iter().map(|session| session.letters().len()).sum::<usize>();
+    let there = sessions.iter().map(|session| session.dead_letters().len()).sum::<usize>();
     match which.ids(&sessions, place) {
         Ok(ids) if ids.is_empty() => {
             close(sessions).await?;
@@ -227,7 +228,7 @@ async fn close(sessions: Vec<DeadLetterSession>) -> Result<()> {
 
 fn find<'a>(sessions: &'a [DeadLetterSession], id: &DeadLetterId, place: &Place) -> Result<&'a DeadLetter> {
     let found =
-        sessions.iter().flat_map(DeadLetterSession::letters).find(|dead_letter| dead_letter.id == *id);
+        sessions.iter().flat_map(DeadLetterSession::dead_letters).find(|dead_letter| dead_letter.id == *id);
     found.ok_or_else(|| {
         anyhow::anyhow!("there is no dead letter {id}{}: see `sagactl dead-letters list`", place.suffix())
     })
@@ -249,7 +250,8 @@ impl Which {
         if !self.all {
             return self.ids.iter().map(|id| Ok(find(sessions, id, place)?.id.clone())).collect();
         }
-        let wanted = sessions.iter().flat_map(DeadLetterSession::letters).filter(|letter| self.wants(letter));
+        let wanted =
+            sessions.iter().flat_map(DeadLetterSession::dead_letters).filter(|letter| self.wants(letter));
         Ok(wanted.map(|letter| letter.id.clone()).collect())
     }
 

@@ -1,4 +1,4 @@
-//! Every change of the state, and what changes nothing.
+//! Every change of the state of a breaker.
 
 use super::*;
 
@@ -14,7 +14,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// Opens after 3 jobs, and closes after 2 answers of 3 probes.
+    /// Opens after 3 jobs, and closes after 2 successes of 3 probes.
     fn closed() -> Self {
         let settings = BreakerSettings {
             dependency: "weather",
@@ -42,36 +42,36 @@ impl Stage {
         stage
     }
 
-    /// Looks again when so much time has passed.
+    /// Checks the breaker when this time has passed.
     fn after(&mut self, time: Duration) -> Option<Change> {
         self.now += time;
         self.breaker.look(self.now)
     }
 
-    /// A call for a job of its own, begun and ended.
-    fn call(&mut self, sign: CallResult) -> Option<Change> {
+    /// A call of a new job, started and ended.
+    fn call(&mut self, result: CallResult) -> Option<Change> {
         assert!(self.breaker.permits() > 0);
         let period = self.breaker.started(1);
-        self.ends(period, sign)
+        self.ends(period, result)
     }
 
     /// The end of a call that began in that period.
-    fn ends(&mut self, period: Period, sign: CallResult) -> Option<Change> {
+    fn ends(&mut self, period: Period, result: CallResult) -> Option<Change> {
         self.jobs += 1;
-        self.breaker.ended(period, Uuid::from_u128(self.jobs), sign, self.now)
+        self.breaker.ended(period, Uuid::from_u128(self.jobs), result, self.now)
     }
 }
 
 #[test]
-fn closed_it_admits_everything_and_opens_at_the_threshold() {
+fn it_opens_at_the_threshold() {
     assert_eq!(Stage::closed().breaker.permits(), usize::MAX);
     assert_eq!(Stage::open().breaker.permits(), 0);
 }
 
 #[test]
-fn an_answer_in_between_starts_the_count_again_and_silence_does_not() {
+fn a_success_restarts_the_count_and_an_ignored_call_does_not() {
     let mut stage = Stage::closed();
-    for sign in [
+    for result in [
         CallResult::Failure,
         CallResult::Failure,
         CallResult::Success,
@@ -79,13 +79,13 @@ fn an_answer_in_between_starts_the_count_again_and_silence_does_not() {
         CallResult::Ignored,
         CallResult::Failure,
     ] {
-        assert_eq!(stage.call(sign), None, "{sign:?}");
+        assert_eq!(stage.call(result), None, "{result:?}");
     }
     assert_eq!(stage.call(CallResult::Failure), Some(Change::Opened(PAUSE)));
 }
 
 #[test]
-fn one_job_that_meets_trouble_again_and_again_opens_nothing() {
+fn one_job_that_always_fails_does_not_open_it() {
     let mut stage = Stage::closed();
     for _ in 0..20 {
         let period = stage.breaker.started(1);
@@ -95,18 +95,18 @@ fn one_job_that_meets_trouble_again_and_again_opens_nothing() {
 }
 
 #[test]
-fn open_it_becomes_half_open_when_the_pause_is_over_and_not_before() {
+fn it_becomes_half_open_after_its_pause() {
     let mut stage = Stage::open();
     assert_eq!(stage.breaker.cooldown(stage.now), Some(PAUSE));
     assert_eq!(stage.after(PAUSE - BLINK), None);
     assert_eq!((stage.breaker.cooldown(stage.now), stage.breaker.permits()), (Some(BLINK), 0));
     assert_eq!(stage.after(BLINK), Some(Change::HalfOpened));
     assert_eq!((stage.breaker.cooldown(stage.now), stage.breaker.permits()), (None, 3));
-    assert_eq!(stage.after(CAP), None, "it waits for its probes, however long");
+    assert_eq!(stage.after(CAP), None, "it waits for its probes without a limit");
 }
 
 #[test]
-fn half_open_it_closes_after_enough_answers() {
+fn half_open_it_closes_after_enough_successes() {
     let mut stage = Stage::half_open();
     assert_eq!(stage.call(CallResult::Success), None);
     assert_eq!(stage.call(CallResult::Success), Some(Change::Closed));
@@ -114,7 +114,7 @@ fn half_open_it_closes_after_enough_answers() {
 }
 
 #[test]
-fn half_open_it_opens_at_the_first_trouble() {
+fn half_open_it_opens_at_the_first_failure() {
     let mut stage = Stage::half_open();
     assert_eq!(stage.call(CallResult::Success), None);
     assert_eq!(stage.call(CallResult::Failure), Some(Change::Opened(2 * PAUSE)));
@@ -122,20 +122,20 @@ fn half_open_it_opens_at_the_first_trouble() {
 }
 
 #[test]
-fn half_open_no_more_calls_start_than_there_are_probes() {
+fn half_open_only_probes_may_start() {
     let mut stage = Stage::half_open();
     let period = stage.breaker.started(2);
     assert_eq!(stage.breaker.permits(), 1);
     stage.breaker.started(1);
     assert_eq!(stage.breaker.permits(), 0);
     assert_eq!(stage.ends(period, CallResult::Success), None);
-    assert_eq!(stage.breaker.permits(), 0, "one that answered has had its turn");
+    assert_eq!(stage.breaker.permits(), 0, "a success uses up its probe");
     assert_eq!(stage.ends(period, CallResult::Ignored), None);
-    assert_eq!(stage.breaker.permits(), 1, "one that asked nothing is replaced");
+    assert_eq!(stage.breaker.permits(), 1, "an ignored call is replaced");
 }
 
 #[test]
-fn a_call_of_an_earlier_period_counts_no_more() {
+fn a_call_of_an_earlier_period_is_ignored() {
     let mut stage = Stage::closed();
     let first = stage.breaker.started(10);
     for _ in 0..3 {
@@ -144,24 +144,24 @@ fn a_call_of_an_earlier_period_counts_no_more() {
     assert_eq!(stage.breaker.permits(), 0);
     assert_eq!(stage.ends(first, CallResult::Success), None);
     assert_eq!(stage.ends(first, CallResult::Failure), None);
-    assert_eq!(stage.breaker.cooldown(stage.now), Some(PAUSE), "the pause is not longer for it");
+    assert_eq!(stage.breaker.cooldown(stage.now), Some(PAUSE), "the pause is unchanged");
 
     stage.after(PAUSE);
     let probe = stage.breaker.started(1);
-    for sign in [CallResult::Success, CallResult::Success, CallResult::Failure, CallResult::Ignored] {
-        assert_eq!(stage.ends(first, sign), None, "{sign:?}");
+    for result in [CallResult::Success, CallResult::Success, CallResult::Failure, CallResult::Ignored] {
+        assert_eq!(stage.ends(first, result), None, "{result:?}");
     }
     assert_eq!(stage.breaker.permits(), 2);
     assert_eq!(stage.ends(probe, CallResult::Failure), Some(Change::Opened(2 * PAUSE)));
     stage.after(2 * PAUSE);
     for _ in 0..2 {
-        assert_eq!(stage.ends(probe, CallResult::Success), None, "a probe of the time before");
+        assert_eq!(stage.ends(probe, CallResult::Success), None, "a probe of an earlier period");
     }
     assert_eq!(stage.breaker.permits(), 3);
 }
 
 #[test]
-fn the_pause_doubles_up_to_its_cap_and_is_short_again_after_a_recovery() {
+fn the_pause_doubles_up_to_its_cap_until_it_closes() {
     let mut stage = Stage::half_open();
     for seconds in [2, 4, 5, 5] {
         let pause = Duration::from_secs(seconds);
@@ -173,15 +173,11 @@ fn the_pause_doubles_up_to_its_cap_and_is_short_again_after_a_recovery() {
     assert_eq!(stage.call(CallResult::Success), Some(Change::Closed));
     stage.call(CallResult::Failure);
     stage.call(CallResult::Failure);
-    assert_eq!(
-        stage.call(CallResult::Failure),
-        Some(Change::Opened(PAUSE)),
-        "nothing is left of the count, either"
-    );
+    assert_eq!(stage.call(CallResult::Failure), Some(Change::Opened(PAUSE)), "the failures are counted anew");
 }
 
 #[test]
-fn however_often_it_opens_the_pause_stays_a_time() {
+fn the_pause_never_exceeds_its_cap() {
     let mut stage = Stage::half_open();
     for _ in 0..100 {
         let change = stage.call(CallResult::Failure);
@@ -191,7 +187,7 @@ fn however_often_it_opens_the_pause_stays_a_time() {
 }
 
 #[test]
-fn the_pause_is_what_the_spread_makes_of_it() {
+fn the_pause_is_spread() {
     let mut stage = Stage::closed();
     stage.breaker.spread = |pause| pause / 2;
     stage.call(CallResult::Failure);

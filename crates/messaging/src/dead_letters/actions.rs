@@ -1,4 +1,4 @@
-//! What people did with dead letters.
+//! The actions of people on dead letters, as rows.
 
 use chrono::{DateTime, Utc};
 use runtime::clock;
@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use super::dead_letter::DeadLetter;
 
-/// What to do with a dead letter.
+/// An action on a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Have it handled again.
+    /// Has it handled again.
     Replay,
-    /// Remove it for good.
+    /// Removes it for good.
     Discard,
 }
 
@@ -31,47 +31,46 @@ impl Action {
 /// Who wants an action, and why.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Who: a person's name, as a rule.
+    /// Usually the name of a person.
     pub by: String,
-    /// Why; a discard needs it.
+    /// Required for a discard.
     pub reason: Option<String>,
 }
 
-/// An action that was taken.
+/// An action as it was recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Taken {
-    /// The letter's id.
+pub struct RecordedAction {
     pub dead_letter_id: String,
-    /// The message's id.
     pub message_id: String,
-    /// The event's type with its version, where the body told it.
+    /// The event's type with its version, if the body has one.
     pub event_type: Option<String>,
-    /// What the event was about, where the body told it.
+    /// What the event is about, if the body says it.
     pub subject: Option<String>,
     /// `replay` or `discard`.
     pub action: String,
-    /// Why.
     pub reason: Option<String>,
-    /// Who.
     pub requested_by: String,
-    /// When.
     pub requested_at: DateTime<Utc>,
-    /// When it was done. Missing when the command was interrupted: it may or may not be in effect.
+    /// Missing when the command was interrupted: the action may be in effect, or not.
     pub done_at: Option<DateTime<Utc>>,
 }
 
-/// Notes what is about to be done with the letters, and gives the ids of the notes, in the order of the letters.
-pub(super) async fn note(
+/// Records an action that is about to be carried out, and returns the ids of the records in the order of the dead letters.
+pub(super) async fn record(
     conn: &mut PgConnection,
     action: Action,
-    letters: &[&DeadLetter],
+    dead_letters: &[&DeadLetter],
     request: &Request,
 ) -> sqlx::Result<Vec<Uuid>> {
-    let ids: Vec<Uuid> = letters.iter().map(|_| clock::new_id()).collect();
-    let dead_letter_ids: Vec<String> = letters.iter().map(|letter| letter.id.to_string()).collect();
-    let message_ids: Vec<String> = letters.iter().map(|letter| letter.message_id.clone()).collect();
-    let event_types: Vec<Option<&str>> = letters.iter().map(|letter| letter.event_type.as_deref()).collect();
-    let subjects: Vec<Option<&str>> = letters.iter().map(|letter| letter.subject.as_deref()).collect();
+    let ids: Vec<Uuid> = dead_letters.iter().map(|_| clock::new_id()).collect();
+    let dead_letter_ids: Vec<String> =
+        dead_letters.iter().map(|dead_letter| dead_letter.id.to_string()).collect();
+    let message_ids: Vec<String> =
+        dead_letters.iter().map(|dead_letter| dead_letter.message_id.clone()).collect();
+    let event_types: Vec<Option<&str>> =
+        dead_letters.iter().map(|dead_letter| dead_letter.event_type.as_deref()).collect();
+    let subjects: Vec<Option<&str>> =
+        dead_letters.iter().map(|dead_letter| dead_letter.subject.as_deref()).collect();
     sqlx::query!(
         "insert into messaging.dead_letter_actions
              (id, dead_letter_id, message_id, event_type, subject, action, reason, requested_by)
@@ -90,7 +89,7 @@ pub(super) async fn note(
     Ok(ids)
 }
 
-/// Notes that it is done.
+/// Marks actions as done.
 pub(super) async fn done(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<()> {
     sqlx::query!("update messaging.dead_letter_actions set done_at = now() where id = any($1)", ids)
         .execute(conn)
@@ -98,10 +97,10 @@ pub(super) async fn done(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<
     Ok(())
 }
 
-/// Every action, in the order in which they were taken.
-pub(super) async fn all(conn: &mut PgConnection) -> sqlx::Result<Vec<Taken>> {
+/// Every action, in the order of time.
+pub(super) async fn all(conn: &mut PgConnection) -> sqlx::Result<Vec<RecordedAction>> {
     sqlx::query_as!(
-        Taken,
+        RecordedAction,
         "select dead_letter_id, message_id, event_type, subject, action, reason, requested_by, requested_at, done_at
          from messaging.dead_letter_actions order by id"
     )

@@ -11,16 +11,16 @@ use sha2::{Digest, Sha256};
 
 use crate::failed_message::{ATTEMPTS, FAILED_AT, REASON};
 
-/// How many hexadecimal digits an id has: of 10,000 letters no two are likely to share one.
+/// The hexadecimal digits of an id: no two of 10,000 dead letters are likely to share one.
 const ID_DIGITS: usize = 12;
 
-/// The name of a dead letter: 12 hexadecimal digits, made from where it lies and what it is, so that it stays the
-/// same however often somebody looks.
+/// The id of a dead letter: 12 hexadecimal digits, derived from its place and its content, so that it is the same in every
+/// list.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct DeadLetterId(String);
 
 impl DeadLetterId {
-    /// Made from what tells this letter from every other.
+    /// Derived from what distinguishes this dead letter from all others.
     fn of(parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in parts {
@@ -51,33 +51,32 @@ impl fmt::Display for DeadLetterId {
     }
 }
 
-/// A message that could not be handled.
+/// A message that failed every attempt, or cannot be decoded.
 #[derive(Debug, Clone)]
 pub struct DeadLetter {
-    /// Its name.
     pub id: DeadLetterId,
-    /// The service that could not handle it.
+    /// The service that did not handle it.
     pub service: ServiceName,
-    /// When it failed last; unknown for a message that somebody else put there.
+    /// When it failed last; unknown for a message that no service put there.
     pub failed_at: Option<DateTime<Utc>>,
-    /// The message's id, by which the inbox knows it.
+    /// The id by which the inbox knows the message.
     pub message_id: String,
-    /// The event's type with its version, as far as the body is JSON that has one.
+    /// The event's type with its version, if the body is JSON that has one.
     pub event_type: Option<String>,
-    /// What the event is about, the order's id as a rule, as far as the body is JSON that has one.
+    /// What the event is about, usually the id of an order, if the body is JSON that has it.
     pub subject: Option<String>,
-    /// How often it was tried and failed; 0 for poison.
+    /// How many attempts have failed; 0 for a message that cannot be decoded.
     pub attempts: i64,
     /// Why it failed last.
     pub reason: String,
-    /// When a replay was requested that the reader of the log has yet to take up; only analytics has such.
+    /// When a replay was requested that the stream reader has not carried out yet; only for a dead letter of the stream.
     pub replay_requested_at: Option<DateTime<Utc>>,
-    /// The body, as it came.
+    /// The body, unchanged.
     pub body: Vec<u8>,
-    /// The headers; those of a message of the log are not kept.
+    /// The headers; none for a message of the stream.
     pub headers: Value,
     pub(super) content_type: Option<String>,
-    /// The delivery tag under which it is held, or its offset in the log.
+    /// The delivery tag under which it is held, or its offset in the stream.
     pub(super) place: u64,
 }
 
@@ -96,7 +95,7 @@ impl DeadLetter {
         let (failed_at, reason) = match headers.latest_death() {
             Some(death) => (
                 death.time.and_then(|seconds| DateTime::from_timestamp(seconds, 0)),
-                format!("the broker gave it up in {}: {}", death.queue, death.reason),
+                format!("dead-lettered by the broker in {}: {}", death.queue, death.reason),
             ),
             None => (
                 DateTime::parse_from_rfc3339(&failed_at).ok().map(|time| time.to_utc()),
@@ -148,7 +147,7 @@ impl DeadLetter {
     }
 }
 
-/// What a body says of itself, when it is JSON, be it an event that this build knows or not.
+/// The attributes of a body that is JSON, also of an event that this build does not know.
 #[derive(Default)]
 struct Attributes {
     id: Option<String>,
@@ -175,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_read_as_it_is_shown() {
+    fn an_id_is_parsed_as_it_is_shown() {
         let id = DeadLetterId::of(&[b"payment", b"7"]);
         assert_eq!(id.to_string().parse(), Ok(id.clone()));
         assert_eq!(id.to_string().to_uppercase().parse(), Ok(id));
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_tells_where_one_part_ends_and_the_next_begins() {
+    fn an_id_depends_on_where_its_parts_end() {
         assert_ne!(DeadLetterId::of(&[b"ab", b"c"]), DeadLetterId::of(&[b"a", b"bc"]));
     }
 }

@@ -1,4 +1,4 @@
-//! Dead letters in a queue, replayed.
+//! Replays of dead letters of a queue.
 
 use amqp::{BrokerError, Headers, HeldQueue, OutgoingMessage, topology};
 use runtime::clock;
@@ -9,17 +9,17 @@ use super::dead_letter::DeadLetter;
 ///
 /// # Errors
 /// When the queue did not confirm it.
-pub(super) async fn put_back(held: &HeldQueue, letter: &DeadLetter) -> Result<(), BrokerError> {
-    let service = letter.service.as_str();
+pub(super) async fn replay(held: &HeldQueue, dead_letter: &DeadLetter) -> Result<(), BrokerError> {
+    let service = dead_letter.service.as_str();
     // Without an id its confirm could not be told from others.
-    let id = Some(&letter.message_id).filter(|id| !id.is_empty());
+    let id = Some(&dead_letter.message_id).filter(|id| !id.is_empty());
     let message = OutgoingMessage {
         id: id.cloned().unwrap_or_else(|| clock::new_id().to_string()),
         exchange: &topology::own_exchange(service),
         routing_key: &topology::events_queue(service),
-        content_type: letter.content_type.as_deref().unwrap_or("application/octet-stream"),
+        content_type: dead_letter.content_type.as_deref().unwrap_or("application/octet-stream"),
         headers: Headers::default(),
-        body: &letter.body,
+        body: &dead_letter.body,
     };
     held.publisher.publish_one(message).await
 }

@@ -1,4 +1,4 @@
-//! The dead letters of a service that reads the log: rows of its database.
+//! The dead letters of a service that reads the event stream: rows of its database.
 
 use amqp::topology;
 use contracts::ServiceName;
@@ -6,8 +6,8 @@ use sqlx::PgConnection;
 
 use super::dead_letter::DeadLetter;
 
-/// Every letter, in the order of the log.
-pub(super) async fn letters(conn: &mut PgConnection, service: ServiceName) -> sqlx::Result<Vec<DeadLetter>> {
+/// Every dead letter, in the order of the stream.
+pub(super) async fn all(conn: &mut PgConnection, service: ServiceName) -> sqlx::Result<Vec<DeadLetter>> {
     let rows = sqlx::query!(
         "select stream_offset, reason, body, failed_at, replay_requested_at
          from messaging.stream_dead_letters where stream = $1 order by stream_offset",
@@ -15,38 +15,41 @@ pub(super) async fn letters(conn: &mut PgConnection, service: ServiceName) -> sq
     )
     .fetch_all(conn)
     .await?;
-    let letters = rows.into_iter().map(|row| {
+    let dead_letters = rows.into_iter().map(|row| {
         let why = (row.failed_at, row.reason);
         DeadLetter::of_stream(service, row.stream_offset, why, row.body, row.replay_requested_at)
     });
-    Ok(letters.collect())
+    Ok(dead_letters.collect())
 }
 
-/// Asks the reader to try the letters again, and says how many of them were still there.
-pub(super) async fn request_replay(conn: &mut PgConnection, letters: &[&DeadLetter]) -> sqlx::Result<u64> {
+/// Requests replays from the reader, and returns how many of the dead letters still existed.
+pub(super) async fn request_replay(
+    conn: &mut PgConnection,
+    dead_letters: &[&DeadLetter],
+) -> sqlx::Result<u64> {
     let requested = sqlx::query!(
         "update messaging.stream_dead_letters set replay_requested_at = now()
          where stream = $1 and stream_offset = any($2)",
         topology::EVENT_STREAM,
-        &offsets(letters)
+        &offsets(dead_letters)
     )
     .execute(conn)
     .await?;
     Ok(requested.rows_affected())
 }
 
-/// Removes the letters for good, and says how many of them were still there.
-pub(super) async fn remove(conn: &mut PgConnection, letters: &[&DeadLetter]) -> sqlx::Result<u64> {
+/// Removes the dead letters for good, and returns how many of them still existed.
+pub(super) async fn remove(conn: &mut PgConnection, dead_letters: &[&DeadLetter]) -> sqlx::Result<u64> {
     let removed = sqlx::query!(
         "delete from messaging.stream_dead_letters where stream = $1 and stream_offset = any($2)",
         topology::EVENT_STREAM,
-        &offsets(letters)
+        &offsets(dead_letters)
     )
     .execute(conn)
     .await?;
     Ok(removed.rows_affected())
 }
 
-fn offsets(letters: &[&DeadLetter]) -> Vec<i64> {
-    letters.iter().map(|letter| letter.place.cast_signed()).collect()
+fn offsets(dead_letters: &[&DeadLetter]) -> Vec<i64> {
+    dead_letters.iter().map(|dead_letter| dead_letter.place.cast_signed()).collect()
 }

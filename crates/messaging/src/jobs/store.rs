@@ -1,4 +1,4 @@
-//! The rows of the queue.
+//! The rows of the job queue.
 
 use contracts::TraceContext;
 use runtime::clock;
@@ -36,8 +36,8 @@ pub(crate) async fn insert(conn: &mut PgConnection, jobs: &[NewJob]) -> sqlx::Re
     Ok(())
 }
 
-/// Claims as many due jobs as are free to run. The array is made once; a subquery that is joined may be run again for
-/// every row, and would claim more than its limit each time.
+/// Claims up to `free` due jobs. The array is evaluated once; a subquery that is joined may be evaluated again for every
+/// row, and would claim more than its limit each time.
 pub(super) async fn claim(pool: &PgPool, settings: &JobSettings, free: usize) -> sqlx::Result<Vec<Job>> {
     if free == 0 {
         return Ok(Vec::new());
@@ -67,7 +67,7 @@ pub(super) async fn claim(pool: &PgPool, settings: &JobSettings, free: usize) ->
     Ok(jobs.collect())
 }
 
-/// Deletes the jobs in the transaction that records them, and says which were still there. It goes by the index, in the
+/// Deletes the jobs in the transaction that records them, and returns those that still existed. The index is read in the
 /// order of the ids, so that two workers with the same jobs do not deadlock.
 pub(super) async fn take(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!("delete from messaging.jobs where id = any($1) returning id", ids)
@@ -75,7 +75,7 @@ pub(super) async fn take(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<
         .await
 }
 
-/// Sets when the jobs run again. One that was claimed anew meanwhile, since its lease ran out, is left to its claimer.
+/// Sets when the jobs run again. A job whose lease expired and that was claimed again is left to its new worker.
 pub(super) async fn postpone(
     pool: &PgPool,
     settings: &JobSettings,

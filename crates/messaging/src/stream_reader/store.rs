@@ -62,9 +62,9 @@ pub(super) async fn insert_dead_letters(
     if dead.is_empty() {
         return Ok(());
     }
-    let offsets: Vec<_> = dead.iter().map(|letter| letter.offset).collect();
-    let reasons: Vec<_> = dead.iter().map(|letter| letter.reason.to_owned()).collect();
-    let bodies: Vec<_> = dead.iter().map(|letter| letter.body.to_vec()).collect();
+    let offsets: Vec<_> = dead.iter().map(|dead_letter| dead_letter.offset).collect();
+    let reasons: Vec<_> = dead.iter().map(|dead_letter| dead_letter.reason.to_owned()).collect();
+    let bodies: Vec<_> = dead.iter().map(|dead_letter| dead_letter.body.to_vec()).collect();
     sqlx::query!(
         "insert into messaging.stream_dead_letters (stream, stream_offset, reason, body)
          select $1, * from unnest($2::bigint[], $3::text[], $4::bytea[])

@@ -1,4 +1,4 @@
-//! A broker that blocks publishers, on a broker of the test's own: the alarm stops everybody on it.
+//! A broker that blocks publishers: one of the test's own, since the alarm stops every publisher on it.
 
 use devstack::{RabbitMq, RabbitMqPorts};
 use system::Service;
@@ -12,7 +12,7 @@ use testkit::raw_publisher::RawPublisher;
 use testkit::recorder::{Fault, Recorder};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_broker_blocks_publishers_consumers_go_on_and_the_relay_waits() {
+async fn consumers_continue_while_the_broker_blocks_publishers() {
     let folder = TempDir::new().expect("a folder");
     let broker =
         RabbitMq::start(folder.path(), RabbitMqPorts::free().expect("ports")).await.expect("a broker");
@@ -21,11 +21,11 @@ async fn while_the_broker_blocks_publishers_consumers_go_on_and_the_relay_waits(
     let world = World::with(servers, &short_delays()).await;
     let fixture = ServiceFixture::take(&world, Service::Inventory, &short_delays()).await;
     let raw_publisher = RawPublisher::open(&world).await;
-    // More than one consumer can take at once: some wait for it on the broker.
+    // More than one consumer prefetches: some wait on the broker.
     let messages: Vec<_> = (0..300).map(|_| envelope(placed(new_order(), "BEANS", 1), 1)).collect();
     raw_publisher.publish(&messages).await;
     drop(raw_publisher);
-    // The last of them fails, and cannot be put aside.
+    // The last of them fails, and its retry cannot be scheduled.
     let (recorder, failing) = (Recorder::default(), messages[299].event.order_id().expect("an order"));
     recorder.fail(failing, [Fault::InvalidTransition]);
 

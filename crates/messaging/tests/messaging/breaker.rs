@@ -1,4 +1,4 @@
-//! The breaker before a queue: while the outside is in trouble its jobs wait, and say so to whoever looks.
+//! The breaker of a job queue: while the dependency fails, its jobs wait, and health notes and metrics say so.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn stage() -> (World, ServiceFixture) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_outside_is_in_trouble_only_a_few_probes_are_claimed_and_then_all_jobs_are_done() {
+async fn only_probes_are_claimed_until_the_dependency_recovers() {
     const DEPENDENCY: &str = "weather-station";
     let (_world, fixture) = stage().await;
     let scripted_worker = ScriptedWorker::new([Ending::Trouble; 1000]);
@@ -39,9 +39,9 @@ async fn while_the_outside_is_in_trouble_only_a_few_probes_are_claimed_and_then_
     .await;
     let calls = scripted_worker.calls().len() as u64;
     let tries = transitions(DEPENDENCY, "half_open");
-    // All that were under way when it opened, and the probes since.
+    // Those in flight when it opened, and the probes since.
     let most = (settings.failures as u64 - 1 + CONCURRENCY) + tries * settings.probes as u64;
-    assert!(calls <= most, "{calls} calls, {most} at the most in {tries} tries");
+    assert!(calls <= most, "{calls} calls, at most {most} in {tries} tries");
     assert_eq!(fixture.count("select count(*) from messaging.jobs").await, JOBS);
     assert!(fixture.count("select count(*) from messaging.jobs where attempts = 0").await > 0);
     assert!(transitions(DEPENDENCY, "open") >= 4);
@@ -62,7 +62,7 @@ async fn while_the_outside_is_in_trouble_only_a_few_probes_are_claimed_and_then_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_breaker_is_open_nothing_is_claimed_however_often_the_worker_is_woken() {
+async fn nothing_is_claimed_while_the_breaker_is_open() {
     const DEPENDENCY: &str = "lighthouse";
     let (_world, fixture) = stage().await;
     let scripted_worker = ScriptedWorker::new([Ending::Trouble; 1000]);

@@ -19,7 +19,7 @@ async fn world() -> World {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_comes_many_times_takes_effect_once() {
+async fn a_duplicate_takes_effect_once() {
     let world = world().await;
     let (fixture, raw_publisher, recorder) =
         (fixture(&world).await, RawPublisher::open(&world).await, Recorder::default());
@@ -34,7 +34,7 @@ async fn a_message_that_comes_many_times_takes_effect_once() {
     fixture.takes_effect(marker, &[1]).await;
     replica.stop().await;
     assert_eq!(fixture.effects(twin).await, [1]);
-    assert_eq!(recorder.tries(twin), 1, "a duplicate reaches no handler");
+    assert_eq!(recorder.tries(twin), 1, "a duplicate does not reach the handler");
     assert_eq!(fixture.count("select count(*) from messaging.inbox").await, 2);
     assert_eq!(raw_publisher.depth(&fixture.events_queue()).await, 0);
 }
@@ -59,8 +59,8 @@ async fn messages_that_wait_are_handled_in_batches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shutdown_gives_back_what_is_in_hand() {
-    // What is put aside stays where the test sees it.
+async fn a_shutdown_requeues_the_current_batch() {
+    // A scheduled retry stays where the test sees it.
     let delays = "10m".parse().expect("delays");
     let world = World::with(testkit::world::Servers::shared(), &delays).await;
     let fixture = ServiceFixture::take(&world, Service::Inventory, &delays).await;
@@ -68,7 +68,7 @@ async fn a_shutdown_gives_back_what_is_in_hand() {
     let messages: Vec<Envelope> = (0..20).map(|_| envelope(placed(new_order(), "BEANS", 1), 1)).collect();
     raw_publisher.publish(&messages).await;
 
-    // The database is away for as long as this replica lives.
+    // The database is unavailable for as long as this replica lives.
     let held = Recorder::default();
     for message in &messages {
         held.fail(message.event.order_id().expect("an order"), vec![Fault::Raise("57P01"); 10_000]);
@@ -90,7 +90,7 @@ async fn a_shutdown_gives_back_what_is_in_hand() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_is_killed_loses_nothing() {
+async fn a_killed_replica_loses_nothing() {
     let world = world().await;
     let (fixture, raw_publisher) = (fixture(&world).await, RawPublisher::open(&world).await);
     let messages: Vec<Envelope> = (0..200).map(|_| envelope(placed(new_order(), "BEANS", 1), 1)).collect();
@@ -109,7 +109,7 @@ async fn a_replica_that_is_killed_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shutdown_does_not_wait_for_a_database_that_fell_silent() {
+async fn a_shutdown_does_not_wait_for_a_blackholed_database() {
     let world = world().await;
     let (fixture, raw_publisher) = (fixture(&world).await, RawPublisher::open(&world).await);
     let (silent, proxy) = fixture.behind_proxy().await;
@@ -117,13 +117,13 @@ async fn a_shutdown_does_not_wait_for_a_database_that_fell_silent() {
     let replica = silent.open(recorder.clone()).await;
     let lock = fixture.lock("effects").await;
     raw_publisher.publish(&[envelope(placed(order, "BEANS", 1), 1)]).await;
-    testkit::eventually("a transaction under way", async || {
+    testkit::eventually("a transaction in progress", async || {
         if recorder.batches().is_empty() { Err("none") } else { Ok(()) }
     })
     .await;
     proxy.inject(NetworkFault::Blackhole);
     replica.stop().await;
-    // The database hears that its peer is gone, and frees what it held.
+    // The database notices that its client is gone, and releases its locks.
     proxy.restore();
     lock.rollback().await.expect("unlocked");
     let replica = fixture.open(recorder).await;

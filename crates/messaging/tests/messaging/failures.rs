@@ -1,4 +1,4 @@
-//! The failure branch: what is waited out, what is repeated, what is put aside.
+//! The failure policy of the consumer: which failures wait, which are repeated, which schedule a retry.
 
 use chrono::DateTime;
 use contracts::{Envelope, OrderId};
@@ -10,7 +10,7 @@ use testkit::fixture::{Replica, ServiceFixture, short_delays};
 use testkit::raw_publisher::RawPublisher;
 use testkit::recorder::{Fault, Recorder};
 
-/// A world, a service in it that fails as told, and a way in.
+/// A world, a service in it whose handler fails as scripted, and a raw publisher.
 struct Stage {
     fixture: ServiceFixture,
     raw_publisher: RawPublisher,
@@ -54,7 +54,7 @@ impl Stage {
         self.recorder.batches().split_off(1)
     }
 
-    /// Nothing is left anywhere, and nothing was put aside for good.
+    /// Every queue is empty, the dead letters included.
     async fn is_clean(&self) {
         for queue in [self.fixture.events_queue(), self.fixture.dead_letters()]
             .into_iter()
@@ -73,8 +73,8 @@ fn orders(count: usize) -> Vec<OrderId> {
     (0..count).map(|_| new_order()).collect()
 }
 
-/// One of ten messages fails in its own right until it is a dead letter.
-async fn check_that_neighbours_pass(fault: Fault, reason: &str) {
+/// One of ten messages fails until it is a dead letter.
+async fn check_that_neighbours_commit(fault: Fault, reason: &str) {
     let stage = Stage::set().await;
     let orders = orders(10);
     let failing = orders[4];
@@ -100,18 +100,18 @@ async fn check_that_neighbours_pass(fault: Fault, reason: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_cannot_be_goes_to_the_dead_letters_and_its_neighbours_pass() {
-    check_that_neighbours_pass(Fault::InvalidTransition, "is told to fail").await;
+async fn an_invalid_transition_is_a_dead_letter_and_its_neighbours_commit() {
+    check_that_neighbours_commit(Fault::InvalidTransition, "is told to fail").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_breaks_a_constraint_goes_to_the_dead_letters_and_its_neighbours_pass() {
-    check_that_neighbours_pass(Fault::Raise("23514"), "told to").await;
+async fn a_violated_constraint_is_a_dead_letter_and_its_neighbours_commit() {
+    check_that_neighbours_commit(Fault::Raise("23514"), "told to").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_makes_the_handler_panic_goes_to_the_dead_letters_and_its_neighbours_pass() {
-    check_that_neighbours_pass(Fault::Panic, "panic: told to").await;
+async fn a_panic_is_a_dead_letter_and_its_neighbours_commit() {
+    check_that_neighbours_commit(Fault::Panic, "panic: told to").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +128,7 @@ async fn a_message_that_fails_twice_takes_effect_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attempts_are_counted_in_the_message() {
-    // Rungs that hold a message for as long as the test looks at it.
+    // Retry delays longer than the test looks at a message.
     let delays = "10m,20m".parse().expect("delays");
     let world = World::with(testkit::world::Servers::shared(), &delays).await;
     let fixture = ServiceFixture::take(&world, Service::Inventory, &delays).await;
@@ -140,12 +140,12 @@ async fn attempts_are_counted_in_the_message() {
     raw_publisher.publish(std::slice::from_ref(&message)).await;
 
     for (attempts, queue) in (1..).zip(fixture.retry_queues().into_iter().chain([fixture.dead_letters()])) {
-        let aside = raw_publisher.take(&queue).await;
-        assert_eq!(aside.header("x-attempts"), attempts.to_string(), "in {queue}");
-        assert_eq!(aside.body, message.to_json().expect("JSON").into_bytes());
+        let failed = raw_publisher.take(&queue).await;
+        assert_eq!(failed.header("x-attempts"), attempts.to_string(), "in {queue}");
+        assert_eq!(failed.body, message.to_json().expect("JSON").into_bytes());
         raw_publisher
             .put_back(
-                &aside,
+                &failed,
                 &amqp::topology::own_exchange(fixture.service.as_str()),
                 &fixture.events_queue(),
             )
@@ -154,7 +154,7 @@ async fn attempts_are_counted_in_the_message() {
             break;
         }
     }
-    // The fourth time nothing fails.
+    // The fourth attempt succeeds.
     fixture.takes_effect(order, &[1]).await;
     replica.stop().await;
 }
@@ -169,7 +169,7 @@ async fn check_that_contention_is_repeated(state: &'static str, times: usize) ->
         stage.fixture.takes_effect(*order, &[1]).await;
     }
     replica.stop().await;
-    // A retry delay would have been a detour through the events queue, and a batch more.
+    // A scheduled retry would come through the events queue again, in another batch.
     assert_eq!(stage.recorder.tries(orders[1]), times + 1, "{state}");
     stage.is_clean().await;
     stage.batches()
@@ -179,20 +179,20 @@ async fn check_that_contention_is_repeated(state: &'static str, times: usize) ->
 async fn contention_is_repeated_and_costs_no_attempt() {
     for state in ["40P01", "40001", "55P03", "57014"] {
         let batches = check_that_contention_is_repeated(state, 3).await;
-        assert!(batches.iter().all(|batch| batch.len() == 3), "{state} parted the batch: {batches:?}");
+        assert!(batches.iter().all(|batch| batch.len() == 3), "{state} split the batch: {batches:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn contention_that_stays_parts_the_batch() {
+async fn contention_that_persists_splits_the_batch() {
     let batches = check_that_contention_is_repeated("40P01", 13).await;
     let sizes: Vec<_> = batches.iter().map(Vec::len).collect();
     // The batch and ten repeats; then one by one, the second of them contended twice more.
     assert_eq!(sizes, [vec![3; 11], vec![1; 5]].concat());
 }
 
-/// The database is away for some tries: everything is held, then done once.
-async fn check_that_the_work_is_held(fault: Fault) {
+/// The database is unavailable for some tries: the batch waits, then it takes effect once.
+async fn check_that_the_work_waits(fault: Fault) {
     let stage = Stage::set().await;
     let orders = orders(5);
     stage.recorder.fail(orders[2], vec![fault; 12]);
@@ -204,22 +204,22 @@ async fn check_that_the_work_is_held(fault: Fault) {
         .await;
     replica.stop().await;
     assert_eq!(stage.recorder.tries(orders[2]), 13, "as a batch, over and over");
-    assert!(stage.batches().iter().all(|batch| batch.len() == 5), "never parted: {:?}", stage.batches());
+    assert!(stage.batches().iter().all(|batch| batch.len() == 5), "never split: {:?}", stage.batches());
     stage.is_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn work_is_held_while_the_database_shuts_down() {
-    check_that_the_work_is_held(Fault::Raise("57P01")).await;
+async fn work_waits_while_the_database_shuts_down() {
+    check_that_the_work_waits(Fault::Raise("57P01")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn work_is_held_when_the_session_is_ended_in_a_transaction() {
-    check_that_the_work_is_held(Fault::Terminate).await;
+async fn work_waits_after_its_session_is_terminated() {
+    check_that_the_work_waits(Fault::Terminate).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn work_is_held_while_the_database_is_not_what_it_should_be() {
+async fn work_waits_while_the_inbox_table_is_missing() {
     let stage = Stage::set().await;
     let replica = stage.fixture.open(stage.recorder.clone()).await;
     let rename = async |rename| sqlx::query(rename).execute(&stage.fixture.pool).await.expect("renamed");

@@ -23,7 +23,7 @@ async fn stage() -> (World, ServiceFixture) {
     (world, fixture)
 }
 
-/// Waits until no job is left; then as many outcomes are recorded as announced.
+/// Waits until no job is left; then as many outcomes are recorded as published.
 async fn all_done(fixture: &ServiceFixture, outcomes: i64) {
     eventually("no job left", async || {
         let jobs = fixture.count("select count(*) from messaging.jobs").await;
@@ -37,7 +37,7 @@ async fn all_done(fixture: &ServiceFixture, outcomes: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outcome_is_recorded_once_though_two_workers_did_the_call() {
+async fn calls_of_two_workers_record_one_outcome() {
     let (_world, fixture) = stage().await;
     let job = order_job(&fixture).await;
     let scripted_worker = ScriptedWorker::closed([]);
@@ -52,7 +52,7 @@ async fn an_outcome_is_recorded_once_though_two_workers_did_the_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outcome_is_recorded_once_though_one_worker_did_the_call_twice() {
+async fn two_calls_of_one_worker_record_one_outcome() {
     let (_world, fixture) = stage().await;
     let (first, second) = (order_job(&fixture).await, order_job(&fixture).await);
     let scripted_worker = ScriptedWorker::closed([]);
@@ -78,7 +78,7 @@ async fn an_outcome_is_recorded_once_though_one_worker_did_the_call_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_ends_unknown_or_panics_is_repeated_for_the_same_job() {
+async fn a_call_without_a_definite_outcome_is_repeated() {
     let (_world, fixture) = stage().await;
     let job = order_job(&fixture).await;
     let scripted_worker = ScriptedWorker::new([Ending::Again, Ending::Panic, Ending::Again, Ending::Done]);
@@ -89,7 +89,7 @@ async fn a_call_that_ends_unknown_or_panics_is_repeated_for_the_same_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_job_of_a_worker_that_is_killed_runs_again_after_its_lease() {
+async fn a_killed_workers_job_runs_again_after_its_lease() {
     let (_world, fixture) = stage().await;
     let job = order_job(&fixture).await;
     let killed = ScriptedWorker::closed([]);
@@ -113,12 +113,12 @@ async fn an_outcome_and_its_events_are_one_transaction() {
     let replica = scripted_worker.start(&fixture, LONG);
     all_done(&fixture, 1).await;
     replica.stop().await;
-    // What time heals is recorded again; only for what it does not heal, the call is repeated.
+    // A transient failure or contention repeats the record; only a permanent failure repeats the call.
     assert_eq!(scripted_worker.calls(), [(job, 1), (job, 2)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn outcomes_that_cannot_be_recorded_together_are_recorded_one_by_one() {
+async fn outcomes_that_fail_together_are_recorded_one_by_one() {
     let (_world, fixture) = stage().await;
     let scripted_worker = ScriptedWorker::closed([]);
     let replica = scripted_worker.start(&fixture, LONG);
@@ -133,7 +133,7 @@ async fn outcomes_that_cannot_be_recorded_together_are_recorded_one_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn however_many_jobs_wait_no_more_are_claimed_than_may_run_at_once() {
+async fn no_more_jobs_are_claimed_than_may_run() {
     let (_world, fixture) = stage().await;
     // Statistics of a queue that was empty, and a backlog that came since: what an overload looks like.
     let backlog = "insert into messaging.jobs (id, queue, key, payload)
@@ -168,7 +168,7 @@ async fn a_shutdown_waits_for_calls_in_flight_and_records_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_late_leaves_the_job_to_the_one_that_has_it_now() {
+async fn a_late_worker_leaves_the_job_to_its_new_owner() {
     let (_world, fixture) = stage().await;
     let job = order_job(&fixture).await;
     let (late, other) = (ScriptedWorker::closed([Ending::Again; 4]), ScriptedWorker::closed([]));
@@ -189,14 +189,14 @@ async fn a_worker_that_is_late_leaves_the_job_to_the_one_that_has_it_now() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_go_on_after_connections_to_the_database_fell_silent() {
+async fn jobs_continue_after_database_connections_go_stale() {
     let (_world, fixture) = stage().await;
     let (behind, proxy) = fixture.behind_proxy().await;
     let scripted_worker = ScriptedWorker::new([]);
     let replica = scripted_worker.start(&behind, LONG);
     order_job(&fixture).await;
     all_done(&fixture, 1).await;
-    // The worker asks several times a second, on a connection that answers no more, and whose end nobody tells.
+    // The worker polls several times a second, on a connection that neither answers nor ends.
     proxy.inject(NetworkFault::StaleConnections);
     order_job(&fixture).await;
     all_done(&fixture, 2).await;

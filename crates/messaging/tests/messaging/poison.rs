@@ -1,4 +1,4 @@
-//! Poison: what is no event of ours goes straight to the dead letters, and stays there as it came.
+//! Messages that no attempt can handle: each is a dead letter at once, its body unchanged.
 
 use contracts::Envelope;
 use lapin::options::{BasicGetOptions, BasicNackOptions};
@@ -20,7 +20,7 @@ async fn stage() -> (World, ServiceFixture, RawPublisher) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn poison_is_a_dead_letter_byte_for_byte_and_its_neighbours_are_handled() {
+async fn an_invalid_message_is_an_unchanged_dead_letter() {
     let (_world, fixture, raw_publisher) = stage().await;
     let placed = envelope(placed(new_order(), "BEANS", 1), 1);
     let json = placed.to_json().expect("JSON");
@@ -59,7 +59,7 @@ async fn poison_is_a_dead_letter_byte_for_byte_and_its_neighbours_are_handled() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn poison_beside_a_message_that_fails_is_a_dead_letter_once() {
+async fn an_invalid_message_in_a_repeated_batch_is_one_dead_letter() {
     let (_world, fixture, raw_publisher) = stage().await;
     let (order, held) = (new_order(), Recorder::default());
     held.fail(order, vec![Fault::Raise("57P01"); 10_000]);
@@ -67,7 +67,7 @@ async fn poison_beside_a_message_that_fails_is_a_dead_letter_once() {
     raw_publisher.publish(&[placed_for(order)]).await;
     let replica = fixture.open(held.clone()).await;
     testkit::eventually("a try", async || if held.tries(order) > 0 { Ok(()) } else { Err("none") }).await;
-    // The batch goes back to the queue, and comes again with the poison in it.
+    // The batch is requeued, and comes again with the invalid message in it.
     replica.stop().await;
     let recorder = Recorder::default();
     recorder.fail(order, [Fault::InvalidTransition, Fault::Raise("40P01")]);
@@ -79,13 +79,13 @@ async fn poison_beside_a_message_that_fails_is_a_dead_letter_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_letter_can_be_looked_at_and_put_back_over_and_over() {
+async fn a_dead_letter_survives_any_number_of_looks() {
     let (_world, fixture, raw_publisher) = stage().await;
     raw_publisher.send(EVENTS, "order.placed", "poison", b"poison").await;
     let replica = fixture.open(Recorder::default()).await;
     let queue = fixture.dead_letters();
     raw_publisher.holds(&queue, 1).await;
-    // More often than the limit of deliveries of a queue of events.
+    // More often than the delivery limit of an events queue.
     for _ in 0..60 {
         let message = testkit::eventually("the dead letter", async || {
             let got = raw_publisher.0.basic_get(queue.as_str().into(), BasicGetOptions::default()).await;

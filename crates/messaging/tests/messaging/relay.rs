@@ -1,4 +1,4 @@
-//! The relay: order, succession, and nothing lost when connections are cut.
+//! The relay: order, succession of leaders, and cut connections.
 
 use contracts::OrderId;
 use devstack::NetworkFault;
@@ -13,11 +13,11 @@ use testkit::facts::{envelope, new_order, reserved};
 use testkit::fixture::{Replica, ServiceFixture, short_delays};
 use testkit::recorder::Recorder;
 
-/// A service that announces and one that hears it.
+/// A service that publishes, and one that consumes its events.
 struct Stage {
     inventory: ServiceFixture,
     order: ServiceFixture,
-    hearer: Replica,
+    consumer: Replica,
     world: World,
 }
 
@@ -26,22 +26,22 @@ impl Stage {
         let world = World::with(Servers::shared(), &short_delays()).await;
         let inventory = ServiceFixture::take(&world, Service::Inventory, &short_delays()).await;
         let order = ServiceFixture::take(&world, Service::Order, &short_delays()).await;
-        let hearer = order.open(Recorder::default()).await;
+        let consumer = order.open(Recorder::default()).await;
         sqlx::query("create table counters (id uuid primary key, version bigint not null default 0)")
             .execute(&inventory.pool)
             .await
             .expect("a table");
-        Self { inventory, order, hearer, world }
+        Self { inventory, order, consumer, world }
     }
 
-    /// Announces something new, through an outbox that wakes nobody.
-    async fn announces(&self) {
+    /// Publishes an event, through a unit of work that does not wake the relay.
+    async fn publishes(&self) {
         let order = new_order();
         self.inventory.publish(&UnitOfWork::new(Service::Inventory.into()), reserved(order, 1)).await;
         self.order.takes_effect(order, &[1]).await;
     }
 
-    /// Waits until somebody leads who is not the given one, and gives the leader's session.
+    /// Waits until a relay other than the given one leads, and returns its database session.
     async fn leader(&self, except: Option<i32>) -> i32 {
         eventually("a leader", async || {
             let pids: Vec<i32> = sqlx::query_scalar(
@@ -60,7 +60,7 @@ impl Stage {
     }
 }
 
-/// One more version of the aggregate, announced as one writer among many does it.
+/// Publishes the next version of the aggregate, as one of many writers.
 async fn write(pool: &PgPool, unit_of_work: &UnitOfWork, aggregate: OrderId) {
     let mut tx = runtime::database::begin(pool).await.expect("a transaction");
     let version = sqlx::query_scalar(
@@ -75,7 +75,7 @@ async fn write(pool: &PgPool, unit_of_work: &UnitOfWork, aggregate: OrderId) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_events_of_an_aggregate_keep_their_order_under_sixteen_writers() {
+async fn events_of_an_aggregate_keep_their_order() {
     let stage = Stage::set().await;
     let replica = stage.inventory.open(Recorder::default()).await;
     let aggregates: Vec<_> = (0..4).map(|_| new_order()).collect();
@@ -92,17 +92,17 @@ async fn the_events_of_an_aggregate_keep_their_order_under_sixteen_writers() {
     }
     stage.inventory.outbox_empties().await;
     replica.stop().await;
-    stage.hearer.stop().await;
+    stage.consumer.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_relay_leads_when_the_leader_loses_its_connection() {
+async fn another_relay_leads_after_the_leader_loses_its_connection() {
     let stage = Stage::set().await;
     let first = stage.inventory.open(Recorder::default()).await;
     let second = stage.inventory.open(Recorder::default()).await;
     let mut leader = stage.leader(None).await;
     for _ in 0..3 {
-        stage.announces().await;
+        stage.publishes().await;
         sqlx::query("select pg_terminate_backend($1)")
             .bind(leader)
             .execute(&stage.inventory.pool)
@@ -110,8 +110,8 @@ async fn another_relay_leads_when_the_leader_loses_its_connection() {
             .expect("terminated");
         leader = stage.leader(Some(leader)).await;
     }
-    stage.announces().await;
-    for replica in [first, second, stage.hearer] {
+    stage.publishes().await;
+    for replica in [first, second, stage.consumer] {
         replica.ready().await;
         replica.stop().await;
     }
@@ -123,18 +123,18 @@ async fn another_relay_leads_when_the_leader_is_killed() {
     let mut replica = stage.inventory.open(Recorder::default()).await;
     let mut leader = stage.leader(None).await;
     for _ in 0..3 {
-        stage.announces().await;
+        stage.publishes().await;
         let successor = stage.inventory.open(Recorder::default()).await;
         std::mem::replace(&mut replica, successor).kill().await;
         leader = stage.leader(Some(leader)).await;
     }
-    stage.announces().await;
+    stage.publishes().await;
     replica.stop().await;
-    stage.hearer.stop().await;
+    stage.consumer.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_row_that_becomes_visible_behind_others_is_published() {
+async fn a_row_that_becomes_visible_late_is_published() {
     let stage = Stage::set().await;
     let replica = stage.inventory.open(Recorder::default()).await;
     let slow = new_order();
@@ -150,18 +150,18 @@ async fn a_row_that_becomes_visible_behind_others_is_published() {
     .expect("written");
     // Their ids are higher, and they are published first.
     for _ in 0..3 {
-        stage.announces().await;
+        stage.publishes().await;
     }
     assert!(stage.order.effects(slow).await.is_empty());
     tx.commit().await.expect("committed");
     stage.order.takes_effect(slow, &[1]).await;
     stage.inventory.outbox_empties().await;
     replica.stop().await;
-    stage.hearer.stop().await;
+    stage.consumer.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_or_doubled_when_connections_are_cut_while_events_flow() {
+async fn cut_connections_lose_and_double_nothing() {
     const WRITERS: usize = 8;
     let stage = Stage::set().await;
     let replica = stage.inventory.open(Recorder::default()).await;
@@ -172,43 +172,43 @@ async fn nothing_is_lost_or_doubled_when_connections_are_cut_while_events_flow()
         }
     };
     let mut cuts = std::pin::pin!(cuts);
-    let mut announced = 0_i64;
+    let mut published = 0_i64;
     // Events flow for as long as connections are cut.
     loop {
         let round = join_all((0..WRITERS).map(async |_| {
             write(&stage.inventory.pool, &replica.host.unit_of_work, new_order()).await;
         }));
         let done = futures::join!(round, futures::future::poll_immediate(&mut cuts)).1;
-        announced += i64::try_from(WRITERS).expect("few");
+        published += i64::try_from(WRITERS).expect("few");
         if done.is_some() {
             break;
         }
     }
-    eventually("everything announced in effect", async || {
-        let heard = stage.order.count("select count(*) from messaging.inbox").await;
-        if heard == announced { Ok(()) } else { Err((heard, announced)) }
+    eventually("every published event in effect", async || {
+        let consumed = stage.order.count("select count(*) from messaging.inbox").await;
+        if consumed == published { Ok(()) } else { Err((consumed, published)) }
     })
     .await;
     stage.inventory.outbox_empties().await;
     replica.ready().await;
-    stage.hearer.ready().await;
+    stage.consumer.ready().await;
     replica.stop().await;
-    stage.hearer.stop().await;
-    assert_eq!(stage.order.count("select count(*) from effects").await, announced);
-    assert_eq!(stage.order.count("select count(distinct order_id) from effects").await, announced);
+    stage.consumer.stop().await;
+    assert_eq!(stage.order.count("select count(*) from effects").await, published);
+    assert_eq!(stage.order.count("select count(distinct order_id) from effects").await, published);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_notices_that_its_database_fell_silent() {
+async fn a_relay_notices_a_blackholed_database() {
     let stage = Stage::set().await;
     let (fixture, proxy) = stage.inventory.behind_proxy().await;
     let replica = fixture.open(Recorder::default()).await;
-    stage.announces().await;
+    stage.publishes().await;
     proxy.inject(NetworkFault::Blackhole);
     replica.lacks("relay", "no answer within 5 s").await;
     proxy.restore();
-    stage.announces().await;
+    stage.publishes().await;
     replica.ready().await;
     replica.stop().await;
-    stage.hearer.stop().await;
+    stage.consumer.stop().await;
 }

@@ -1,4 +1,4 @@
-//! The reader of the log: each event counts exactly once.
+//! The stream reader: each event counts exactly once.
 
 use contracts::{Envelope, OrderId};
 use runtime::tasks::Tasks;
@@ -40,7 +40,7 @@ async fn all_in_effect(fixture: &ServiceFixture, orders: &[OrderId]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_counts_once_though_it_is_published_twice() {
+async fn an_event_published_twice_counts_once() {
     let (_world, fixture, raw_publisher) = stage().await;
     let (mut orders, envelopes) = events(5);
     raw_publisher.publish(&envelopes).await;
@@ -58,7 +58,7 @@ async fn an_event_counts_once_though_it_is_published_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_is_killed_goes_on_at_its_offset() {
+async fn a_killed_reader_continues_at_its_offset() {
     let (_world, fixture, raw_publisher) = stage().await;
     let (first, envelopes) = events(100);
     raw_publisher.publish(&envelopes).await;
@@ -72,7 +72,7 @@ async fn a_reader_that_is_killed_goes_on_at_its_offset() {
 
     let (second, envelopes) = events(100);
     raw_publisher.publish(&envelopes).await;
-    // The inbox would hide it if the log was read from its start.
+    // The inbox would hide it if the stream was read from its start.
     sqlx::query("delete from messaging.inbox").execute(&fixture.pool).await.expect("deleted");
     let replica = open(&fixture, &Recorder::default()).await;
     all_in_effect(&fixture, &second).await;
@@ -81,7 +81,7 @@ async fn a_reader_that_is_killed_goes_on_at_its_offset() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_applied_is_kept_and_the_reader_goes_on() {
+async fn a_failed_event_is_a_dead_letter_and_the_reader_continues() {
     let (_world, fixture, raw_publisher) = stage().await;
     let (orders, envelopes) = events(9);
     let recorder = Recorder::default();
@@ -117,7 +117,7 @@ fn body(envelope: &Envelope) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_of_two_readers_reads_and_the_other_takes_over() {
+async fn one_of_two_readers_reads_until_it_dies() {
     let (_world, fixture, raw_publisher) = stage().await;
     let (one, two) = (Recorder::default(), Recorder::default());
     let reader = open(&fixture, &one).await;
@@ -131,15 +131,15 @@ async fn one_of_two_readers_reads_and_the_other_takes_over() {
     let (second, envelopes) = events(20);
     raw_publisher.publish(&envelopes).await;
     all_in_effect(&fixture, &second).await;
-    assert!(first.iter().all(|order| two.tries(*order) == 0), "it goes on where the first was");
+    assert!(first.iter().all(|order| two.tries(*order) == 0), "it continues where the first was");
     waiting.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_that_read_at_once_count_every_event_once() {
+async fn two_concurrent_readers_count_every_event_once() {
     let (_world, fixture, raw_publisher) = stage().await;
     let (one, two) = (open(&fixture, &Recorder::default()).await, open(&fixture, &Recorder::default()).await);
-    // The lock goes, and its reader does not notice.
+    // The first reader loses its lock without noticing.
     let cut = "select count(pg_terminate_backend(pid)) from pg_locks where locktype = 'advisory' and granted
                and database = (select oid from pg_database where datname = current_database())";
     assert_eq!(fixture.count(cut).await, 1);

@@ -1,4 +1,4 @@
-//! What the broker holds, who may do what there, and how a service tells that something is missing.
+//! The topology and permissions of the broker, and how a service reports that something is missing.
 
 use amqp::permissions::TOPOLOGY_USER;
 use amqp::topology::{EVENT_STREAM, Topology};
@@ -24,7 +24,7 @@ async fn apply(world: &World) -> Result<(), BrokerError> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_binding_that_is_gone_turns_readiness_red_until_the_topology_is_applied() {
+async fn a_missing_binding_fails_readiness_until_it_is_applied() {
     let world = World::with(Servers::shared(), &short_delays()).await;
     let fixture = ServiceFixture::take(&world, Service::Inventory, &short_delays()).await;
     let (raw_publisher, replica) =
@@ -68,7 +68,7 @@ async fn check_mismatch(queue: &str, argument: &str, ours: &str, theirs: AMQPVal
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_with_other_arguments_is_named_with_the_argument_and_both_values() {
+async fn a_mismatch_names_queue_argument_and_both_values() {
     check_mismatch("inventory.events", "x-delivery-limit", "50", AMQPValue::LongLongInt(7), "7").await;
     check_mismatch("order.retry.50ms", "x-message-ttl", "50", AMQPValue::LongLongInt(70), "70").await;
     check_mismatch(
@@ -83,7 +83,7 @@ async fn a_queue_with_other_arguments_is_named_with_the_argument_and_both_values
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_does_not_start_on_a_queue_with_other_arguments() {
+async fn a_service_does_not_start_on_a_mismatched_queue() {
     let world = World::bare(Servers::shared()).await;
     let raw_publisher = RawPublisher::open(&world).await;
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
@@ -100,7 +100,7 @@ async fn a_service_does_not_start_on_a_queue_with_other_arguments() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_no_queue_takes_stays_in_the_outbox_until_one_does() {
+async fn an_unroutable_event_stays_in_the_outbox() {
     let world = World::with(Servers::shared(), &short_delays()).await;
     let fixture = ServiceFixture::take(&world, Service::Inventory, &short_delays()).await;
     let (raw_publisher, replica, order) =
@@ -125,11 +125,11 @@ async fn an_event_that_no_queue_takes_stays_in_the_outbox_until_one_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_published_that_the_log_would_miss() {
+async fn nothing_is_published_that_the_stream_would_miss() {
     let world = World::with(Servers::shared(), &short_delays()).await;
     let fixture = ServiceFixture::take(&world, Service::Inventory, &short_delays()).await;
     let (raw_publisher, order) = (RawPublisher::open(&world).await, new_order());
-    // As in the moments after the broker's start, when a stream is not up yet and queues are.
+    // As just after the broker's start, when queues are available and streams are not.
     raw_publisher.0.queue_delete(EVENT_STREAM.into(), QueueDeleteOptions::default()).await.expect("deleted");
     let replica = fixture.start(Recorder::default());
     fixture.publish(&replica.host.unit_of_work, reserved(order, 1)).await;
@@ -146,7 +146,7 @@ async fn nothing_is_published_that_the_log_would_miss() {
     replica.ready().await;
     let arrived = raw_publisher.take("order.events").await;
     let logged = raw_publisher.first_in_the_log().await;
-    assert_eq!(arrived.body, logged, "the queue and the log hold the same event");
+    assert_eq!(arrived.body, logged, "the queue and the stream hold the same event");
     fixture.outbox_empties().await;
     replica.stop().await;
 }
@@ -195,34 +195,36 @@ async fn declare(channel: &Channel, queue: &str) -> lapin::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_may_only_say_what_it_owns_and_read_what_is_its_own() {
+async fn users_can_do_only_what_their_permissions_say() {
     let world = World::with(Servers::shared(), &short_delays()).await;
     let rights: [(&str, bool, &str, Attempt); 19] = [
-        ("inventory", true, "say what it owns", |c| Box::pin(publish(c, "domain.events", "stock.reserved"))),
-        ("inventory", false, "say what another owns", |c| {
+        ("inventory", true, "publish what it owns", |c| {
+            Box::pin(publish(c, "domain.events", "stock.reserved"))
+        }),
+        ("inventory", false, "publish what another owns", |c| {
             Box::pin(publish(c, "domain.events", "order.placed"))
         }),
         ("inventory", false, "write into a queue", |c| Box::pin(publish(c, "", "order.events"))),
         ("inventory", false, "write into its own queue by the default exchange", |c| {
             Box::pin(publish(c, "", "inventory.events"))
         }),
-        ("inventory", true, "put a message aside", |c| {
+        ("inventory", true, "schedule a retry or dead-letter", |c| {
             Box::pin(publish(c, "inventory.own", "inventory.dead-letters"))
         }),
-        ("inventory", false, "put a message aside for another", |c| {
+        ("inventory", false, "dead-letter for another", |c| {
             Box::pin(publish(c, "order.own", "order.dead-letters"))
         }),
         ("inventory", true, "read its queue", |c| Box::pin(read(c, "inventory.events"))),
         ("inventory", false, "read another's queue", |c| Box::pin(read(c, "order.events"))),
-        ("inventory", false, "hear what it does not subscribe to", |c| Box::pin(bind(c, "payment.captured"))),
+        ("inventory", false, "bind what it does not subscribe to", |c| Box::pin(bind(c, "payment.captured"))),
         ("inventory", false, "make a queue of another's", |c| Box::pin(declare(c, "order.more"))),
         ("analytics", false, "read a queue", |c| Box::pin(read(c, "inventory.events"))),
-        ("analytics", false, "say anything", |c| Box::pin(publish(c, "domain.events", "stock.reserved"))),
+        ("analytics", false, "publish anything", |c| Box::pin(publish(c, "domain.events", "stock.reserved"))),
         ("analytics", false, "make a queue", |c| Box::pin(declare(c, "analytics.events"))),
         ("operator", true, "read dead letters", |c| Box::pin(read(c, "inventory.dead-letters"))),
-        ("operator", true, "put a message back", |c| Box::pin(publish(c, "order.own", "order.events"))),
+        ("operator", true, "replay a message", |c| Box::pin(publish(c, "order.own", "order.events"))),
         ("operator", false, "read a queue", |c| Box::pin(read(c, "inventory.events"))),
-        ("operator", false, "say anything", |c| Box::pin(publish(c, "domain.events", "stock.reserved"))),
+        ("operator", false, "publish anything", |c| Box::pin(publish(c, "domain.events", "stock.reserved"))),
         ("operator", false, "write into a queue", |c| Box::pin(publish(c, "", "order.events"))),
         ("operator", false, "make a queue", |c| Box::pin(declare(c, "order.more"))),
     ];

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
-use messaging::dead_letters::{DeadLetter, Taken, hex};
+use messaging::dead_letters::{DeadLetter, RecordedAction, hex};
 use serde_json::{Value, json};
 
 /// The width of a table, for all that the author of a message cannot choose.
@@ -27,8 +27,8 @@ pub(super) fn dead_letters(dead_letters: &[DeadLetter]) -> String {
 }
 
 /// The actions as a table.
-pub(super) fn history(taken: &[(&str, Taken)]) -> String {
-    let row = |(service, taken): &(&str, Taken)| {
+pub(super) fn history(taken: &[(&str, RecordedAction)]) -> String {
+    let row = |(service, taken): &(&str, RecordedAction)| {
         // A command that was interrupted leaves its outcome open.
         let done = if taken.done_at.is_some() { "yes" } else { "unknown" };
         [
@@ -89,7 +89,7 @@ pub(super) fn dead_letters_as_json(letters: &[DeadLetter]) -> Result<String> {
 }
 
 /// The history as JSON.
-pub(super) fn history_as_json(taken: &[(&str, Taken)]) -> Result<String> {
+pub(super) fn history_as_json(taken: &[(&str, RecordedAction)]) -> Result<String> {
     let mut all = Vec::new();
     for (service, taken) in taken {
         let mut action = serde_json::to_value(taken)?;
