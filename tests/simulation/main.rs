@@ -7,17 +7,17 @@
 //! ([`invariants`]). A seed that fails is made short ([`shrink`]) and told step by step ([`hunt`]).
 //!
 //! What chance may miss in a large world, [`model`] finds in a small one: it goes through every run there is. That all
-//! this can find something is shown by faults that are planted ([`planted`]).
+//! this can find something is shown by injected faults ([`injected`]).
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a failure is a panic")]
 
 mod broker;
 mod choices;
 mod hunt;
+mod injected;
 mod invariants;
 mod model;
 mod outside;
 mod plan;
-mod planted;
 mod services;
 mod shrink;
 mod system;
@@ -42,12 +42,12 @@ fn whatever_goes_wrong_everything_adds_up() {
 }
 
 #[test]
-fn the_state_tables_alone_cope_with_repeats() {
-    hunt::assert_none_fails(System::FORGETFUL, SEEDS, "the_state_tables_alone_cope_with_repeats");
+fn repeats_without_an_inbox_change_nothing() {
+    hunt::assert_none_fails(System::FORGETFUL, SEEDS, "repeats_without_an_inbox_change_nothing");
 }
 
 #[test]
-fn the_seeds_reach_every_event_and_every_reason() {
+fn seeds_reach_every_event_and_every_reason() {
     let (mut events, mut reasons, mut placed) = (BTreeSet::new(), BTreeSet::new(), 0);
     hunt::for_each(System::SHIPPED, 0..300, |world| {
         events.extend(world.broker.log().iter().map(|message| message.event.event_type()));
@@ -60,7 +60,7 @@ fn the_seeds_reach_every_event_and_every_reason() {
 }
 
 #[test]
-fn a_seed_makes_the_same_run_every_time() {
+fn seed_repeats_the_same_run() {
     let told = |choices| {
         let (world, checked) = world::run(System::SHIPPED, choices, Trace::on());
         assert_eq!(checked, Ok(()));

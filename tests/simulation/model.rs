@@ -32,7 +32,7 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use self::saga::{Broken, Kept, Saga, Step};
 use crate::hunt::tell;
-use crate::planted;
+use crate::injected;
 use crate::system::{Publishing, System};
 use crate::world::End;
 
@@ -162,8 +162,8 @@ impl Shop {
         changes
     }
 
-    /// What a step leads to, by how it ends. One that changes nothing is none, and a crash that leaves what a commit
-    /// leaves is not another.
+    /// What a step leads to, by how it ends. A step that changes nothing leads nowhere, and a crash that leaves what a
+    /// commit leaves is not another end.
     fn endings(&self, saga: &Kept, shelf: Level, step: Step) -> impl Iterator<Item = Change> {
         let after = |end| saga.after(&self.system, shelf, (step, end));
         let (committed, crashed) = (after(End::Commit), after(End::CrashAfter));
@@ -223,7 +223,7 @@ impl State {
 
 /// The place, among those that take part, of the service whose step it is.
 fn place(step: Step) -> Option<usize> {
-    PARTICIPANTS.iter().position(|hearer| Some(*hearer) == step.service())
+    PARTICIPANTS.iter().position(|consumer| Some(*consumer) == step.service())
 }
 
 /// All there is, unless something fails before: what is wrong may also be without end.
@@ -264,25 +264,25 @@ fn every_run_of_two_orders_ends_well() {
 }
 
 #[test]
-fn faults_that_are_planted_break_the_model() {
+fn injected_faults_break_the_model() {
     let breaks = |system, property| {
         let checker = explore(system, HasDiscoveries::AnyOf([property].into()));
         assert!(checker.discovery(property).is_some(), "{property}");
     };
     let shipped = System::SHIPPED;
-    breaks(System { inventory: planted::reserves_blindly, ..shipped }, OVERSOLD);
-    breaks(System { payment: planted::captures_at_once, ..shipped }, CAPTURED);
-    breaks(System { payment: planted::forgets_the_refund, ..shipped }, OVER);
-    breaks(System { payment: planted::leaves_no_tombstone, ..shipped }, OVER);
-    breaks(System { timeout: planted::cancels_what_is_over, ..shipped }, VALID);
+    breaks(System { inventory: injected::reserves_blindly, ..shipped }, OVERSOLD);
+    breaks(System { payment: injected::captures_at_once, ..shipped }, CAPTURED);
+    breaks(System { payment: injected::forgets_the_refund, ..shipped }, OVER);
+    breaks(System { payment: injected::leaves_no_tombstone, ..shipped }, OVER);
+    breaks(System { timeout: injected::cancels_what_is_over, ..shipped }, VALID);
     breaks(System { publishing: Publishing::AfterCommit, ..shipped }, OVER);
 }
 
 #[test]
-fn a_fault_in_the_model_is_told_step_by_step() {
-    let system = System { inventory: planted::reserves_blindly, ..System::SHIPPED };
+fn fault_in_the_model_is_printed_step_by_step() {
+    let system = System { inventory: injected::reserves_blindly, ..System::SHIPPED };
     let checker = explore(system, HasDiscoveries::AnyOf([OVERSOLD].into()));
-    let steps = counterexample(&checker, OVERSOLD).expect("a planted fault is found");
+    let steps = counterexample(&checker, OVERSOLD).expect("an injected fault is found");
     assert!(steps.contains(". order 1: inventory consumes order.placed\n"), "{steps}");
     assert!(steps.contains(". order 2: inventory consumes order.placed\n"), "{steps}");
 }

@@ -105,7 +105,7 @@ fn plain_end_cut_off(mut choices: Vec<u32>) -> Vec<u32> {
 }
 
 #[test]
-fn a_list_becomes_as_short_and_low_as_it_can_be() {
+fn list_is_shrunk_to_its_minimum() {
     let fails = |list: &[u32]| (list.contains(&7) && list.iter().any(|it| *it > 40)).then(|| list.to_vec());
     assert_eq!(shrink(vec![3, 90, 0, 7, 7, 55, 1, 0, 12], fails), [41, 7]);
 }

@@ -76,7 +76,7 @@ pub(crate) enum End {
     Commit,
     /// The service crashes before the commit: nothing has happened.
     CrashBefore,
-    /// The service crashes right after the commit: whoever asked for it does not get to know.
+    /// The service crashes right after the commit: the caller gets no answer.
     CrashAfter,
 }
 

@@ -1,9 +1,9 @@
 //! The analytics service: what the shop has done so far, in numbers.
 //!
 //! - Owns the facts of each order as far as the numbers need them, and the counts that follow from them.
-//! - Hears every event, from the stream `domain-events.log`. The offset to go on from, the inbox and the counts
+//! - Consumes every event, from the stream `domain-events.log`. The offset to go on from, the inbox and the counts
 //!   change in one transaction, so that each event counts exactly once.
-//! - Says nothing.
+//! - Publishes nothing.
 //!
 //! [`domain`] holds what is counted, and how.
 
@@ -24,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::reactions::Reactions;
 
-/// Runs the service until the shutdown, or until what it cannot go on without.
+/// Runs the service until the shutdown or a permanent error.
 ///
 /// # Errors
-/// What no time will heal, in one line.
+/// A permanent error, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let host = ServiceHost::new(
         Service::Analytics.into(),

@@ -1,8 +1,8 @@
-//! Inventory keeps products and stock, and sets stock aside for orders.
+//! The inventory service: products, stock, and reservations for orders.
 //!
 //! - It owns products, stock with its append-only ledger, and one reservation per order.
-//! - It says `product.listed`, `stock.reserved`, `stock.rejected`, `stock.committed` and `stock.released`.
-//! - It hears `order.placed`, `order.confirmed` and `order.cancelled`.
+//! - It publishes `product.listed`, `stock.reserved`, `stock.rejected`, `stock.committed` and `stock.released`.
+//! - It consumes `order.placed`, `order.confirmed` and `order.cancelled`.
 //!
 //! [`domain::react`] holds its rules, and `transitions.md` shows them whole.
 
@@ -25,10 +25,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::reactions::Reactions;
 
-/// Runs the service until the shutdown, or until something fails that time will not heal.
+/// Runs the service until the shutdown or a permanent error.
 ///
 /// # Errors
-/// What failed, in one line.
+/// The permanent error, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let host = ServiceHost::new(
         Service::Inventory.into(),

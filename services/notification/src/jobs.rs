@@ -1,8 +1,8 @@
 //! Hands mails to the mail server, from the durable job queue.
 //!
-//! A mail can leave twice when the service dies between the server's answer and its record, or its database is away
-//! for longer than the job's lease: no mail server takes part in our transaction. Both carry the same Message-ID, by
-//! which many mail programs show only one.
+//! A mail can be sent twice if the service dies between the server's answer and its record, or if its database is
+//! unavailable for longer than the job's lease: a mail server joins no transaction. Both copies have the same
+//! Message-ID, by which many mail programs show only one.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,9 +1,9 @@
-//! The notification service: tells customers by mail what became of their order.
+//! The notification service: mails customers the result of their order.
 //!
-//! - Owns the correspondence about each order: where mails go, and one notification of each kind (confirmed,
-//!   cancelled, refunded) at the most.
-//! - Hears `order.confirmed`, `order.cancelled` and `payment.refunded`.
-//! - Says `notification.sent` and `notification.failed`.
+//! - Owns the notifications of each order: the address, and at most one mail of each kind (confirmed, cancelled,
+//!   refunded).
+//! - Consumes `order.confirmed`, `order.cancelled` and `payment.refunded`.
+//! - Publishes `notification.sent` and `notification.failed`.
 //!
 //! [`domain`] holds its rules, and `transitions.md` shows them whole.
 
@@ -28,10 +28,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::reactions::Reactions;
 
-/// Runs the service until the shutdown, or until what it cannot go on without.
+/// Runs the service until the shutdown or a permanent error.
 ///
 /// # Errors
-/// What no time will heal, in one line.
+/// A permanent error, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let host = ServiceHost::new(
         Service::Notification.into(),

@@ -6,7 +6,7 @@ use clap::{Args, Parser};
 use messaging::BrokerConfig;
 use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig, duration};
 
-/// Takes orders, and confirms, completes or cancels them by what the other services announce.
+/// Takes orders, and confirms, completes or cancels them by the events of the other services.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "order", version)]
 #[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8081")))]

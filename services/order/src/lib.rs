@@ -1,8 +1,8 @@
 //! The order service.
 //!
-//! - It owns orders, the log that each is folded from, and its own list of prices.
-//! - It says `order.placed`, `order.confirmed`, `order.cancelled` and `order.completed`.
-//! - It hears `product.listed`, and what inventory and payment answer to an order.
+//! - It owns orders, their event log, and its own list of prices.
+//! - It publishes `order.placed`, `order.confirmed`, `order.cancelled` and `order.completed`.
+//! - It consumes `product.listed`, and the answers of inventory and payment to an order.
 //!
 //! The life of an order is [`domain::react`]; every state with every event is in `transitions.md`.
 
@@ -32,10 +32,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{admission::AdmissionControl, http::App, placement::PlacementBatcher, reactions::Reactions};
 
-/// Runs the service until the shutdown, or until something fails that time will not heal.
+/// Runs the service until the shutdown or a permanent error.
 ///
 /// # Errors
-/// What failed, in one line.
+/// The permanent error, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     run_with(Versions::current(), config, listener, shutdown).await
 }

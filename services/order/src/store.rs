@@ -252,7 +252,7 @@ pub async fn count_pending(conn: &mut PgConnection, cap: i64) -> sqlx::Result<i6
     .await
 }
 
-/// Which orders to list, and how many at the most.
+/// Which orders to list, and how many at most.
 #[derive(Debug)]
 pub struct Listing<'a> {
     /// Only those of this status.

@@ -137,9 +137,9 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
-    /// It was heard and nothing was done.
-    Heard {
-        /// When it was heard first.
+    /// It was received and nothing was done.
+    Received {
+        /// When it was received first.
         at: DateTime<Utc>,
     },
     /// It is finished.
@@ -211,15 +211,15 @@ impl Books {
         now: DateTime<Utc>,
         down_for: Duration,
     ) -> Result<Decision, Refusal> {
-        let heard_at = match self.calls.get(key) {
+        let received_at = match self.calls.get(key) {
             Some((known, _)) if known != request => return Err(Refusal::KeyReused),
             Some((_, Progress::Answered(answer))) => return Ok(Decision::replay(answer)),
-            Some((_, Progress::Heard { at })) => Some(*at),
+            Some((_, Progress::Received { at })) => Some(*at),
             None => None,
         };
         let entry = |progress| Entry { key: key.to_owned(), request: request.clone(), progress };
-        if is_silent(request, heard_at, now, down_for) {
-            let first = heard_at.is_none().then(|| entry(Progress::Heard { at: now }));
+        if is_silent(request, received_at, now, down_for) {
+            let first = received_at.is_none().then(|| entry(Progress::Received { at: now }));
             return Ok(Decision { entry: first, reply: Reply::Silence });
         }
         let answer = self.answer(request, fresh_id)?;
@@ -276,10 +276,10 @@ impl Decision {
     }
 }
 
-/// Whether a call meets silence, with nothing done. `heard_at` is when it came first, if it came before.
+/// Whether a call meets silence, with nothing done. `received_at` is when it came first, if it came before.
 fn is_silent(
     request: &Request,
-    heard_at: Option<DateTime<Utc>>,
+    received_at: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
     down_for: Duration,
 ) -> bool {
@@ -287,8 +287,8 @@ fn is_silent(
         return false;
     };
     match asked.payment_method {
-        PaymentMethod::TimeoutOnce => heard_at.is_none(),
-        PaymentMethod::Down => heard_at.is_none_or(|at| now < at + down_for),
+        PaymentMethod::TimeoutOnce => received_at.is_none(),
+        PaymentMethod::Down => received_at.is_none_or(|at| now < at + down_for),
         _ => false,
     }
 }

@@ -1,7 +1,7 @@
 //! The outside world: a simulated card processor, reached over HTTP, with faults to switch on.
 //!
 //! It owns what was really held, taken and given back, and shows it in `GET /v1/report`, against which the
-//! rest of the system is audited. It says and hears no events: to the shop it is somebody else's service.
+//! rest of the system is audited. It publishes and consumes no events: it belongs to somebody else.
 //!
 //! It is reliable where a real one is (an idempotency key takes effect once, a journal survives a restart)
 //! and as unreliable as a real one where that hurts: answers that are late, lost, or never sent.

@@ -36,7 +36,7 @@ struct PaymentView {
     order_id: OrderId,
     payment_id: Uuid,
     status: &'static str,
-    /// None for an order that was cancelled before it was heard of.
+    /// None for an order that was cancelled before this service saw it.
     amount: Option<Money>,
     reason: Option<String>,
 }

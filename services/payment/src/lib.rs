@@ -1,8 +1,8 @@
 //! The payment service: holds, takes and gives back the money of an order, through a card processor.
 //!
 //! - Owns one payment per order, its calls to the processor, and the double-entry [`ledger`] of what moved.
-//! - Hears `order.placed`, `order.confirmed` and `order.cancelled`.
-//! - Says `payment.authorized`, `.declined`, `.captured`, `.capture_failed`, `.voided` and `.refunded`.
+//! - Consumes `order.placed`, `order.confirmed` and `order.cancelled`.
+//! - Publishes `payment.authorized`, `.declined`, `.captured`, `.capture_failed`, `.voided` and `.refunded`.
 //!
 //! [`domain`] holds its rules, and `transitions.md` shows them whole. A call to the [`processor`] is a durable job,
 //! written in the transaction that decides on it and made with none open; its answer comes back as an input of
@@ -32,10 +32,10 @@ pub use config::{Config, ProcessorConfig};
 
 use crate::{jobs::Calls, processor::Processor, reactions::Reactions};
 
-/// Runs the service until the shutdown, or until what it cannot go on without.
+/// Runs the service until the shutdown or a permanent error.
 ///
 /// # Errors
-/// What no time will heal, in one line.
+/// A permanent error, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let host = ServiceHost::new(
         Service::Payment.into(),

@@ -95,7 +95,7 @@ pub enum Reply {
     Answer(Answer),
     /// It may have taken effect or not.
     Unknown(String),
-    /// The same, and the processor is in trouble.
+    /// The same, and the processor fails.
     Trouble(String),
     /// It did not take effect, and the processor does not want it to.
     Refused(String),

@@ -42,7 +42,7 @@ fn reserving_without_a_look_at_the_shelf_is_found() {
 }
 
 #[test]
-fn a_return_that_never_reaches_the_shelf_is_found() {
+fn release_that_returns_no_stock_is_found() {
     let system = System { inventory: returns_nothing, ..System::SHIPPED };
     finds(system, &["what left the shelf was sold"]);
 }
@@ -128,7 +128,7 @@ fn counting_without_an_inbox_is_found() {
 }
 
 #[test]
-fn a_finding_is_told_in_few_steps() {
+fn finding_is_shrunk_to_few_steps() {
     let system = System { inventory: forgets_the_stock, ..System::SHIPPED };
     let finding = first_failing(system, SEEDS).expect("an injected fault is found");
     let shortest = finding.shortest(system);
