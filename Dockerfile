@@ -1,3 +1,5 @@
+# Written by `sagactl generate` from tools/ctl/templates/Dockerfile and the table of services.
+#
 # One recipe for every image. Each service is a final stage of its own: docker build --target order .
 
 FROM rust:1.95-bookworm AS build

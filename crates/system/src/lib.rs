@@ -1,6 +1,7 @@
 //! The table of services, and what follows from it for the whole system. Nothing else lists the services: what needs
 //! a list derives it from [`Service::ALL`], and what cannot (a compose file, a script) is generated.
 
+pub mod postgres;
 mod service;
 mod table;
 

@@ -5,15 +5,14 @@ use std::fmt::Write;
 use amqp::RetryDelays;
 use amqp::topology::Argument;
 use contracts::EventType;
-use system::Service;
+use system::{Reads, Service};
 use system::{subscribers_of, topology};
 
-/// `docs/choreography.md`.
+/// `docs/generated/choreography.md`.
 #[must_use]
 pub fn document() -> String {
     let mut text = String::from(
-        "# Choreography\n\nWritten by `sagactl generate` from the tables in `crates/contracts` and `crates/system`.\n\
-         Analytics reads every event from the event stream.\n\n| event | published by | consumed by |\n|---|---|---|\n",
+        "# Choreography\n\nWritten by `sagactl generate` from the tables in `crates/contracts` and `crates/system`.\n\n| event | published by | consumed by |\n|---|---|---|\n",
     );
     for event in EventType::ALL {
         let mut consumers: Vec<_> = subscribers_of(*event).map(Service::as_str).collect();
@@ -23,10 +22,15 @@ pub fn document() -> String {
         let _ =
             writeln!(text, "| `{}` | {} | {} |", event.versioned_name(), event.owner(), consumers.join(", "));
     }
+    let readers: Vec<_> =
+        Service::ALL.iter().filter(|service| service.reads() == Reads::EventStream).collect();
+    for reader in readers {
+        let _ = write!(text, "\n{reader} reads every event from the event stream.\n");
+    }
     text
 }
 
-/// `docs/topology.md`.
+/// `docs/generated/topology.md`.
 #[must_use]
 pub fn topology_document() -> String {
     let topology = topology(&RetryDelays::default());

@@ -1,30 +1,42 @@
 //! `sagactl generate`: writes every generated file. A test finds those that have drifted.
 
+mod deployment;
+mod documents;
+
 use std::path::{Path, PathBuf};
 
-use crate::choreography;
 use anyhow::Context;
 use serde_json::Value;
+
+use crate::choreography;
+pub use deployment::welcome;
 
 /// Every generated file: its path below the project's root, and its text.
 ///
 /// # Errors
-/// Never for what stands in the code; the JSON encoder's signature leaves it open.
-pub fn files() -> anyhow::Result<Vec<(PathBuf, String)>> {
+/// When a document with a generated part cannot be read.
+pub fn files(root: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
     let mut files = vec![
-        (PathBuf::from("docs/choreography.md"), choreography::document()),
-        (PathBuf::from("docs/topology.md"), choreography::topology_document()),
-        (PathBuf::from("services/order/transitions.md"), order::transitions::transitions()),
-        (PathBuf::from("services/payment/transitions.md"), payment::transitions::transitions()),
-        (PathBuf::from("services/inventory/transitions.md"), inventory::transitions::transitions()),
-        (PathBuf::from("services/notification/transitions.md"), notification::transitions::transitions()),
+        (PathBuf::from("docs/generated/choreography.md"), choreography::document()),
+        (PathBuf::from("docs/generated/topology.md"), choreography::topology_document()),
+        (PathBuf::from("docker-compose.yml"), deployment::compose()),
+        (PathBuf::from("Dockerfile"), deployment::dockerfile()),
+        (PathBuf::from("deploy/postgres/init.sql"), system::postgres::script()),
+        (PathBuf::from("deploy/welcome.txt"), welcome()),
+        (PathBuf::from("scripts/services.sh"), deployment::script()),
         (PathBuf::from("deploy/rabbitmq/definitions.json"), pretty(&system::definitions(system::VHOST))?),
     ];
+    for code in registry::CODES {
+        if let Some(transitions) = code.transitions {
+            files.push((format!("services/{}/transitions.md", code.program.name).into(), transitions()));
+        }
+    }
     for sample in contracts::samples::samples() {
         let name = sample.event.event_type().versioned_name();
         let json: Value = serde_json::from_str(&sample.to_json()?)?;
         files.push((format!("crates/contracts/samples/{name}.json").into(), pretty(&json)?));
     }
+    files.extend(documents::documents(root)?);
     Ok(files)
 }
 
@@ -49,8 +61,9 @@ pub fn write(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
 /// # Errors
 /// As [`files`].
 pub fn drifted(root: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
-    let mut files = files()?;
+    let mut files = files(root)?;
     files.retain(|(path, text)| std::fs::read_to_string(root.join(path)).ok().as_ref() != Some(text));
+    files.extend(documents::documents(root)?);
     Ok(files)
 }
 

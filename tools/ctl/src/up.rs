@@ -12,8 +12,6 @@ use devstack::{Signals, Storage, System, SystemOptions, SystemPorts};
 use crate::supervisor::{self, Claim};
 use crate::{print, print_error};
 
-/// The URLs on the standard ports, and a first order.
-const WELCOME: &str = include_str!("../../../deploy/welcome.txt");
 /// How often it is checked whether a part has ended.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -163,8 +161,9 @@ fn print_step(what: &str, took: Duration) {
 
 fn greeting(system: &System, dir: &Path, took: Duration) -> String {
     format!(
-        "everything is ready after {:.1} s\n\n{WELCOME}RabbitMQ's page: {}\nmails and logs: {}",
+        "everything is ready after {:.1} s\n\n{}RabbitMQ's page: {}\nmails and logs: {}",
         took.as_secs_f64(),
+        ctl::generate::welcome(),
         system.rabbitmq.admin_management_url(),
         dir.display()
     )

@@ -22,6 +22,8 @@ pub struct Code {
     pub program: Program,
     /// Its configuration, as a `clap` command.
     pub command: fn() -> clap::Command,
+    /// The text of its transition table; none for what consumes from no queue.
+    pub transitions: Option<fn() -> String>,
     /// Runs it with what the lookup finds; fails when a variable is missing or malformed.
     pub start: fn(Lookup<'_>, TcpListener, CancellationToken) -> Result<Running, clap::Error>,
     /// Runs it as the program itself would: with the variables of this process, until a signal comes.
@@ -30,22 +32,26 @@ pub struct Code {
 
 macro_rules! codes {
     (
-        services { $($service:ident { name: $name:literal, code: $code:ident, $($_rest:tt)* })+ }
+        services {$($service:ident {
+            name: $name:literal, code: $code:ident, port: $port:literal, path: $path:literal, does: $does:literal,
+            reads: $reads:ident $_events:tt, $($_rest:tt)*
+        })+}
         outside { $($outside:ident { name: $outside_name:literal, code: $outside_code:ident, $($_more:tt)* })+ }
     ) => {
         /// The code of every program, in the order of the table.
         pub const CODES: &[Code] = &[
-            $(code!($code, Service::$service.program()),)+
-            $(code!($outside_code, Outside::$outside.program()),)+
+            $(code!($code, Service::$service.program(), transitions!($reads $code)),)+
+            $(code!($outside_code, Outside::$outside.program(), None),)+
         ];
     };
 }
 
 macro_rules! code {
-    ($code:ident, $program:expr) => {
+    ($code:ident, $program:expr, $transitions:expr) => {
         Code {
             program: $program,
             command: $code::Config::command,
+            transitions: $transitions,
             start: |lookup, listener, shutdown| {
                 let config: $code::Config = runtime::config::from_env(lookup)?;
                 Ok(Box::pin($code::run(config, listener, shutdown)))
@@ -59,6 +65,15 @@ macro_rules! code {
                 })
             },
         }
+    };
+}
+
+macro_rules! transitions {
+    (Queue $code:ident) => {
+        Some($code::transitions::transitions)
+    };
+    ($_reads:ident $_code:ident) => {
+        None
     };
 }
 

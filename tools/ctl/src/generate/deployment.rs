@@ -1,0 +1,119 @@
+//! What runs the system: the compose file, the images, the scripts' lists, and the text that greets who starts it.
+
+use std::fmt::Write;
+
+use system::{Dependency, Outside, Program, Service, VHOST, programs};
+
+const COMPOSE: &str = include_str!("../../templates/docker-compose.yml");
+const DOCKERFILE: &str = include_str!("../../templates/Dockerfile");
+const WELCOME: &str = include_str!("../../templates/welcome.txt");
+
+/// `docker-compose.yml`.
+pub(super) fn compose() -> String {
+    let services: String = Service::ALL.iter().map(|service| compose_service(*service)).collect();
+    let outside: String = Outside::ALL.iter().map(|outside| compose_outside(outside.program())).collect();
+    let urls: String = programs()
+        .map(|Program { name, port, .. }| format!("      {}_URL: http://{name}:{port}\n", variable(name)))
+        .collect();
+    let database_urls: String = Service::with_database()
+        .map(|service| {
+            let variable = variable(service.as_str());
+            format!("      {variable}_DATABASE_URL: {}\n", in_compose(service, Dependency::Database))
+        })
+        .collect();
+    let volumes: String =
+        Outside::ALL.iter().map(|outside| format!("  {}:\n", outside.program().name)).collect();
+    COMPOSE
+        .replace("{{services}}", &(outside + &services))
+        .replace("{{urls}}", &urls)
+        .replace("{{database_urls}}", &database_urls)
+        .replace("{{volumes}}", &volumes)
+}
+
+fn compose_service(service: Service) -> String {
+    let Program { name, port, .. } = service.program();
+    let mut environment = String::new();
+    for need in service.needs() {
+        let _ = writeln!(environment, "      {}: {}", need.variable(), in_compose(service, *need));
+        if *need == Dependency::Broker {
+            let _ =
+                writeln!(environment, "      RABBITMQ_MANAGEMENT_URL: http://{name}:{name}@rabbitmq:15672");
+        }
+    }
+    format!(
+        "  {name}:\n    <<: *hardened\n    build: {{ context: ., target: {name} }}\n    environment:\n      \
+         <<: *observability\n{environment}    depends_on: *needs\n    ports: [\"127.0.0.1:{port}:{port}\"]\n\n"
+    )
+}
+
+/// Where a service finds what it needs, by the names of the compose file.
+fn in_compose(service: Service, need: Dependency) -> String {
+    match need {
+        Dependency::Database => format!("postgres://{service}:{service}@postgres/{service}"),
+        Dependency::Broker => format!("amqp://{service}:{service}@rabbitmq:5672/{VHOST}"),
+        Dependency::PaymentProvider => {
+            let Program { name, port, .. } = Outside::PaymentProvider.program();
+            format!("http://{name}:{port}")
+        }
+        Dependency::MailServer => "smtp://mailpit:1025".to_owned(),
+    }
+}
+
+fn compose_outside(Program { name, port, .. }: Program) -> String {
+    format!(
+        "  {name}:\n    <<: *hardened\n    build: {{ context: ., target: {name} }}\n    environment: *observability\n    \
+         volumes: [{name}:/var/lib/{name}]\n    ports: [\"127.0.0.1:{port}:{port}\"]\n\n"
+    )
+}
+
+/// `Dockerfile`.
+pub(super) fn dockerfile() -> String {
+    let names: Vec<_> = programs().map(|program| program.name).collect();
+    let services = Service::ALL.iter().map(|service| {
+        let Program { name, port, .. } = service.program();
+        format!(
+            "FROM service AS {name}\nCOPY --from=build /out/{name} /usr/local/bin/\n\
+             ENV HTTP_LISTEN=0.0.0.0:{port}\nEXPOSE {port}\nCMD [\"{name}\"]\n\n"
+        )
+    });
+    let outside = Outside::ALL.iter().map(|outside| {
+        let Program { name, port, .. } = outside.program();
+        format!(
+            "FROM service AS {name}\nCOPY --from=build /out/{name} /usr/local/bin/\n\
+             # A new volume takes its owner from the folder in the image.\n\
+             USER root\nRUN install --directory --owner=saga /var/lib/{name}\nUSER saga\n\
+             ENV HTTP_LISTEN=0.0.0.0:{port} JOURNAL_PATH=/var/lib/{name}/journal.jsonl\n\
+             EXPOSE {port}\nCMD [\"{name}\"]\n\n"
+        )
+    });
+    let stages: String = services.chain(outside).collect();
+    DOCKERFILE.replace("{{programs}}", &names.join(" ")).replace("{{stages}}", &stages)
+}
+
+/// `deploy/welcome.txt`: the URLs on the standard ports, and a first order.
+#[must_use]
+pub fn welcome() -> String {
+    let rows: String = programs()
+        .map(|Program { name, port, path, .. }| format!("  {name:<17} http://127.0.0.1:{port}{path}\n"))
+        .collect();
+    WELCOME
+        .replace("{{services}}", &rows)
+        .replace("{{order_port}}", &Service::Order.program().port.to_string())
+}
+
+/// `scripts/services.sh`, which scripts source.
+pub(super) fn script() -> String {
+    let names = |services: Vec<&str>| services.join(" ");
+    let ports: Vec<_> = programs().map(|program| program.port.to_string()).collect();
+    format!(
+        "# Written by `sagactl generate` from the table of services.\n# shellcheck disable=SC2034\n\
+         programs=({})\nports=({})\ndatabases=({})\n",
+        names(programs().map(|program| program.name).collect()),
+        ports.join(" "),
+        names(Service::with_database().map(Service::as_str).collect()),
+    )
+}
+
+fn variable(name: &str) -> String {
+    name.replace('-', "_").to_uppercase()
+}
