@@ -250,18 +250,20 @@ impl Which {
         if !self.all {
             return self.ids.iter().map(|id| Ok(find(sessions, id, place)?.id.clone())).collect();
         }
-        let wanted =
-            sessions.iter().flat_map(DeadLetterSession::dead_letters).filter(|letter| self.wants(letter));
-        Ok(wanted.map(|letter| letter.id.clone()).collect())
+        let wanted = sessions
+            .iter()
+            .flat_map(DeadLetterSession::dead_letters)
+            .filter(|dead_letter| self.wants(dead_letter));
+        Ok(wanted.map(|dead_letter| dead_letter.id.clone()).collect())
     }
 
     /// Whether `--all` includes it. One whose replay was requested already is left alone.
-    fn wants(&self, letter: &DeadLetter) -> bool {
+    fn wants(&self, dead_letter: &DeadLetter) -> bool {
         let old_enough = |age: Duration| {
-            let past = letter.failed_at.and_then(|time| (clock::now() - time).to_std().ok());
+            let past = dead_letter.failed_at.and_then(|time| (clock::now() - time).to_std().ok());
             past.is_some_and(|past| past > age)
         };
-        letter.replay_requested_at.is_none() && self.older_than.is_none_or(old_enough)
+        dead_letter.replay_requested_at.is_none() && self.older_than.is_none_or(old_enough)
     }
 }
 

@@ -57,35 +57,35 @@ fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; 
 }
 
 /// Everything that is known of a dead letter.
-pub(super) fn dead_letter(letter: &DeadLetter) -> Result<Vec<String>> {
+pub(super) fn dead_letter(dead_letter: &DeadLetter) -> Result<Vec<String>> {
     let mut lines = vec![
-        format!("dead letter {} of {}", letter.id, letter.service),
-        format!("message  {}", cell(Some(&letter.message_id))),
-        format!("when     {}", time(letter.failed_at)),
-        format!("attempts {}", letter.attempts),
-        format!("reason   {}", cell(Some(&letter.reason))),
+        format!("dead letter {} of {}", dead_letter.id, dead_letter.service),
+        format!("message  {}", cell(Some(&dead_letter.message_id))),
+        format!("when     {}", time(dead_letter.failed_at)),
+        format!("attempts {}", dead_letter.attempts),
+        format!("reason   {}", cell(Some(&dead_letter.reason))),
         "headers".to_owned(),
-        serde_json::to_string_pretty(&letter.headers)?,
+        serde_json::to_string_pretty(&dead_letter.headers)?,
         "body".to_owned(),
     ];
-    lines.extend(body(&letter.body)?);
+    lines.extend(body(&dead_letter.body)?);
     Ok(lines)
 }
 
 /// The dead letters as JSON, without their bodies.
-pub(super) fn dead_letters_as_json(letters: &[DeadLetter]) -> Result<String> {
-    let letters: Vec<Value> = letters
+pub(super) fn dead_letters_as_json(dead_letters: &[DeadLetter]) -> Result<String> {
+    let dead_letters: Vec<Value> = dead_letters
         .iter()
-        .map(|letter| {
+        .map(|dead_letter| {
             json!({
-                "id": letter.id, "failed_at": letter.failed_at, "service": letter.service,
-                "message_id": letter.message_id, "event_type": letter.event_type, "subject": letter.subject,
-                "attempts": letter.attempts, "reason": letter.reason,
-                "replay_requested_at": letter.replay_requested_at,
+                "id": dead_letter.id, "failed_at": dead_letter.failed_at, "service": dead_letter.service,
+                "message_id": dead_letter.message_id, "event_type": dead_letter.event_type, "subject": dead_letter.subject,
+                "attempts": dead_letter.attempts, "reason": dead_letter.reason,
+                "replay_requested_at": dead_letter.replay_requested_at,
             })
         })
         .collect();
-    Ok(serde_json::to_string_pretty(&letters)?)
+    Ok(serde_json::to_string_pretty(&dead_letters)?)
 }
 
 /// The history as JSON.
