@@ -54,8 +54,8 @@ impl Outside {
             self.books.apply(entry);
         }
         match decision.reply {
-            provider::Reply::Answer(answer) if luck == Luck::Answered => Ok(Some(read(&asked, answer))),
-            provider::Reply::Answer(_) | provider::Reply::Silence => Ok(None),
+            provider::Reply::Outcome(answer) if luck == Luck::Answered => Ok(Some(read(&asked, answer))),
+            provider::Reply::Outcome(_) | provider::Reply::Silence => Ok(None),
         }
     }
 
@@ -86,18 +86,18 @@ fn asked(request: &Request) -> provider::Request {
 }
 
 /// The processor's answer as the payment service reads it.
-fn read(asked: &provider::Request, answer: provider::Answer) -> Answer {
+fn read(asked: &provider::Request, answer: provider::Outcome) -> Answer {
     match (asked, answer) {
-        (provider::Request::Authorize(_), provider::Answer::Approved(authorization)) => {
+        (provider::Request::Authorize(_), provider::Outcome::Approved(authorization)) => {
             Answer::Approved { authorization_id: authorization.id.to_string() }
         }
-        (provider::Request::Authorize(_), provider::Answer::Declined(decline)) => {
+        (provider::Request::Authorize(_), provider::Outcome::Declined(decline)) => {
             Answer::Declined { reason: decline.code().to_owned() }
         }
-        (provider::Request::Change { .. }, provider::Answer::Declined(decline)) => {
+        (provider::Request::Change { .. }, provider::Outcome::Declined(decline)) => {
             Answer::CaptureFailed { reason: decline.code().to_owned() }
         }
-        (provider::Request::Change { operation, .. }, provider::Answer::Approved(_)) => match operation {
+        (provider::Request::Change { operation, .. }, provider::Outcome::Approved(_)) => match operation {
             Operation::Capture => Answer::Captured,
             Operation::Void => Answer::Voided,
             Operation::Refund => Answer::Refunded,

@@ -1,9 +1,9 @@
-//! How many requests work at once, and how many wait for that.
+//! Admission control: how many requests run at once, and how many wait.
 //!
-//! A request that waits for a connection of the pool and one that makes a new connection share the pool's patience.
-//! With a long queue before it every request that is let through has none left: no connection is ever made, and after
-//! an outage the service stays down for as long as clients come. (Bronson et al., "Metastable failures in distributed
-//! systems", HotOS 2021.) So the queue is here, with a patience of its own, and the pool has hardly any.
+//! The database pool must not be the queue. A request that waits for a connection and one that opens a connection share
+//! the pool's acquire timeout; behind a long queue every request has used it up, no connection is ever opened, and after
+//! an outage the service stays down for as long as clients keep calling. (Bronson et al., "Metastable failures in
+//! distributed systems", HotOS 2021.) So requests wait here, with a time limit of their own.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,39 +17,43 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::Problem;
 
-/// Most requests that are handled or wait: with their bodies they take 64 MB.
-const INSIDE: usize = 1_024;
-/// How long a request waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// When a client that is refused may come again.
+/// The most requests that run or wait: their bodies take up to 64 MB.
+const CAPACITY: usize = 1_024;
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
+/// When a refused client may repeat its request.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The router with at most `at_once` requests handled at a time: as many as the pool has connections, if each takes one.
-/// Up to 1,024 others wait for at most 2 s; further ones are answered 503 with `Retry-After`.
-pub fn admit(router: Router, at_once: u32) -> Router {
-    let at_once = usize::try_from(at_once).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-    limit(router, INSIDE, at_once)
+/// Lets up to `concurrency` requests of the router run at once: the size of the pool, where each takes a connection.
+///
+/// Others wait for up to 2 s. A request that waits longer, or that finds 1,024 others, gets 503 with `Retry-After`.
+pub fn admit(router: Router, concurrency: u32) -> Router {
+    let concurrency = usize::try_from(concurrency).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+    limit(router, CAPACITY, concurrency)
 }
 
-fn limit(router: Router, inside: usize, at_once: usize) -> Router {
-    let admission = Admission { inside: Semaphore::new(inside), at_work: Semaphore::new(at_once) };
-    router.layer(middleware::from_fn_with_state(Arc::new(admission), take_turn))
+fn limit(router: Router, capacity: usize, concurrency: usize) -> Router {
+    let admission = Admission { capacity: Semaphore::new(capacity), running: Semaphore::new(concurrency) };
+    router.layer(middleware::from_fn_with_state(Arc::new(admission), try_admit))
 }
 
 struct Admission {
-    inside: Semaphore,
-    at_work: Semaphore,
+    /// Held by a request while it waits and runs.
+    capacity: Semaphore,
+    /// Held by a request while it runs.
+    running: Semaphore,
 }
 
-async fn take_turn(
+async fn try_admit(
     State(admission): State<Arc<Admission>>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let busy = || Problem::unavailable(RETRY_AFTER).detail("too many requests are here already");
-    let _inside = admission.inside.try_acquire().map_err(|_| busy())?;
-    let turn = timeout(PATIENCE, admission.at_work.acquire()).await;
-    let Ok(Ok(_turn)) = turn else { return Err(busy()) };
+    let full = || {
+        Problem::unavailable(RETRY_AFTER).detail("too many requests are in progress: repeat this one later")
+    };
+    let _place = admission.capacity.try_acquire().map_err(|_| full())?;
+    let permit = timeout(QUEUE_TIMEOUT, admission.running.acquire()).await;
+    let Ok(Ok(_permit)) = permit else { return Err(full()) };
     Ok(next.run(request).await)
 }
 
@@ -67,13 +71,13 @@ mod tests {
 
     use super::*;
 
-    /// A limited route that answers a request for each permit.
-    fn gate(inside: usize, at_once: usize) -> (Router, Arc<Semaphore>) {
+    /// A route with these limits, which answers one request for each permit.
+    fn gate(capacity: usize, concurrency: usize) -> (Router, Arc<Semaphore>) {
         let permits = Arc::new(Semaphore::new(0));
         let given = permits.clone();
         let route =
             get(async move || given.acquire().await.map(|permit| permit.forget()).is_ok().to_string());
-        (limit(Router::new().route("/", route), inside, at_once), permits)
+        (limit(Router::new().route("/", route), capacity, concurrency), permits)
     }
 
     async fn ask(router: &Router) -> Response {
@@ -82,7 +86,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_so_many_work_at_once_and_all_get_their_turn() {
+    async fn requests_run_up_to_the_limit_and_all_get_a_response() {
         let (at_work, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let counts = Arc::new((at_work, most));
         let counted = counts.clone();
@@ -99,7 +103,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_that_waits_too_long_is_told_when_to_come_again() {
+    async fn a_request_that_waits_too_long_gets_503_with_retry_after() {
         let (router, permits) = gate(8, 1);
         let mut first = pin!(ask(&router));
         let begun = Instant::now();
@@ -110,14 +114,14 @@ mod tests {
         };
         assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(second.headers()["retry-after"], "1");
-        assert!(begun.elapsed() >= PATIENCE);
+        assert!(begun.elapsed() >= QUEUE_TIMEOUT);
         permits.add_permits(2);
         assert_eq!(first.await.status(), StatusCode::OK);
         assert_eq!(ask(&router).await.status(), StatusCode::OK, "its place is free again");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn when_as_many_are_inside_as_may_be_the_next_is_refused_at_once() {
+    async fn a_request_beyond_the_capacity_is_refused_at_once() {
         let (router, permits) = gate(3, 1);
         let mut inside = pin!(join_all((0..3).map(|_| ask(&router))));
         let begun = Instant::now();

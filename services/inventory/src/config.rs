@@ -9,19 +9,15 @@ use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig};
 #[command(name = "inventory", version)]
 #[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8083")))]
 pub struct Config {
-    /// Where to serve HTTP.
     #[command(flatten)]
     pub http: HttpConfig,
 
-    /// Inventory's own database.
     #[command(flatten)]
     pub database: DatabaseConfig,
 
-    /// The broker.
     #[command(flatten)]
     pub broker: BrokerConfig,
 
-    /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
 

@@ -12,19 +12,14 @@ use url::Url;
 #[command(name = "notification", version)]
 #[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8084")))]
 pub struct Config {
-    /// Where HTTP is served.
     #[command(flatten)]
     pub http: HttpConfig,
-    /// This service's own database.
     #[command(flatten)]
     pub database: DatabaseConfig,
-    /// The broker.
     #[command(flatten)]
     pub broker: BrokerConfig,
-    /// The mail server.
     #[command(flatten)]
     pub smtp: SmtpConfig,
-    /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
 }

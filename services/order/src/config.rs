@@ -11,19 +11,15 @@ use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig, duration};
 #[command(name = "order", version)]
 #[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8081")))]
 pub struct Config {
-    /// Where to serve HTTP.
     #[command(flatten)]
     pub http: HttpConfig,
 
-    /// The order service's own database.
     #[command(flatten)]
     pub database: DatabaseConfig,
 
-    /// The broker.
     #[command(flatten)]
     pub broker: BrokerConfig,
 
-    /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
 
@@ -32,7 +28,6 @@ pub struct Config {
     #[arg(default_value = "30s", value_parser = deadline)]
     pub deadline: Duration,
 
-    /// When new orders are refused.
     #[command(flatten)]
     pub limits: Limits,
 }

@@ -12,11 +12,9 @@ use runtime::config::{HttpConfig, TelemetryConfig, duration};
 // A call that gets no answer is meant to outlast its caller's patience.
 #[command(mut_arg("HTTP_REQUEST_TIMEOUT", |arg| arg.default_value("2m")))]
 pub struct Config {
-    /// Where it listens.
     #[command(flatten)]
     pub http: HttpConfig,
 
-    /// Logs, traces and metrics.
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
 

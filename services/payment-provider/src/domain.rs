@@ -1,4 +1,4 @@
-//! The processor's books: what each idempotency key was answered, and what each authorization has become.
+//! The processor's books: the outcome of each idempotency key, and the status of each authorization.
 //!
 //! [`Books::decide`] says what a call would do, as an [`Entry`]; [`Books::apply`] does it. An entry is also
 //! a line of the journal, so that applying all lines again gives the same books.
@@ -33,7 +33,6 @@ pub enum Status {
 }
 
 impl Status {
-    /// As it is written in answers.
     pub fn name(self) -> &'static str {
         match self {
             Self::Authorized => "authorized",
@@ -50,22 +49,16 @@ impl Status {
 pub struct NewAuthorization {
     /// The merchant's own name for what is paid.
     pub merchant_reference: MerchantReference,
-    /// How much, in the currency's minor unit.
     pub amount_minor: Amount,
-    /// In which currency.
     pub currency: Currency,
-    /// With which of the simulated cards.
     pub payment_method: PaymentMethod,
 }
 
 /// An amount that is or was held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authorization {
-    /// The processor's name for it.
     pub id: Uuid,
-    /// What it has become.
     pub status: Status,
-    /// What was asked for.
     #[serde(flatten)]
     pub asked: NewAuthorization,
 }
@@ -89,12 +82,7 @@ pub enum Request {
     /// Hold an amount.
     Authorize(NewAuthorization),
     /// Do something to an authorization.
-    Change {
-        /// Which one.
-        id: Uuid,
-        /// What to do.
-        operation: Operation,
-    },
+    Change { id: Uuid, operation: Operation },
 }
 
 /// Why the card's bank says no. Definite: the same key gets the same answer for ever.
@@ -123,10 +111,10 @@ impl Decline {
     }
 }
 
-/// What a call was answered, and will be answered whenever it is repeated.
+/// The definite result of a call: every repeat with the same key gets it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
+pub enum Outcome {
     /// It was done; this is the authorization right after it.
     Approved(Authorization),
     /// The bank said no; nothing changed.
@@ -139,29 +127,23 @@ pub enum Answer {
 pub enum Progress {
     /// It was received and nothing was done.
     Received {
-        /// When it was received first.
         at: DateTime<Utc>,
     },
-    /// It is finished.
-    Answered(Answer),
+    Answered(Outcome),
 }
 
 /// Something that happened: a line of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The idempotency key of the call.
     pub key: String,
-    /// The call.
     pub request: Request,
-    /// How far it came.
     pub progress: Progress,
 }
 
 /// What the caller gets to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// An answer.
-    Answer(Answer),
+    Outcome(Outcome),
     /// None at all.
     Silence,
 }
@@ -227,14 +209,14 @@ impl Books {
             Request::Authorize(asked) if asked.payment_method == PaymentMethod::ChargedThenTimeout => {
                 Reply::Silence
             }
-            _ => Reply::Answer(answer.clone()),
+            _ => Reply::Outcome(answer.clone()),
         };
         Ok(Decision { entry: Some(entry(Progress::Answered(answer))), reply })
     }
 
     /// Writes what happened into the books.
     pub fn apply(&mut self, entry: Entry) {
-        if let Progress::Answered(Answer::Approved(authorization)) = &entry.progress {
+        if let Progress::Answered(Outcome::Approved(authorization)) = &entry.progress {
             let id = authorization.id;
             if self.authorizations.insert(id, authorization.clone()).is_none() {
                 let reference = authorization.asked.merchant_reference.clone();
@@ -252,15 +234,15 @@ impl Books {
         }
     }
 
-    fn answer(&self, request: &Request, fresh_id: Uuid) -> Result<Answer, Refusal> {
+    fn answer(&self, request: &Request, fresh_id: Uuid) -> Result<Outcome, Refusal> {
         match request {
             Request::Authorize(asked) => Ok(match asked.payment_method {
-                PaymentMethod::CardDeclined => Answer::Declined(Decline::CardDeclined),
-                PaymentMethod::InsufficientFunds => Answer::Declined(Decline::InsufficientFunds),
-                PaymentMethod::Unknown => Answer::Declined(Decline::UnknownPaymentMethod),
+                PaymentMethod::CardDeclined => Outcome::Declined(Decline::CardDeclined),
+                PaymentMethod::InsufficientFunds => Outcome::Declined(Decline::InsufficientFunds),
+                PaymentMethod::Unknown => Outcome::Declined(Decline::UnknownPaymentMethod),
                 _ => {
                     let asked = asked.clone();
-                    Answer::Approved(Authorization { id: fresh_id, status: Status::Authorized, asked })
+                    Outcome::Approved(Authorization { id: fresh_id, status: Status::Authorized, asked })
                 }
             }),
             Request::Change { id, operation } => {
@@ -271,8 +253,8 @@ impl Books {
 }
 
 impl Decision {
-    fn replay(answer: &Answer) -> Self {
-        Self { entry: None, reply: Reply::Answer(answer.clone()) }
+    fn replay(answer: &Outcome) -> Self {
+        Self { entry: None, reply: Reply::Outcome(answer.clone()) }
     }
 }
 
@@ -294,17 +276,17 @@ fn is_silent(
 }
 
 /// The life of an authorization.
-fn change(authorization: &Authorization, operation: Operation) -> Result<Answer, Refusal> {
+fn change(authorization: &Authorization, operation: Operation) -> Result<Outcome, Refusal> {
     let status = match (authorization.status, operation) {
         (Status::Authorized, Operation::Capture) => match authorization.asked.payment_method {
-            PaymentMethod::CaptureFails => return Ok(Answer::Declined(Decline::CaptureFailed)),
+            PaymentMethod::CaptureFails => return Ok(Outcome::Declined(Decline::CaptureFailed)),
             _ => Status::Captured,
         },
         (Status::Authorized, Operation::Void) => Status::Voided,
         (Status::Captured, Operation::Refund) => Status::Refunded,
         (status, _) => return Err(Refusal::NotAllowed(status)),
     };
-    Ok(Answer::Approved(Authorization { status, ..authorization.clone() }))
+    Ok(Outcome::Approved(Authorization { status, ..authorization.clone() }))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        Answer, Decline, MerchantReference, NewAuthorization, Operation, Refusal, Reply, Report, Request,
+        Decline, MerchantReference, NewAuthorization, Operation, Outcome, Refusal, Reply, Report, Request,
     },
     faults::{Fault, Faults, Settings},
     processor::{Failure, Processor},
@@ -117,9 +117,9 @@ impl App {
             Some(Fault::TimeoutAfterEffect) | None => {}
         }
         match self.processor.process(&key, &request)? {
-            Reply::Answer(_) if fault == Some(Fault::TimeoutAfterEffect) => Err(self.silence().await),
-            Reply::Answer(Answer::Approved(authorization)) => Ok(Json(authorization).into_response()),
-            Reply::Answer(Answer::Declined(decline)) => Err(declined(decline)),
+            Reply::Outcome(_) if fault == Some(Fault::TimeoutAfterEffect) => Err(self.silence().await),
+            Reply::Outcome(Outcome::Approved(authorization)) => Ok(Json(authorization).into_response()),
+            Reply::Outcome(Outcome::Declined(decline)) => Err(declined(decline)),
             Reply::Silence => Err(self.silence().await),
         }
     }

@@ -1,10 +1,11 @@
-//! The outside world: a simulated card processor, reached over HTTP, with faults to switch on.
+//! A simulated card processor with an HTTP API and faults to inject. It stands for the outside world and knows nothing of
+//! its callers but their merchant references.
 //!
-//! It owns what was really held, taken and given back, and shows it in `GET /v1/report`, against which the
-//! rest of the system is audited. It publishes and consumes no events: it belongs to somebody else.
+//! It keeps what was really held, captured and refunded. `GET /v1/report` shows it, so that a caller can be audited
+//! against it.
 //!
-//! It is reliable where a real one is (an idempotency key takes effect once, a journal survives a restart)
-//! and as unreliable as a real one where that hurts: answers that are late, lost, or never sent.
+//! Its guarantees are those of a real processor: an idempotency key takes effect once, and the journal survives a
+//! restart. So are its faults: responses are late, lost, or never sent.
 
 mod config;
 pub mod domain;

@@ -13,19 +13,14 @@ use crate::jobs::{CALLS, PROCESSOR};
 #[command(name = "payment", version)]
 #[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8082")))]
 pub struct Config {
-    /// Where HTTP is served.
     #[command(flatten)]
     pub http: HttpConfig,
-    /// This service's own database.
     #[command(flatten)]
     pub database: DatabaseConfig,
-    /// The broker.
     #[command(flatten)]
     pub broker: BrokerConfig,
-    /// The card processor.
     #[command(flatten)]
     pub processor: ProcessorConfig,
-    /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryConfig,
 }

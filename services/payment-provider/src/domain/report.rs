@@ -48,11 +48,8 @@ impl Sums {
 /// The sums of one merchant reference in one currency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Item {
-    /// The merchant's own name for what is paid.
     pub merchant_reference: MerchantReference,
-    /// The currency of the sums.
     pub currency: Currency,
-    /// The sums.
     #[serde(flatten)]
     pub sums: Sums,
 }
@@ -62,7 +59,6 @@ pub struct Item {
 pub struct Report {
     /// By merchant reference and currency, in that order.
     pub items: Vec<Item>,
-    /// By currency.
     pub totals: BTreeMap<Currency, Sums>,
 }
 

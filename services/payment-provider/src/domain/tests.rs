@@ -37,7 +37,7 @@ fn call(books: &mut Books, key: &str, request: &Request, now: DateTime<Utc>) -> 
 fn books_with(status: Status) -> (Books, Uuid) {
     let mut books = Books::default();
     let reply = call(&mut books, "hold", &authorize("pm_card_visa"), at(0));
-    let Ok(Reply::Answer(Answer::Approved(authorization))) = reply else { panic!("{reply:?}") };
+    let Ok(Reply::Outcome(Outcome::Approved(authorization))) = reply else { panic!("{reply:?}") };
     let operations: &[Operation] = match status {
         Status::Authorized => &[],
         Status::Captured => &[Operation::Capture],
@@ -65,7 +65,7 @@ fn an_authorization_is_captured_and_refunded_or_voided_and_nothing_else() {
             };
             let reply = call(&mut books, "key", &Request::Change { id, operation }, at(0));
             let status = reply.map(|reply| match reply {
-                Reply::Answer(Answer::Approved(authorization)) => authorization.status,
+                Reply::Outcome(Outcome::Approved(authorization)) => authorization.status,
                 other => panic!("{other:?}"),
             });
             assert_eq!(status, expected, "{operation:?} of {from:?}");
@@ -78,7 +78,7 @@ fn a_repeated_key_gets_its_first_answer_whatever_happened_since() {
     let (mut books, id) = books_with(Status::Refunded);
     let before = books.report(None);
     let reply = call(&mut books, "hold", &authorize("pm_card_visa"), at(9)).unwrap();
-    let Reply::Answer(Answer::Approved(authorization)) = reply else { panic!("{reply:?}") };
+    let Reply::Outcome(Outcome::Approved(authorization)) = reply else { panic!("{reply:?}") };
     assert_eq!((authorization.id, authorization.status), (id, Status::Authorized));
     assert_eq!(books.report(None), before);
 }
@@ -128,7 +128,7 @@ fn what_a_capture_failed_to_take_can_still_be_voided() {
     call(&mut books, "hold", &authorize("pm_capture_fails"), at(0)).unwrap();
     let change = |operation| Request::Change { id: Uuid::from_u128(1), operation };
     let failed = call(&mut books, "take", &change(Operation::Capture), at(0)).unwrap();
-    assert_eq!(failed, Reply::Answer(Answer::Declined(Decline::CaptureFailed)));
+    assert_eq!(failed, Reply::Outcome(Outcome::Declined(Decline::CaptureFailed)));
     call(&mut books, "drop", &change(Operation::Void), at(0)).unwrap();
     assert_eq!(call(&mut books, "take", &change(Operation::Capture), at(0)).unwrap(), failed);
 }
@@ -186,7 +186,7 @@ proptest! {
             let now = at(second as i64);
             let Ok(decision) = books.decide(&key, &request, fresh_id, now, DOWN_FOR) else { continue };
             let Some(entry) = decision.entry else { continue };
-            if let Progress::Answered(Answer::Approved(authorization)) = &entry.progress {
+            if let Progress::Answered(Outcome::Approved(authorization)) = &entry.progress {
                 let amount = authorization.asked.amount_minor.minor();
                 match authorization.status {
                     Status::Authorized => held += amount,

@@ -21,7 +21,7 @@ pub(crate) struct Provider {
 
 /// An answer, read.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Answer {
+pub(crate) struct Received {
     pub(crate) status: u16,
     pub(crate) body: Value,
 }
@@ -66,16 +66,16 @@ impl Provider {
         self.shutdown.cancel();
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Received {
         read(self.client.get(format!("{}{path}", self.url)).send().await.unwrap()).await
     }
 
-    pub(crate) async fn set_faults(&self, faults: Value) -> Answer {
+    pub(crate) async fn set_faults(&self, faults: Value) -> Received {
         let request = self.client.put(format!("{}/faults", self.url)).json(&faults);
         read(request.send().await.unwrap()).await
     }
 
-    pub(crate) async fn post(&self, path: &str, key: Option<&str>, body: Option<&Value>) -> Answer {
+    pub(crate) async fn post(&self, path: &str, key: Option<&str>, body: Option<&Value>) -> Received {
         let mut request = self.client.post(format!("{}{path}", self.url)).timeout(DEADLINE);
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
@@ -86,7 +86,7 @@ impl Provider {
         read(request.send().await.unwrap()).await
     }
 
-    pub(crate) async fn authorize(&self, key: &str, payment_method: &str) -> Answer {
+    pub(crate) async fn authorize(&self, key: &str, payment_method: &str) -> Received {
         self.post("/v1/authorizations", Some(key), Some(&order(payment_method))).await
     }
 
@@ -97,7 +97,7 @@ impl Provider {
         answer.body["id"].as_str().unwrap().to_owned()
     }
 
-    pub(crate) async fn change(&self, key: &str, id: &str, operation: &str) -> Answer {
+    pub(crate) async fn change(&self, key: &str, id: &str, operation: &str) -> Received {
         self.post(&format!("/v1/authorizations/{id}/{operation}"), Some(key), None).await
     }
 
@@ -119,16 +119,16 @@ pub(crate) fn order(payment_method: &str) -> Value {
     })
 }
 
-async fn read(response: Response) -> Answer {
+async fn read(response: Response) -> Received {
     let status = response.status().as_u16();
     let problem = response.headers()["content-type"] == "application/problem+json";
     assert_eq!(problem, status >= 400);
-    Answer { status, body: response.json().await.unwrap() }
+    Received { status, body: response.json().await.unwrap() }
 }
 
 /// Checks status and stable type of a problem.
 #[track_caller]
-pub(crate) fn check_problem(answer: &Answer, status: u16, slug: &str) {
+pub(crate) fn check_problem(answer: &Received, status: u16, slug: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(answer.body["type"], format!("/problems/{slug}"));
 }
