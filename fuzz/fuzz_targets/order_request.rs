@@ -1,5 +1,5 @@
-//! Any bytes as the body of an order: it is refused for a reason that holds, or it becomes an order that adds up and can
-//! be told to the others.
+//! Any bytes as the body of an order: it is refused for a valid reason, or becomes an order that adds up and can be
+//! published.
 #![no_main]
 
 use axum::body::{Body, to_bytes};
@@ -9,9 +9,9 @@ use axum::response::IntoResponse;
 use contracts::{Envelope, Money, OrderId, OrderPlaced, Sku, TraceContext};
 use futures::executor::block_on;
 use libfuzzer_sys::fuzz_target;
-use order::domain::{MAX_LINES, Prices, Refusal, PlaceOrder, decide_place};
-use order::http::PlaceOrderRequest;
 use http_api::{Problem, RawJson};
+use order::domain::{MAX_LINES, PlaceOrder, Prices, Refusal, decide_place};
+use order::http::PlaceOrderRequest;
 use uuid::Uuid;
 
 fuzz_target!(|body: &[u8]| {
@@ -32,7 +32,7 @@ fn place(command: PlaceOrder) {
 }
 
 /// Its first character tells what a SKU costs, so that every refusal is within reach: X has no price, U has one in
-/// another currency, and of M no more than one line of 1000 pieces fits into an amount.
+/// another currency, and of M no more than one line of 1000 items fits into an amount.
 fn price(sku: &Sku) -> Option<Money> {
     let (amount_minor, currency) = match sku.as_str().as_bytes() {
         [b'X', ..] => return None,
@@ -50,11 +50,11 @@ fn sum(command: &PlaceOrder) -> i128 {
 
 fn check_order(placed: OrderPlaced, command: &PlaceOrder) {
     assert_eq!(i128::from(placed.total.amount_minor), sum(command));
-    assert_eq!((&placed.customer, placed.payment_method), (&command.customer, command.payment_method));
+    assert_eq!((&placed.customer, &placed.payment_method), (&command.customer, &command.payment_method));
     assert_eq!(placed.lines.len(), command.lines.len());
-    for (line, wished) in placed.lines.iter().zip(&command.lines) {
-        assert_eq!((&line.sku, line.quantity), (&wished.sku, wished.quantity));
-        assert_eq!(Some(&line.unit_price), price(&wished.sku).as_ref());
+    for (line, ordered) in placed.lines.iter().zip(&command.lines) {
+        assert_eq!((&line.sku, line.quantity), (&ordered.sku, ordered.quantity));
+        assert_eq!(Some(&line.unit_price), price(&ordered.sku).as_ref());
         assert_eq!(line.unit_price.currency, placed.total.currency);
     }
     let envelope = Envelope {
@@ -65,8 +65,8 @@ fn check_order(placed: OrderPlaced, command: &PlaceOrder) {
         trace: TraceContext::default(),
         event: placed.into(),
     };
-    let told = envelope.to_json().expect("an order encodes");
-    assert_eq!(Envelope::from_json(told.as_bytes()).expect(&told), envelope);
+    let json = envelope.to_json().expect("an order encodes");
+    assert_eq!(Envelope::from_json(json.as_bytes()).expect(&json), envelope);
 }
 
 fn check_refusal(refusal: &Refusal, command: &PlaceOrder) {
