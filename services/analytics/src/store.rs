@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use chrono::{DateTime, Utc};
 use contracts::{CancelReason, Currency, Money, OrderId};
+use runtime::columns;
 use sqlx::{PgConnection, PgPool, migrate::Migrator, types::Json};
 use uuid::Uuid;
 
@@ -52,37 +52,14 @@ pub(crate) async fn save(conn: &mut PgConnection, projection: &Projection) -> sq
     add_totals(conn, delta).await
 }
 
-#[derive(Default)]
-struct OrderColumns<'a> {
-    ids: Vec<Uuid>,
-    placed: Vec<Option<DateTime<Utc>>>,
-    confirmed: Vec<Option<DateTime<Utc>>>,
-    completed: Vec<Option<DateTime<Utc>>>,
-    cancelled: Vec<Option<DateTime<Utc>>>,
-    reasons: Vec<Option<&'a str>>,
-    captured: Vec<Option<i64>>,
-    captured_currencies: Vec<Option<&'a str>>,
-    refunds: Vec<Json<&'a BTreeMap<i64, Money>>>,
-}
-
-impl<'a> OrderColumns<'a> {
-    fn push(&mut self, order_id: OrderId, order: &'a OrderFacts) {
-        let captured = order.captured.as_ref();
-        self.ids.push(order_id.0);
-        self.placed.push(order.placed_at);
-        self.confirmed.push(order.confirmed_at);
-        self.completed.push(order.completed_at);
-        self.cancelled.push(order.cancelled.map(|(time, _)| time));
-        self.reasons.push(order.cancelled.map(|(_, reason)| reason.into_str()));
-        self.captured.push(captured.map(|money| money.amount_minor));
-        self.captured_currencies.push(captured.map(|money| money.currency.as_str()));
-        self.refunds.push(Json(&order.refunds));
-    }
-}
-
 async fn save_orders(conn: &mut PgConnection, projection: &Projection) -> sqlx::Result<()> {
-    let mut columns = OrderColumns::default();
-    projection.changed().for_each(|(order_id, order)| columns.push(order_id, order));
+    let orders: Vec<_> = projection.changed().collect();
+    let new = columns!(orders => |(order_id, order)|
+        order_id.0, order.placed_at, order.confirmed_at, order.completed_at, order.cancelled.map(|(time, _)| time),
+        order.cancelled.map(|(_, reason)| reason.into_str()),
+        order.captured.as_ref().map(|money| money.amount_minor),
+        order.captured.as_ref().map(|money| money.currency.as_str()),
+        Json(&order.refunds));
     sqlx::query!(
         "insert into orders (
              order_id, placed_at, confirmed_at, completed_at, cancelled_at, cancel_reason,
@@ -96,15 +73,15 @@ async fn save_orders(conn: &mut PgConnection, projection: &Projection) -> sqlx::
              cancel_reason = excluded.cancel_reason,
              captured_minor = excluded.captured_minor, captured_currency = excluded.captured_currency,
              refunds = excluded.refunds",
-        &columns.ids,
-        &columns.placed as &[Option<DateTime<Utc>>],
-        &columns.confirmed as &[Option<DateTime<Utc>>],
-        &columns.completed as &[Option<DateTime<Utc>>],
-        &columns.cancelled as &[Option<DateTime<Utc>>],
-        &columns.reasons as &[Option<&str>],
-        &columns.captured as &[Option<i64>],
-        &columns.captured_currencies as &[Option<&str>],
-        &columns.refunds as _,
+        &new.0,
+        &new.1 as _,
+        &new.2 as _,
+        &new.3 as _,
+        &new.4 as _,
+        &new.5 as _,
+        &new.6 as _,
+        &new.7 as _,
+        &new.8 as _,
     )
     .execute(conn)
     .await?;
@@ -116,19 +93,17 @@ async fn add_orders(conn: &mut PgConnection, delta: &Counts) -> sqlx::Result<()>
     if delta.orders.is_empty() {
         return Ok(());
     }
-    let statuses: Vec<&str> = delta.orders.keys().map(|status| status.as_str()).collect();
-    let reasons: Vec<Option<&str>> =
-        delta.orders.keys().map(|status| status.reason().map(|reason| reason.into_str())).collect();
-    let orders: Vec<i64> = delta.orders.values().copied().collect();
+    let delta = columns!(delta.orders => |(status, orders)|
+        status.as_str(), status.reason().map(|reason| reason.into_str()), *orders);
     sqlx::query!(
         "merge into order_counts as it
          using unnest($1::text[], $2::text[], $3::bigint[]) as delta (status, cancel_reason, orders)
          on it.status = delta.status and it.cancel_reason is not distinct from delta.cancel_reason
          when matched then update set orders = it.orders + delta.orders
          when not matched then insert values (delta.status, delta.cancel_reason, delta.orders)",
-        &statuses as &[&str],
-        &reasons as &[Option<&str>],
-        &orders,
+        &delta.0 as _,
+        &delta.1 as _,
+        &delta.2,
     )
     .execute(conn)
     .await?;
@@ -139,9 +114,8 @@ async fn add_revenue(conn: &mut PgConnection, delta: &Counts) -> sqlx::Result<()
     if delta.revenue.is_empty() {
         return Ok(());
     }
-    let currencies: Vec<&str> = delta.revenue.keys().map(Currency::as_str).collect();
-    let captured: Vec<i64> = delta.revenue.values().map(|revenue| revenue.captured_minor).collect();
-    let refunded: Vec<i64> = delta.revenue.values().map(|revenue| revenue.refunded_minor).collect();
+    let delta = columns!(delta.revenue => |(currency, revenue)|
+        currency.as_str(), revenue.captured_minor, revenue.refunded_minor);
     sqlx::query!(
         "merge into revenue as it
          using unnest($1::text[], $2::bigint[], $3::bigint[]) as delta (currency, captured_minor, refunded_minor)
@@ -150,9 +124,9 @@ async fn add_revenue(conn: &mut PgConnection, delta: &Counts) -> sqlx::Result<()
              captured_minor = it.captured_minor + delta.captured_minor,
              refunded_minor = it.refunded_minor + delta.refunded_minor
          when not matched then insert values (delta.currency, delta.captured_minor, delta.refunded_minor)",
-        &currencies as &[&str],
-        &captured,
-        &refunded,
+        &delta.0 as _,
+        &delta.1,
+        &delta.2,
     )
     .execute(conn)
     .await?;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use contracts::{Money, OrderId, Sku, StockLine};
+use runtime::columns;
 use sqlx::{PgConnection, PgExecutor, types::Json};
 use uuid::Uuid;
 
@@ -70,21 +71,17 @@ pub async fn save(conn: &mut PgConnection, changed: &[Reservation]) -> sqlx::Res
     if changed.is_empty() {
         return Ok(());
     }
-    let orders: Vec<Uuid> = changed.iter().map(|reservation| reservation.order_id.0).collect();
-    let statuses: Vec<&str> = changed.iter().map(|reservation| reservation.status.as_str()).collect();
-    let lines: Vec<Json<&[StockLine]>> =
-        changed.iter().map(|reservation| Json(&*reservation.lines)).collect();
-    let versions: Vec<i64> = changed.iter().map(|reservation| reservation.version).collect();
+    let saved = columns!(changed => |it| it.order_id.0, it.status.as_str(), Json(&it.lines), it.version);
     sqlx::query!(
         "update reservations
          set status = changed.status, lines = changed.lines, version = changed.version
          from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[])
              as changed (order_id, status, lines, version)
          where reservations.order_id = changed.order_id",
-        &orders,
-        &statuses as _,
-        &lines as _,
-        &versions,
+        &saved.0,
+        &saved.1 as _,
+        &saved.2 as _,
+        &saved.3,
     )
     .execute(conn)
     .await?;
@@ -120,16 +117,14 @@ pub async fn save_stock(conn: &mut PgConnection, movements: &[Movement], stock: 
     insert_movements(conn, movements).await?;
     let moved: BTreeSet<&Sku> = movements.iter().map(|movement| &movement.sku).collect();
     let levels: Vec<(&Sku, &Level)> = stock.0.iter().filter(|(sku, _)| moved.contains(sku)).collect();
-    let skus: Vec<&str> = levels.iter().map(|(sku, _)| sku.as_str()).collect();
-    let on_hand: Vec<i64> = levels.iter().map(|(_, level)| level.on_hand).collect();
-    let reserved: Vec<i64> = levels.iter().map(|(_, level)| level.reserved).collect();
+    let moved = columns!(levels => |(sku, level)| sku.as_str(), level.on_hand, level.reserved);
     sqlx::query!(
         "update stock set on_hand = moved.on_hand, reserved = moved.reserved
          from unnest($1::text[], $2::bigint[], $3::bigint[]) as moved (sku, on_hand, reserved)
          where stock.sku = moved.sku",
-        &skus as _,
-        &on_hand,
-        &reserved,
+        &moved.0 as _,
+        &moved.1,
+        &moved.2,
     )
     .execute(conn)
     .await?;
@@ -137,20 +132,17 @@ pub async fn save_stock(conn: &mut PgConnection, movements: &[Movement], stock: 
 }
 
 async fn insert_movements(conn: &mut PgConnection, movements: &[Movement]) -> sqlx::Result<()> {
-    let skus: Vec<&str> = movements.iter().map(|movement| movement.sku.as_str()).collect();
-    let kinds: Vec<&str> = movements.iter().map(|movement| movement.kind.as_str()).collect();
-    let orders: Vec<Option<Uuid>> =
-        movements.iter().map(|movement| movement.order_id.map(|id| id.0)).collect();
-    let on_hand: Vec<i64> = movements.iter().map(Movement::on_hand_delta).collect();
-    let reserved: Vec<i64> = movements.iter().map(Movement::reserved_delta).collect();
+    let new = columns!(movements => |movement|
+        movement.sku.as_str(), movement.kind.as_str(), movement.order_id.map(|id| id.0), movement.on_hand_delta(),
+        movement.reserved_delta());
     sqlx::query!(
         "insert into stock_movements (sku, kind, order_id, on_hand_delta, reserved_delta)
          select * from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[])",
-        &skus as _,
-        &kinds as _,
-        &orders as _,
-        &on_hand,
-        &reserved,
+        &new.0 as _,
+        &new.1 as _,
+        &new.2 as _,
+        &new.3,
+        &new.4,
     )
     .execute(conn)
     .await?;
@@ -159,11 +151,9 @@ async fn insert_movements(conn: &mut PgConnection, movements: &[Movement]) -> sq
 
 /// Lists the products that are not listed yet, each with nothing in stock, and says which these are.
 pub async fn insert_products(conn: &mut PgConnection, products: &[Product]) -> sqlx::Result<HashSet<Sku>> {
-    let skus: Vec<&str> = products.iter().map(|product| product.sku.as_str()).collect();
-    let names: Vec<&str> = products.iter().map(|product| product.name.as_str()).collect();
-    let prices: Vec<i64> = products.iter().map(|product| product.price.amount_minor).collect();
-    let currencies: Vec<&str> = products.iter().map(|product| product.price.currency.as_str()).collect();
-    let versions: Vec<i64> = products.iter().map(|product| product.version).collect();
+    let new = columns!(products => |product|
+        product.sku.as_str(), product.name.as_str(), product.price.amount_minor, product.price.currency.as_str(),
+        product.version);
     let listed = sqlx::query_scalar!(
         r#"with listed as (
              insert into products (sku, name, price_minor, currency, version)
@@ -173,11 +163,11 @@ pub async fn insert_products(conn: &mut PgConnection, products: &[Product]) -> s
              returning sku
            )
            insert into stock (sku) select sku from listed returning sku"#,
-        &skus as _,
-        &names as _,
-        &prices,
-        &currencies as _,
-        &versions,
+        &new.0 as _,
+        &new.1 as _,
+        &new.2,
+        &new.3 as _,
+        &new.4,
     )
     .fetch_all(conn)
     .await?;

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use contracts::{Email, NotificationKind, OrderId};
 use http_api::page::Limit;
+use runtime::columns;
 use sqlx::{PgConnection, PgPool, migrate::Migrator};
 use uuid::Uuid;
 
-use crate::domain::{Key, Notification, OrderNotifications};
+use crate::domain::{Notification, OrderNotifications};
 
 /// The migrations of the service's own tables.
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/notification");
@@ -78,17 +79,15 @@ pub(crate) async fn save(conn: &mut PgConnection, changed: &[OrderNotifications]
     if changed.is_empty() {
         return Ok(());
     }
-    let orders: Vec<Uuid> = changed.iter().map(|it| it.order_id.0).collect();
-    let contacts: Vec<Option<String>> =
-        changed.iter().map(|it| it.contact.clone().map(String::from)).collect();
-    let versions: Vec<i64> = changed.iter().map(|it| it.version).collect();
+    let new = columns!(changed => |mails|
+        mails.order_id.0, mails.contact.as_ref().map(Email::as_str), mails.version);
     sqlx::query!(
         "update order_notifications as it set contact = new.contact, version = new.version
          from unnest($1::uuid[], $2::text[], $3::bigint[]) as new (order_id, contact, version)
          where it.order_id = new.order_id and it.version < new.version",
-        &orders,
-        &contacts as &[Option<String>],
-        &versions,
+        &new.0,
+        &new.1 as _,
+        &new.2,
     )
     .execute(&mut *conn)
     .await?;
@@ -97,12 +96,13 @@ pub(crate) async fn save(conn: &mut PgConnection, changed: &[OrderNotifications]
 
 /// An upsert, which cannot overwrite what another replica wrote: the order's mails is locked.
 async fn save_notifications(conn: &mut PgConnection, changed: &[OrderNotifications]) -> sqlx::Result<()> {
-    let mut columns = Columns::default();
-    for mails in changed {
-        for (key, notification) in &mails.notifications {
-            columns.push(mails.order_id, *key, notification);
-        }
-    }
+    let rows: Vec<_> = changed
+        .iter()
+        .flat_map(|mails| mails.notifications.iter().map(|(key, it)| (mails.order_id, key, it)))
+        .collect();
+    let new = columns!(rows => |(order_id, (kind, version), it)|
+        it.id, order_id.0, kind.into_str(), *version, it.status.as_str(), it.body.as_str(), it.attempts,
+        it.reason.as_deref(), it.sent_at);
     sqlx::query!(
         "insert into notifications (id, order_id, kind, aggregate_version, status, body, attempts, reason, sent_at)
          select * from unnest(
@@ -112,46 +112,19 @@ async fn save_notifications(conn: &mut PgConnection, changed: &[OrderNotificatio
              status = excluded.status, attempts = excluded.attempts,
              reason = excluded.reason, sent_at = excluded.sent_at
          where notifications.status <> excluded.status",
-        &columns.ids,
-        &columns.orders,
-        &columns.kinds as &[&str],
-        &columns.aggregate_versions,
-        &columns.statuses as &[&str],
-        &columns.bodies as &[&str],
-        &columns.attempts,
-        &columns.reasons as &[Option<&str>],
-        &columns.sent as &[Option<DateTime<Utc>>],
+        &new.0,
+        &new.1,
+        &new.2 as _,
+        &new.3,
+        &new.4 as _,
+        &new.5 as _,
+        &new.6,
+        &new.7 as _,
+        &new.8 as _,
     )
     .execute(conn)
     .await?;
     Ok(())
-}
-
-#[derive(Default)]
-struct Columns<'a> {
-    ids: Vec<Uuid>,
-    orders: Vec<Uuid>,
-    kinds: Vec<&'a str>,
-    aggregate_versions: Vec<i64>,
-    statuses: Vec<&'a str>,
-    bodies: Vec<&'a str>,
-    attempts: Vec<i32>,
-    reasons: Vec<Option<&'a str>>,
-    sent: Vec<Option<DateTime<Utc>>>,
-}
-
-impl<'a> Columns<'a> {
-    fn push(&mut self, order_id: OrderId, (kind, version): Key, notification: &'a Notification) {
-        self.ids.push(notification.id);
-        self.orders.push(order_id.0);
-        self.kinds.push(kind.into_str());
-        self.aggregate_versions.push(version);
-        self.statuses.push(notification.status.as_str());
-        self.bodies.push(&notification.body);
-        self.attempts.push(notification.attempts);
-        self.reasons.push(notification.reason.as_deref());
-        self.sent.push(notification.sent_at);
-    }
 }
 
 /// What the mail server is to be given.

@@ -8,6 +8,7 @@ use contracts::{
     CancelReason, Customer, Event, EventSet, EventType, Money, OrderId, OrderLine, ProductListed, Sku,
     Versions,
 };
+use runtime::columns;
 use sqlx::{PgConnection, migrate::Migrator, types::Json};
 use uuid::Uuid;
 
@@ -51,15 +52,8 @@ pub async fn list_prices(conn: &mut PgConnection, products: &[(ProductListed, i6
             *known = (product, *aggregate_version);
         }
     }
-    let (mut skus, mut names, mut amounts, mut currencies, mut aggregate_versions) =
-        (vec![], vec![], vec![], vec![], vec![]);
-    for (sku, (product, aggregate_version)) in newest {
-        skus.push(sku.to_string());
-        names.push(product.name.clone());
-        amounts.push(product.price.amount_minor);
-        currencies.push(product.price.currency.to_string());
-        aggregate_versions.push(aggregate_version);
-    }
+    let listed = columns!(newest => |(sku, (product, version))|
+        sku.as_str(), product.name.as_str(), product.price.amount_minor, product.price.currency.as_str(), *version);
     sqlx::query!(
         "insert into prices (sku, name, amount_minor, currency, aggregate_version)
          select * from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[])
@@ -68,11 +62,11 @@ pub async fn list_prices(conn: &mut PgConnection, products: &[(ProductListed, i6
              name = excluded.name, amount_minor = excluded.amount_minor,
              currency = excluded.currency, aggregate_version = excluded.aggregate_version
          where prices.aggregate_version < excluded.aggregate_version",
-        &skus,
-        &names,
-        &amounts,
-        &currencies,
-        &aggregate_versions
+        &listed.0 as _,
+        &listed.1 as _,
+        &listed.2,
+        &listed.3 as _,
+        &listed.4,
     )
     .execute(conn)
     .await?;
@@ -84,33 +78,30 @@ pub async fn list_prices(conn: &mut PgConnection, products: &[(ProductListed, i6
 /// # Errors
 /// The database's.
 pub async fn insert(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<()> {
-    let column = |of: fn(&Order) -> &str| -> Vec<&str> { orders.iter().copied().map(of).collect() };
-    let ids: Vec<Uuid> = orders.iter().map(|order| order.id.0).collect();
-    let lines: Vec<_> = orders.iter().map(|order| Json(&order.lines)).collect();
-    let totals: Vec<i64> = orders.iter().map(|order| order.total.amount_minor).collect();
-    let placed: Vec<DateTime<Utc>> = orders.iter().map(|order| order.placed_at).collect();
-    let deadlines: Vec<DateTime<Utc>> = orders.iter().map(|order| order.deadline_at).collect();
-    let consumed: Vec<_> = orders.iter().map(|order| consumed(order)).collect();
-    let versions: Vec<i64> = orders.iter().map(|order| order.version).collect();
+    let new = columns!(orders => |order|
+        order.id.0, order.customer.id.as_str(), order.customer.email.as_str(), Json(&order.lines),
+        order.total.amount_minor, order.total.currency.as_str(), order.payment_method.as_str(), order.placed_at,
+        order.deadline_at, order.status.as_str(), order.stock.as_str(), order.payment.as_str(), consumed(order),
+        order.version);
     sqlx::query!(
         "insert into orders (id, customer_id, customer_email, lines, total_minor, currency, payment_method,
              placed_at, deadline_at, status, stock, payment, consumed, version)
          select * from unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::bigint[], $6::text[], $7::text[],
              $8::timestamptz[], $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::jsonb[], $14::bigint[])",
-        &ids,
-        &column(|order| order.customer.id.as_str()) as _,
-        &column(|order| order.customer.email.as_str()) as _,
-        &lines as _,
-        &totals,
-        &column(|order| order.total.currency.as_str()) as _,
-        &column(|order| order.payment_method.as_str()) as _,
-        &placed,
-        &deadlines,
-        &column(|order| order.status.as_str()) as _,
-        &column(|order| order.stock.as_str()) as _,
-        &column(|order| order.payment.as_str()) as _,
-        &consumed as _,
-        &versions
+        &new.0,
+        &new.1 as _,
+        &new.2 as _,
+        &new.3 as _,
+        &new.4,
+        &new.5 as _,
+        &new.6 as _,
+        &new.7,
+        &new.8,
+        &new.9 as _,
+        &new.10 as _,
+        &new.11 as _,
+        &new.12 as _,
+        &new.13,
     )
     .execute(conn)
     .await?;
@@ -126,27 +117,22 @@ pub async fn save(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<()>
     if orders.is_empty() {
         return Ok(());
     }
-    let ids: Vec<Uuid> = orders.iter().map(|order| order.id.0).collect();
-    let statuses: Vec<&str> = orders.iter().map(|order| order.status.as_str()).collect();
-    let reasons: Vec<Option<&str>> =
-        orders.iter().map(|order| order.reason.map(|reason| reason.into_str())).collect();
-    let stocks: Vec<&str> = orders.iter().map(|order| order.stock.as_str()).collect();
-    let payments: Vec<&str> = orders.iter().map(|order| order.payment.as_str()).collect();
-    let consumed: Vec<_> = orders.iter().map(consumed).collect();
-    let versions: Vec<i64> = orders.iter().map(|order| order.version).collect();
+    let changed = columns!(orders => |order|
+        order.id.0, order.status.as_str(), order.reason.map(|reason| reason.into_str()), order.stock.as_str(),
+        order.payment.as_str(), consumed(order), order.version);
     sqlx::query!(
         "update orders set status = changed.status, reason = coalesce(orders.reason, changed.reason),
              stock = changed.stock, payment = changed.payment, consumed = changed.consumed, version = changed.version
          from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::bigint[])
              as changed (id, status, reason, stock, payment, consumed, version)
          where orders.id = changed.id",
-        &ids,
-        &statuses as _,
-        &reasons as _,
-        &stocks as _,
-        &payments as _,
-        &consumed as _,
-        &versions
+        &changed.0,
+        &changed.1 as _,
+        &changed.2 as _,
+        &changed.3 as _,
+        &changed.4 as _,
+        &changed.5 as _,
+        &changed.6,
     )
     .execute(conn)
     .await?;
@@ -320,32 +306,25 @@ pub async fn append(conn: &mut PgConnection, entries: &[RecordedEvent]) -> sqlx:
     if entries.is_empty() {
         return Ok(());
     }
-    let order_ids: Vec<Uuid> = entries.iter().map(|entry| entry.order_id.0).collect();
-    let versions: Vec<i64> = entries.iter().map(|entry| entry.version).collect();
-    let directions: Vec<&str> = entries.iter().map(RecordedEvent::direction).collect();
-    let event_ids: Vec<Option<Uuid>> = entries.iter().map(|entry| entry.event_id).collect();
-    let aggregate_versions: Vec<i64> = entries.iter().map(|entry| entry.aggregate_version).collect();
-    let types: Vec<&str> = entries.iter().map(|entry| entry.event.row().name).collect();
-    let schema_versions: Vec<i32> =
-        entries.iter().map(|entry| entry.event.row().version.cast_signed()).collect();
-    let data: Vec<Json<&Event>> = entries.iter().map(|entry| Json(&entry.event)).collect();
-    let occurred: Vec<DateTime<Utc>> = entries.iter().map(|entry| entry.occurred_at).collect();
-    let recorded: Vec<DateTime<Utc>> = entries.iter().map(|entry| entry.recorded_at).collect();
+    let new = columns!(entries => |entry|
+        entry.order_id.0, entry.version, entry.aggregate_version, entry.direction(), entry.event_id,
+        entry.event.row().name, entry.event.row().version.cast_signed(), Json(&entry.event), entry.occurred_at,
+        entry.recorded_at);
     sqlx::query!(
         "insert into order_events (order_id, version, aggregate_version, direction, event_id, type, schema_version, data,
              occurred_at, recorded_at)
          select * from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::uuid[], $6::text[], $7::integer[],
              $8::jsonb[], $9::timestamptz[], $10::timestamptz[])",
-        &order_ids,
-        &versions,
-        &aggregate_versions,
-        &directions as _,
-        &event_ids as _,
-        &types as _,
-        &schema_versions,
-        &data as _,
-        &occurred,
-        &recorded
+        &new.0,
+        &new.1,
+        &new.2,
+        &new.3 as _,
+        &new.4 as _,
+        &new.5 as _,
+        &new.6,
+        &new.7 as _,
+        &new.8,
+        &new.9,
     )
     .execute(conn)
     .await?;

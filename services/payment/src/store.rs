@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use contracts::{Money, OrderId};
 use http_api::page::Limit;
+use runtime::columns;
 use sqlx::{PgConnection, PgPool, migrate::Migrator};
 use uuid::Uuid;
 
@@ -72,16 +73,12 @@ pub(crate) async fn save(conn: &mut PgConnection, payments: &[Payment]) -> sqlx:
     if payments.is_empty() {
         return Ok(());
     }
-    let order_ids: Vec<Uuid> = payments.iter().map(|payment| payment.order_id.0).collect();
-    let statuses: Vec<&str> = payments.iter().map(|payment| payment.status.as_str()).collect();
-    let cancels: Vec<bool> = payments.iter().map(|payment| payment.cancel_requested).collect();
-    let amounts: Vec<Option<i64>> = terms(payments, |terms| terms.amount.amount_minor);
-    let currencies: Vec<Option<&str>> = terms(payments, |terms| terms.amount.currency.as_str());
-    let methods: Vec<Option<&str>> = terms(payments, |terms| terms.method.as_str());
-    let authorization_ids: Vec<Option<&str>> =
-        payments.iter().map(|payment| payment.authorization_id.as_deref()).collect();
-    let reasons: Vec<Option<&str>> = payments.iter().map(|payment| payment.reason.as_deref()).collect();
-    let versions: Vec<i64> = payments.iter().map(|payment| payment.version).collect();
+    let changed = columns!(payments => |payment|
+        payment.order_id.0, payment.status.as_str(), payment.cancel_requested,
+        payment.terms.as_ref().map(|terms| terms.amount.amount_minor),
+        payment.terms.as_ref().map(|terms| terms.amount.currency.as_str()),
+        payment.terms.as_ref().map(|terms| terms.method.as_str()),
+        payment.authorization_id.as_deref(), payment.reason.as_deref(), payment.version);
     sqlx::query!(
         "update payments
          set status = changed.status, cancel_requested = changed.cancel_requested,
@@ -92,15 +89,15 @@ pub(crate) async fn save(conn: &mut PgConnection, payments: &[Payment]) -> sqlx:
              as changed (order_id, status, cancel_requested, amount_minor, currency, method, authorization_id,
                          reason, version)
          where payments.order_id = changed.order_id",
-        &order_ids,
-        &statuses as _,
-        &cancels,
-        &amounts as _,
-        &currencies as _,
-        &methods as _,
-        &authorization_ids as _,
-        &reasons as _,
-        &versions,
+        &changed.0,
+        &changed.1 as _,
+        &changed.2,
+        &changed.3 as _,
+        &changed.4 as _,
+        &changed.5 as _,
+        &changed.6 as _,
+        &changed.7 as _,
+        &changed.8,
     )
     .execute(conn)
     .await?;
@@ -117,27 +114,21 @@ pub(crate) async fn post(
     if postings.is_empty() {
         return Ok(());
     }
-    let (mut order_ids, mut names, mut accounts) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut amounts, mut currencies) = (Vec::new(), Vec::new());
-    for NewPosting { order_id, posting, amount } in postings {
-        for entry in posting.entries(amount) {
-            order_ids.push(order_id.0);
-            names.push(posting.as_str());
-            accounts.push(entry.account.as_str());
-            amounts.push(entry.amount.amount_minor);
-            currencies.push(entry.amount.currency.to_string());
-        }
-    }
+    let entries = postings.iter().flat_map(|new| new.posting.entries(&new.amount).map(|entry| (new, entry)));
+    let entries: Vec<_> = entries.collect();
+    let new = columns!(entries => |(new, entry)|
+        new.order_id.0, new.posting.as_str(), entry.account.as_str(), entry.amount.amount_minor,
+        entry.amount.currency.as_str());
     sqlx::query!(
         "insert into ledger_entries (order_id, posting, account, amount_minor, currency, at)
          select order_id, posting, account, amount_minor, currency, $6
          from unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[])
              as entry (order_id, posting, account, amount_minor, currency)",
-        &order_ids,
-        &names as _,
-        &accounts as _,
-        &amounts,
-        &currencies,
+        &new.0,
+        &new.1 as _,
+        &new.2 as _,
+        &new.3,
+        &new.4 as _,
         at,
     )
     .execute(conn)
@@ -240,10 +231,6 @@ impl TryFrom<Row> for Payment {
             version: row.version,
         })
     }
-}
-
-fn terms<'a, T>(payments: &'a [Payment], part: impl Fn(&'a Terms) -> T) -> Vec<Option<T>> {
-    payments.iter().map(|payment| payment.terms.as_ref().map(&part)).collect()
 }
 
 fn money(amount_minor: i64, currency: String) -> sqlx::Result<Money> {
