@@ -26,3 +26,4 @@ mod shop;
 mod statements;
 mod tidy;
 mod transactions;
+mod versions;

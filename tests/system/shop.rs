@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use system::{Outside, Service};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use testkit::running::{Env, Running, lookup, patient_answer};
 use testkit::wait::eventually;
@@ -84,6 +86,19 @@ impl Shop {
         let successor = self.start(service).await;
         successor.ready().await;
         self[service] = successor;
+    }
+
+    /// Stops a service and starts it again by another `run`.
+    pub(crate) async fn replace<C, F, Fut>(&mut self, service: Service, run: F)
+    where
+        C: clap::Parser,
+        F: FnOnce(C, TcpListener, CancellationToken) -> Fut,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        self.stop(service).await;
+        let env = service_env(&self.world, service.as_str(), &self.env).await;
+        self[service] = Running::start(&env, run).await;
+        self[service].ready().await;
     }
 
     /// Every program by its name: the services, and the card processor.

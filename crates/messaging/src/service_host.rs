@@ -22,9 +22,6 @@ use crate::{prune, relay};
 /// The pause before a migration that failed for a transient reason is repeated.
 const MIGRATE_AGAIN: Duration = Duration::from_secs(1);
 
-const PARTS: [&str; 5] = ["database", "publishing", "relay", "consuming", "bindings"];
-const READER_PARTS: [&str; 3] = ["database", "consuming", "bindings"];
-
 /// What the tasks of one service share.
 #[derive(Clone)]
 pub struct ServiceHost {
@@ -52,11 +49,8 @@ impl ServiceHost {
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
         let health = Health::of(service.as_str());
-        let parts: &[_] = if routing_keys.is_empty() { &READER_PARTS } else { &PARTS };
-        for part in parts {
-            // Missing from the start: the service is not ready before every part is up.
-            let _ = health.item(part);
-        }
+        // Missing from the start: the service is not ready before all parts are up, and the last ones come with `start`.
+        need(&health, &["database", "bindings"]);
         let broker = Broker::new(broker, service.as_str(), &routing_keys)?;
         Ok(Self {
             pool: database::pool(database, service.as_str())?,
@@ -95,6 +89,7 @@ impl ServiceHost {
 
     /// Starts the tasks of a service with a queue: publisher, relay, consumer, housekeeping and checks.
     pub fn start<R: Reaction>(&self, tasks: &mut Tasks, reaction: R) {
+        need(&self.health, &["consuming"]);
         self.start_publisher(tasks);
         let host = self.clone();
         let consumer = Consumer {
@@ -111,6 +106,7 @@ impl ServiceHost {
 
     /// Starts the tasks of a service that only publishes.
     pub fn start_publisher(&self, tasks: &mut Tasks) {
+        need(&self.health, &["publishing", "relay"]);
         self.start_watchers(tasks);
         let host = self.clone();
         tasks.spawn("publisher", host.publisher.run(host.shutdown));
@@ -123,6 +119,7 @@ impl ServiceHost {
 
     /// Starts the tasks of a service that reads the event stream and publishes nothing.
     pub fn start_reader<R: Reaction>(&self, tasks: &mut Tasks, reaction: R) {
+        need(&self.health, &["consuming"]);
         self.start_watchers(tasks);
         let host = self.clone();
         let reader = StreamReader { broker: host.broker, pool: host.pool, health: host.health, reaction };
@@ -136,5 +133,11 @@ impl ServiceHost {
         tasks.spawn("pruning", prune::run(self.pool.clone(), self.shutdown.clone()));
         let item = self.health.item("database");
         tasks.spawn("database", database::watch(self.pool.clone(), item, self.shutdown.clone()));
+    }
+}
+
+fn need(health: &Health, parts: &[&'static str]) {
+    for part in parts {
+        let _ = health.item(part);
     }
 }
