@@ -73,7 +73,7 @@ impl Stage {
         let source =
             Source { service: Service::Order.into(), database_url: &database_url, amqp_url: Some(&amqp_url) };
         let mut session = DeadLetterSession::open(&source).await.expect("a session");
-        let ids: Vec<_> = session.letters().iter().map(|letter| letter.id.clone()).collect();
+        let ids: Vec<_> = session.dead_letters().iter().map(|dead_letter| dead_letter.id.clone()).collect();
         let request = Request { by: "ada".to_owned(), reason: None };
         assert_eq!(session.act(Action::Replay, &ids, &request).await.expect("replayed"), 1);
         session.close().await.expect("closed");

@@ -192,7 +192,7 @@ macro_rules! messages {
 
         /// An event with its data. Serializes as the data alone; the type stands in the envelope.
         #[derive(Debug, Clone, PartialEq, Eq, Hash, $crate::serde::Serialize)]
-        #[serde(untagged)]
+        #[serde(crate = "::contracts::serde", untagged)]
         $visibility enum $event {
             $($variant($variant),)+
         }

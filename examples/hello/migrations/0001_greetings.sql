@@ -1,0 +1,4 @@
+create table greetings (
+    name  text   primary key,
+    count bigint not null
+);
