@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(schedule.next().await, Some(Duration::ZERO));
         assert_eq!(schedule.next().await, Some(Duration::from_secs(10)));
         let (next, ()) = tokio::join!(schedule.next(), async {
-            sleep(Duration::from_millis(100)).await;
+            tokio::time::advance(Duration::from_millis(100)).await;
             rate.send_replace(2.0);
         });
         assert_eq!(next, Some(Duration::from_millis(10_500)));
