@@ -5,6 +5,7 @@ mod analytics;
 mod audit;
 mod auditing;
 mod benchmark;
+mod databases;
 mod dead_letters;
 mod doctor;
 mod documents;

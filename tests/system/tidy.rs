@@ -1,6 +1,7 @@
 //! The rules of the architecture that the compiler does not keep. Each says what to do when it is broken, and each
 //! is shown to find an injected violation.
 
+mod lists;
 mod rules;
 mod source;
 mod words;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -63,6 +64,15 @@ pub(super) fn sources() -> Vec<Source> {
         .collect()
 }
 
+/// The files that git knows, below the root.
+pub(super) fn tracked_files() -> Vec<String> {
+    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output().expect("git runs");
+    let names = String::from_utf8(listed.stdout).expect("names in UTF-8");
+    let names: Vec<_> = names.split_terminator('\0').map(str::to_owned).collect();
+    assert!(names.len() > 100, "the files are found");
+    names
+}
+
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder").flatten() {
         let path = entry.path();
@@ -76,7 +86,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 
 /// What cargo says of the workspace's packages.
 pub(super) fn packages() -> Vec<Value> {
-    let output = std::process::Command::new(env!("CARGO"))
+    let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version=1"])
         .current_dir(root())
         .output()

@@ -7,6 +7,7 @@ mod doctor_command;
 mod down;
 mod load;
 mod place;
+mod scaffold;
 mod supervisor;
 mod timeline;
 mod topology;
@@ -47,11 +48,37 @@ enum Command {
     DeadLetters(dead_letters::Args),
     /// Apply or show what the broker must hold
     Topology(topology::Args),
+    /// What Postgres must hold
+    #[command(subcommand)]
+    Database(Database),
+    /// Begin a service or an event
+    New {
+        #[command(subcommand)]
+        new: scaffold::New,
+        /// The project's root
+        #[arg(long, default_value = ".", global = true)]
+        root: PathBuf,
+    },
     /// Write every generated file anew: state matrices, choreography, topology, broker definitions, samples
     Generate {
         /// The project's root
         #[arg(default_value = ".")]
         root: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Database {
+    /// Make the roles, databases and rights that are missing; what is there already stays as it is
+    Apply {
+        /// Postgres, with a superuser and without the name of a database
+        #[arg(
+            long,
+            env = "SUPERUSER_POSTGRES_URL",
+            hide_env_values = true,
+            default_value = "postgres://postgres:postgres@127.0.0.1:8432"
+        )]
+        postgres_url: String,
     },
 }
 
@@ -67,6 +94,8 @@ async fn main() -> ExitCode {
         Command::Doctor(args) => doctor_command::run(args).await,
         Command::DeadLetters(args) => dead_letters::run(args).await,
         Command::Topology(args) => topology::run(args).await,
+        Command::Database(Database::Apply { postgres_url }) => apply_database(&postgres_url).await,
+        Command::New { new, root } => scaffold::run(&root, &new),
         Command::Generate { root } => generate(&root),
     };
     result.unwrap_or_else(|error| {
@@ -81,6 +110,13 @@ fn nobody_listens(error: &anyhow::Error) -> bool {
     let mut io = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     http.into_iter().any(reqwest::Error::is_connect)
         || io.any(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+async fn apply_database(url: &str) -> anyhow::Result<ExitCode> {
+    let created = ctl::database::apply(url).await?;
+    created.iter().for_each(|name| print(&format!("created the database {name}")));
+    print("Postgres has every role, database and right");
+    Ok(ExitCode::SUCCESS)
 }
 
 fn generate(root: &Path) -> anyhow::Result<ExitCode> {
