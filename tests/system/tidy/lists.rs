@@ -25,7 +25,7 @@ const OTHERWISE: [(&str, &str); 13] = [
     ("tests/system/http/lists.rs", "has routes of each by itself"),
     ("tests/system/readme.rs", "knows the README's URLs"),
     ("tests/system/statements.rs", "gives each messages of its own"),
-    ("tests/system/tidy/lists.rs", "plants a list"),
+    ("tests/system/tidy/lists.rs", "injects a list"),
     ("tools/bench/src/drive.rs", "reads tables of each by itself"),
 ];
 
