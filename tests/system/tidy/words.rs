@@ -120,22 +120,21 @@ fn without(text: &str, phrase: &str) -> String {
 /// Where a word or phrase stands as such, or as a part of a name.
 fn places(text: &str, word: &str) -> impl Iterator<Item = usize> {
     let (word, any_ending) = word.strip_suffix('*').map_or((word, false), |stem| (stem, true));
-    let spoken =
-        occurrences(text, word.to_owned(), any_ending, |byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let spoken = occurrences(text, word, any_ending, |byte| byte.is_ascii_alphanumeric() || byte == b'_');
     // In a name a phrase is joined by underscores, and so is what stands before and after it.
-    let named = occurrences(text, word.replace(' ', "_"), any_ending, |byte| byte.is_ascii_alphanumeric());
+    let named = occurrences(text, &word.replace(' ', "_"), any_ending, |byte| byte.is_ascii_alphanumeric());
     let is_phrase = word.contains(' ');
     named.into_iter().chain(spoken.into_iter().filter(move |_| is_phrase))
 }
 
-fn occurrences(text: &str, word: String, any_ending: bool, joins: impl Fn(u8) -> bool) -> Vec<usize> {
+fn occurrences(text: &str, word: &str, any_ending: bool, joins: impl Fn(u8) -> bool) -> Vec<usize> {
     let bytes = text.as_bytes();
     let stands_alone = |at: &usize| {
         let before = at.checked_sub(1).and_then(|at| bytes.get(at));
         let after = bytes.get(at + word.len());
         !before.is_some_and(|byte| joins(*byte)) && (any_ending || !after.is_some_and(|byte| joins(*byte)))
     };
-    text.match_indices(&word).map(|(at, _)| at).filter(stands_alone).collect()
+    text.match_indices(word).map(|(at, _)| at).filter(stands_alone).collect()
 }
 
 /// The paths of all files with words, below the root.

@@ -78,7 +78,7 @@ impl Injector {
                 stage.system.proxies[&(service, Dependency::Database)].inject(NetworkFault::CommitUnanswered);
             }
             Fault::Network(service, dependency, fault) => {
-                stage.system.proxies[&(service, dependency)].inject(fault)
+                stage.system.proxies[&(service, dependency)].inject(fault);
             }
             Fault::Messages(service, fault) => stage.message_faults[&service].inject(fault).await,
             Fault::Replicas => {
@@ -105,7 +105,7 @@ impl Injector {
             }
             Fault::DiskAlarm => stage.system.rabbitmq.control(&["set_disk_free_limit", DISK]).await?,
             Fault::CommitUnanswered(service) => {
-                stage.system.proxies[&(service, Dependency::Database)].restore()
+                stage.system.proxies[&(service, Dependency::Database)].restore();
             }
             Fault::Network(service, dependency, _) => stage.system.proxies[&(service, dependency)].restore(),
             Fault::Messages(service, _) => stage.message_faults[&service].restore().await,

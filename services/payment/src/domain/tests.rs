@@ -66,7 +66,7 @@ impl World {
             Step::Place => self.take_input(Input::Placed(terms())),
             // The order is confirmed only once it has consumed that the money is held.
             Step::Confirm if self.published(EventType::PaymentAuthorized) == 1 => {
-                self.take_input(Input::Confirmed)
+                self.take_input(Input::Confirmed);
             }
             Step::Confirm => {}
             Step::Cancel => self.take_input(Input::Cancelled),
