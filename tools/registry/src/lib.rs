@@ -93,7 +93,8 @@ mod tests {
     fn every_program_listens_on_the_port_of_its_row() {
         for Code { program, command, .. } in CODES {
             let command = command();
-            let listen = command.get_arguments().find(|argument| argument.get_id() == "listen");
+            let listen =
+                command.get_arguments().find(|argument| argument.get_env() == Some("HTTP_LISTEN".as_ref()));
             let default = listen.and_then(|argument| argument.get_default_values().first()?.to_str());
             assert_eq!(default, Some(format!("0.0.0.0:{}", program.port).as_str()), "{}", program.name);
             assert_eq!(command.get_name(), program.name);
