@@ -32,9 +32,6 @@ impl Listed {
 }
 
 /// Lists a product for the first time, with nothing in stock, or anew.
-///
-/// # Errors
-/// The database's.
 pub async fn list(conn: &mut PgConnection, sku: &Sku, offer: Offer) -> sqlx::Result<Listed> {
     let new = Product::new(sku.clone(), offer.clone());
     if store::insert_products(conn, slice::from_ref(&new)).await?.contains(sku) {
@@ -49,9 +46,6 @@ pub async fn list(conn: &mut PgConnection, sku: &Sku, offer: Offer) -> sqlx::Res
 
 /// Lists and stocks the demo catalogue once, however many replicas start at the same time. A product that is listed
 /// already is left as it is.
-///
-/// # Errors
-/// The database's.
 pub async fn list_demo_once(pool: &PgPool, unit_of_work: &UnitOfWork) -> anyhow::Result<()> {
     let mut tx = runtime::database::begin(pool).await?;
     if !store::mark_demo_catalogue(&mut tx).await? {

@@ -22,9 +22,6 @@ use crate::{
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/order");
 
 /// The prices of those SKUs that are for sale.
-///
-/// # Errors
-/// The database's.
 pub async fn prices(conn: &mut PgConnection, skus: &[String]) -> sqlx::Result<Prices> {
     let rows = sqlx::query!("select sku, amount_minor, currency from prices where sku = any($1)", skus)
         .fetch_all(conn)
@@ -37,9 +34,6 @@ pub async fn prices(conn: &mut PgConnection, skus: &[String]) -> sqlx::Result<Pr
 }
 
 /// Puts products with their aggregate version on the price list. An older one never overwrites a newer one.
-///
-/// # Errors
-/// The database's.
 pub async fn list_prices(conn: &mut PgConnection, products: &[(ProductListed, i64)]) -> sqlx::Result<()> {
     if products.is_empty() {
         return Ok(());
@@ -74,9 +68,6 @@ pub async fn list_prices(conn: &mut PgConnection, products: &[(ProductListed, i6
 }
 
 /// Inserts orders that were just placed.
-///
-/// # Errors
-/// The database's.
 pub async fn insert(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<()> {
     let new = columns!(orders => |order|
         order.id.0, order.customer.id.as_str(), order.customer.email.as_str(), Json(&order.lines),
@@ -110,9 +101,6 @@ pub async fn insert(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<
 
 /// Saves what facts can change of orders that this transaction has locked. A reason stays: a later build may have
 /// written one that reads as `other` here.
-///
-/// # Errors
-/// The database's.
 pub async fn save(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<()> {
     if orders.is_empty() {
         return Ok(());
@@ -173,18 +161,12 @@ macro_rules! select_orders {
 }
 
 /// An order, if there is one of that id.
-///
-/// # Errors
-/// The database's.
 pub async fn load(conn: &mut PgConnection, order_id: OrderId) -> sqlx::Result<Option<Order>> {
     let row = select_orders!("where id = $1", order_id.0).fetch_optional(conn).await?;
     row.map(Order::try_from).transpose()
 }
 
 /// Those of the orders that there are, locked in the order of their ids until the transaction ends.
-///
-/// # Errors
-/// The database's.
 pub async fn load_for_update(
     conn: &mut PgConnection,
     order_ids: &[OrderId],
@@ -199,9 +181,6 @@ pub async fn load_for_update(
 
 /// Up to `limit` pending orders whose deadline has passed, locked. Those that another transaction has locked are
 /// left to it.
-///
-/// # Errors
-/// The database's.
 pub async fn claim_expired(
     conn: &mut PgConnection,
     now: DateTime<Utc>,
@@ -218,17 +197,11 @@ pub async fn claim_expired(
 }
 
 /// The earliest deadline of a pending order.
-///
-/// # Errors
-/// The database's.
 pub async fn next_deadline(conn: &mut PgConnection) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar!("select min(deadline_at) from orders where status = 'pending'").fetch_one(conn).await
 }
 
 /// How many orders are pending, counted up to `cap`.
-///
-/// # Errors
-/// The database's.
 pub async fn count_pending(conn: &mut PgConnection, cap: i64) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"select count(*) as "count!" from (select from orders where status = 'pending' limit $1) as pending"#,
@@ -252,9 +225,6 @@ pub struct Listing<'a> {
 }
 
 /// Lists orders, the newest first. One statement for each index, since no plan for all of them would be good.
-///
-/// # Errors
-/// The database's.
 pub async fn list(conn: &mut PgConnection, listing: &Listing<'_>) -> sqlx::Result<Vec<Order>> {
     let (placed_at, id) = listing.after.unwrap_or((DateTime::<Utc>::MAX_UTC, Uuid::max()));
     // A cursor may be made up, and the database's calendar begins later than ours.
@@ -299,9 +269,6 @@ pub async fn list(conn: &mut PgConnection, listing: &Listing<'_>) -> sqlx::Resul
 }
 
 /// Appends to the logs of orders that this transaction has locked or inserted.
-///
-/// # Errors
-/// The database's.
 pub async fn append(conn: &mut PgConnection, entries: &[RecordedEvent]) -> sqlx::Result<()> {
     if entries.is_empty() {
         return Ok(());
