@@ -1,0 +1,56 @@
+//! The price list.
+
+use std::collections::BTreeMap;
+
+use contracts::{Money, ProductListed, Sku};
+use runtime::columns;
+use sqlx::PgConnection;
+
+use super::parse;
+use crate::domain::Prices;
+
+/// The prices of those SKUs that are for sale.
+pub async fn prices(conn: &mut PgConnection, skus: &[String]) -> sqlx::Result<Prices> {
+    let rows = sqlx::query!("select sku, amount_minor, currency from prices where sku = any($1)", skus)
+        .fetch_all(conn)
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok((parse(&row.sku)?, Money { amount_minor: row.amount_minor, currency: parse(&row.currency)? }))
+        })
+        .collect()
+}
+
+/// Puts products with their aggregate version on the price list. An older one never overwrites a newer one.
+pub async fn list_prices(conn: &mut PgConnection, products: &[(ProductListed, i64)]) -> sqlx::Result<()> {
+    if products.is_empty() {
+        return Ok(());
+    }
+    // One row a SKU, the newest: a statement cannot touch a row twice. In SKU order: replicas cannot deadlock.
+    let mut newest: BTreeMap<&Sku, (&ProductListed, i64)> = BTreeMap::new();
+    for (product, aggregate_version) in products {
+        let known = newest.entry(&product.sku).or_insert((product, *aggregate_version));
+        if *aggregate_version >= known.1 {
+            *known = (product, *aggregate_version);
+        }
+    }
+    let listed = columns!(newest => |(sku, (product, version))|
+        sku.as_str(), product.name.as_str(), product.price.amount_minor, product.price.currency.as_str(), *version);
+    sqlx::query!(
+        "insert into prices (sku, name, amount_minor, currency, aggregate_version)
+         select * from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[])
+             as listed (sku, name, amount_minor, currency, aggregate_version) order by sku
+         on conflict (sku) do update set
+             name = excluded.name, amount_minor = excluded.amount_minor,
+             currency = excluded.currency, aggregate_version = excluded.aggregate_version
+         where prices.aggregate_version < excluded.aggregate_version",
+        &listed.0 as _,
+        &listed.1 as _,
+        &listed.2,
+        &listed.3 as _,
+        &listed.4,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
