@@ -32,9 +32,6 @@ struct Inner {
 impl Broker {
     /// The broker of the configuration, for a service that subscribes to these routing keys; a service that has none
     /// reads the event stream. Does not connect yet.
-    ///
-    /// # Errors
-    /// [`BrokerError::InvalidUrl`].
     pub fn new(config: &BrokerConfig, service: &str, routing_keys: &[&str]) -> Result<Self, BrokerError> {
         let uri = parse(config.amqp_url.expose_secret())?;
         let bindings = BindingsClient::new(config, &uri.vhost)?;
@@ -48,7 +45,6 @@ impl Broker {
         &self.0.config
     }
 
-    /// The name of the service.
     #[must_use]
     pub fn service(&self) -> &str {
         &self.0.service

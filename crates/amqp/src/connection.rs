@@ -35,9 +35,6 @@ pub(crate) async fn close(connection: &Connection) -> Result<(), BrokerError> {
 }
 
 /// The vhost that an AMQP URL names.
-///
-/// # Errors
-/// [`BrokerError::InvalidUrl`].
 pub fn vhost(amqp_url: &str) -> Result<String, BrokerError> {
     Ok(parse(amqp_url)?.vhost)
 }

@@ -6,7 +6,6 @@ use serde_json::Value;
 /// What a broker adds to a message that it dead-letters itself: one table a queue and reason, the latest first.
 const DEATHS: &str = "x-death";
 
-/// The headers of a message.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Headers(pub(crate) FieldTable);
 

@@ -32,9 +32,6 @@ pub struct HeldQueue {
 
 impl HeldQueue {
     /// Takes every message without acknowledging it.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
     pub async fn hold(amqp_url: &str, queue: String) -> Result<(Self, Vec<RawMessage>), BrokerError> {
         let connection = Arc::new(connect(amqp_url, "held queue").await?);
         let channel = connection.create_channel().await?;
@@ -49,26 +46,17 @@ impl HeldQueue {
 
     /// Removes a message by its delivery tag. The broker does not answer; [`settle`](Self::settle) waits until it has done
     /// so.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
     pub async fn remove(&self, delivery_tag: u64) -> Result<(), BrokerError> {
         Ok(self.channel.basic_ack(delivery_tag, BasicAckOptions::default()).await?)
     }
 
     /// Waits until the broker has carried out every removal.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
     pub async fn settle(&self) -> Result<(), BrokerError> {
         self.depth().await.map(drop)
     }
 
     /// Releases the `count` messages that are still held, and waits until they are in the queue again, so that the
     /// next one who looks finds them.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
     pub async fn release(self, count: usize) -> Result<(), BrokerError> {
         // Tag 0 means every delivery without an acknowledgement (AMQP 0-9-1, basic.nack). The broker keeps no order then.
         let all = BasicNackOptions { multiple: true, requeue: true };

@@ -8,10 +8,8 @@ use crate::connection::{close, connect};
 use crate::error::BrokerError;
 use crate::held_queue::HeldQueue;
 
-/// The size of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
-    /// Messages that are ready.
     pub messages: u32,
     /// Consumers; the broker reports 0 for a stream.
     pub consumers: u32,
@@ -27,9 +25,6 @@ pub async fn waiting(amqp_url: &str, queues: &[String]) -> Result<BTreeMap<Strin
 }
 
 /// The sizes of the queues as of now: the management API lags by seconds. Needs no permission.
-///
-/// # Errors
-/// As for [`waiting`].
 pub async fn depths(amqp_url: &str, queues: &[String]) -> Result<BTreeMap<String, Depth>, BrokerError> {
     let connection = connect(amqp_url, "inspection").await?;
     let channel = connection.create_channel().await?;
@@ -46,9 +41,6 @@ pub async fn depths(amqp_url: &str, queues: &[String]) -> Result<BTreeMap<String
 
 /// The distinct ids of the messages that are ready in a queue; one without an id is named by its place. Needs the
 /// permission to read the queue.
-///
-/// # Errors
-/// [`BrokerError`].
 pub async fn message_ids(amqp_url: &str, queue: &str) -> Result<BTreeSet<String>, BrokerError> {
     let (held, messages) = HeldQueue::hold(amqp_url, queue.to_owned()).await?;
     let ids = messages.iter().enumerate();

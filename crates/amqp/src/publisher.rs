@@ -48,17 +48,11 @@ impl Publisher {
     }
 
     /// A channel in confirm mode. Waits for the connection.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
     pub async fn channel(&self) -> Result<ConfirmChannel, BrokerError> {
         ConfirmChannel::open(self.connection().await?).await
     }
 
     /// The same for events: fails until every subscriber would get them.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
     pub async fn events_channel(&self) -> Result<ConfirmChannel, BrokerError> {
         let connection = self.connection().await?;
         self.broker.ensure_stream_bound(&connection).await?;
@@ -119,9 +113,6 @@ pub struct PendingConfirms<'a> {
 
 impl ConfirmChannel {
     /// Opens a channel on a connection, which stays open for as long.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
     pub async fn open(connection: Arc<Connection>) -> Result<Self, BrokerError> {
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;

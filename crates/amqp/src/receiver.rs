@@ -19,7 +19,6 @@ const CONSUMER_TAG: &str = "receiver";
 pub enum StreamStart {
     /// At the oldest event that the stream still has.
     First,
-    /// At this offset.
     Offset(i64),
 }
 
@@ -32,8 +31,6 @@ pub struct StreamConnection {
 }
 
 impl StreamConnection {
-    /// # Errors
-    /// [`BrokerError`].
     pub async fn open(broker: &Broker) -> Result<Self, BrokerError> {
         let connection = broker.connect("stream reader").await?;
         let channel = connection.create_channel().await?;
@@ -41,9 +38,6 @@ impl StreamConnection {
     }
 
     /// Reads the event stream.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
     pub async fn receive(self, start: StreamStart) -> Result<Receiver, BrokerError> {
         let mut arguments = FieldTable::default();
         let start = match start {
@@ -66,9 +60,6 @@ pub struct Receiver {
 
 impl Receiver {
     /// Receives from the service's events queue. Declares the service's own topology first.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
     pub async fn of_events_queue(broker: &Broker) -> Result<Self, BrokerError> {
         let connection = broker.connect("consumer").await?;
         let channel = connection.create_channel().await?;
@@ -105,9 +96,6 @@ impl Receiver {
     }
 
     /// Acknowledges every message that was received, up to the last of these.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
     pub async fn ack_through(&self, messages: &[RawMessage]) -> Result<(), BrokerError> {
         let Some(last) = messages.last() else { return Ok(()) };
         let multiple = BasicAckOptions { multiple: true };
@@ -121,9 +109,6 @@ impl Receiver {
     }
 
     /// Stops receiving; the broker requeues every message without an acknowledgement.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
     pub async fn close(self) -> Result<(), BrokerError> {
         self.channel.basic_cancel(CONSUMER_TAG.into(), BasicCancelOptions::default()).await?;
         Ok(self.connection.close(200, "shutdown".into()).await?)

@@ -35,14 +35,12 @@ const DELIVERY_LIMIT: i64 = 50;
 /// Each look at a dead letter counts as a delivery, so the limit must never be reached.
 const DEAD_LETTER_DELIVERY_LIMIT: i64 = 2_000_000_000;
 
-/// An argument of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Argument {
     Text(String),
     Number(i64),
 }
 
-/// A durable exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exchange {
     pub name: String,
@@ -50,7 +48,6 @@ pub struct Exchange {
     pub kind: &'static str,
 }
 
-/// A durable queue or stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
     pub name: String,
@@ -199,9 +196,6 @@ impl Topology {
 
 /// Declares a topology over a connection of its own. Waits up to 30 s for queues that become available a moment after
 /// the broker itself.
-///
-/// # Errors
-/// [`BrokerError`].
 pub async fn apply_topology(amqp_url: &str, topology: &Topology) -> Result<(), BrokerError> {
     let connection = connect(amqp_url, "topology").await?;
     let deadline = Instant::now() + QUEUES_UP_LIMIT;

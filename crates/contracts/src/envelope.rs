@@ -29,12 +29,10 @@ pub struct TraceContext {
     pub tracestate: Option<String>,
 }
 
-/// An event with its attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope<E = Event> {
     /// `UUIDv7`; the inbox key: a message with an id that was handled before changes nothing.
     pub id: Uuid,
-    /// When it was published.
     pub time: DateTime<Utc>,
     /// The id of the event that caused this one; none when a person or a clock did.
     pub causation_id: Option<Uuid>,
@@ -139,9 +137,6 @@ impl<E: EventSet> Envelope<E> {
 
 impl Envelope {
     /// Decodes a message's body as an event of the shop, in a version that this build knows.
-    ///
-    /// # Errors
-    /// See [`Versions::decode_envelope`].
     pub fn from_json(body: &[u8]) -> Result<Self, DecodeError> {
         Versions::current().decode_envelope(body)
     }

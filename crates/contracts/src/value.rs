@@ -180,11 +180,9 @@ pub struct Customer {
 pub struct OrderLine {
     pub sku: Sku,
     pub quantity: Quantity,
-    /// Of one piece.
     pub unit_price: Money,
 }
 
-/// One line of a reservation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StockLine {
     pub sku: Sku,

@@ -43,9 +43,6 @@ pub fn free<const N: usize>() -> Result<[u16; N]> {
 }
 
 /// A port that nobody listens on for each name.
-///
-/// # Errors
-/// As for [`free`].
 pub fn free_for<'a>(names: impl Iterator<Item = &'a str>) -> Result<BTreeMap<&'a str, u16>> {
     names.map(|name| free::<1>().map(|[port]| (name, port))).collect()
 }

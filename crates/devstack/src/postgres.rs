@@ -22,7 +22,6 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// Whether the data must survive a crash of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storage {
-    /// Everything as in production.
     Kept,
     /// Everything as in production, and statements and the times of commits are kept, too. Mails are only counted.
     Measured,
@@ -76,13 +75,11 @@ impl Postgres {
         format!("postgres://{service}:{service}@127.0.0.1:{}/{service}", self.port)
     }
 
-    /// The port it listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Process id of the server.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.process.pid()
@@ -119,18 +116,12 @@ impl Postgres {
     }
 
     /// Starts the server again after a stop or a kill, with the same data on the same port.
-    ///
-    /// # Errors
-    /// As for [`Postgres::start`].
     pub async fn resume(&mut self) -> Result<()> {
         self.process = launch(&self.dir, self.port, self.storage).await?;
         Ok(())
     }
 
     /// Stops and starts it.
-    ///
-    /// # Errors
-    /// As for [`Postgres::start`].
     pub async fn restart(&mut self, shutdown: Shutdown) -> Result<()> {
         self.stop(shutdown).await?;
         self.resume().await

@@ -62,7 +62,6 @@ impl Process {
         &self.name
     }
 
-    /// Where its output goes.
     #[must_use]
     pub fn log(&self) -> &Path {
         &self.log

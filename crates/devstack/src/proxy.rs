@@ -64,7 +64,6 @@ impl Proxy {
         Ok(Self { address, fault, _task: task })
     }
 
-    /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -21,12 +21,10 @@ const ADMIN: &str = "admin";
 const START_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
-/// The ports of one node.
 #[derive(Debug, Clone, Copy)]
 pub struct RabbitMqPorts {
     /// AMQP 0-9-1.
     pub amqp: u16,
-    /// Management API and page.
     pub management: u16,
     /// Erlang distribution, between a node and its command line tools.
     pub distribution: u16,
@@ -36,9 +34,6 @@ pub struct RabbitMqPorts {
 
 impl RabbitMqPorts {
     /// Four ports that nobody listens on.
-    ///
-    /// # Errors
-    /// When there are none.
     pub fn free() -> Result<Self> {
         let [amqp, management, distribution, epmd] = ports::free()?;
         Ok(Self { amqp, management, distribution, epmd })
@@ -119,13 +114,11 @@ impl RabbitMq {
         self.management_url(ADMIN)
     }
 
-    /// The ports it listens on.
     #[must_use]
     pub fn ports(&self) -> RabbitMqPorts {
         self.ports
     }
 
-    /// Process id of the node.
     #[must_use]
     pub fn pid(&self) -> i32 {
         self.node.pid()
@@ -158,18 +151,12 @@ impl RabbitMq {
     }
 
     /// Starts the node again after a stop or a kill, with the same data on the same ports.
-    ///
-    /// # Errors
-    /// As for [`RabbitMq::start`].
     pub async fn resume(&mut self) -> Result<()> {
         self.node = launch(&self.dir, self.ports).await?;
         Ok(())
     }
 
     /// Stops and starts it.
-    ///
-    /// # Errors
-    /// As for [`RabbitMq::start`].
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
         self.resume().await

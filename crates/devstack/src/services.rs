@@ -16,20 +16,16 @@ use crate::wait;
 /// A service promises to end within 10 s of SIGTERM.
 const STOP_LIMIT: Duration = Duration::from_secs(12);
 
-/// How to run one service.
 #[derive(Debug, Clone)]
 pub struct Service {
     /// What it is called here; two replicas of one service need two names.
     pub name: String,
-    /// The program.
     pub binary: PathBuf,
-    /// Where it answers HTTP.
     pub listen: SocketAddr,
     /// Its configuration, beside `HTTP_LISTEN`. It inherits nothing.
     pub environment: Vec<(String, String)>,
 }
 
-/// Running services, by name.
 #[derive(Debug)]
 pub struct Services {
     dir: PathBuf,
@@ -83,7 +79,6 @@ impl Services {
         Ok(())
     }
 
-    /// Process id of the service.
     #[must_use]
     pub fn pid(&self, name: &str) -> Option<i32> {
         Some(self.running.get(name)?.1.pid())

@@ -25,7 +25,6 @@ impl Signals {
         })
     }
 
-    /// The next one that arrives.
     pub async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::INT,

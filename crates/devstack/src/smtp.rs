@@ -73,7 +73,6 @@ impl SmtpSink {
         self.mailbox.refused.load(Ordering::Relaxed)
     }
 
-    /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -155,7 +154,6 @@ async fn accept(listener: TcpListener, mailbox: Arc<Mailbox>) {
     }
 }
 
-/// One client's conversation.
 struct Session {
     input: BufReader<OwnedReadHalf>,
     output: OwnedWriteHalf,

@@ -18,16 +18,12 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 /// HTTP ports by the name of the program.
 pub type HttpPorts = BTreeMap<&'static str, u16>;
 
-/// Every port of the system.
 #[derive(Debug, Clone)]
 pub struct SystemPorts {
     /// HTTP of the services and of what is outside.
     pub http: HttpPorts,
-    /// Postgres.
     pub postgres: u16,
-    /// RabbitMQ.
     pub rabbitmq: RabbitMqPorts,
-    /// SMTP.
     pub smtp: u16,
 }
 
@@ -55,9 +51,6 @@ impl SystemPorts {
     }
 
     /// Fails on the first port that somebody listens on, naming who.
-    ///
-    /// # Errors
-    /// As for [`crate::require_free_port`].
     pub fn require_free(&self) -> Result<()> {
         for (name, port) in &self.http {
             ports::require_free(*port, name)?;
@@ -72,12 +65,10 @@ impl SystemPorts {
     }
 }
 
-/// What to start, and where.
 #[derive(Debug, Clone)]
 pub struct SystemOptions {
     /// The folder of all data and logs.
     pub dir: PathBuf,
-    /// Every port.
     pub ports: SystemPorts,
     /// The folder of the services' programs, or one program that can be any of them.
     pub binaries: PathBuf,
@@ -91,7 +82,6 @@ pub struct SystemOptions {
     pub configure: fn(&str, &mut Service),
 }
 
-/// One more of every service.
 #[derive(Debug, Clone)]
 pub struct Replicas {
     ports: HttpPorts,
@@ -109,15 +99,11 @@ impl Replicas {
 #[derive(Debug)]
 pub struct System {
     // Before the servers they use, because fields are dropped in this order.
-    /// The services.
     pub services: Services,
     /// The fault proxies, if there are any.
     pub proxies: BTreeMap<(::system::Service, Dependency), Proxy>,
-    /// The mail sink.
     pub smtp: SmtpSink,
-    /// The broker.
     pub rabbitmq: RabbitMq,
-    /// The database server.
     pub postgres: Postgres,
     options: SystemOptions,
 }

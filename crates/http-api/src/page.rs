@@ -16,7 +16,6 @@ impl Limit {
     const MAX: u8 = 200;
     const DEFAULT: u8 = 50;
 
-    /// The number of items.
     pub fn get(self) -> usize {
         usize::from(self.0)
     }

@@ -37,9 +37,6 @@ const SILENCE: Duration = Duration::from_secs(110);
 ///
 /// Adds `/health/live`, `/health/ready` and `/metrics`; a time limit (504), a size limit (413), 404, 405 and
 /// panics (500) as problems; a span and metrics for each request.
-///
-/// # Errors
-/// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
     router: Router,

@@ -37,7 +37,6 @@ pub struct Consumer<R> {
     pub broker: Broker,
     /// The names of the events that the service subscribes to; every other message is a dead letter.
     pub routing_keys: Vec<&'static str>,
-    /// Publishes the messages that failed.
     pub publisher: Publisher,
     pub pool: PgPool,
     pub unit_of_work: UnitOfWork,
@@ -154,9 +153,6 @@ impl<R: Reaction> BatchTransaction for EventTransaction<'_, R> {
 }
 
 /// The transaction of a batch. Removes the events that are in effect already.
-///
-/// # Errors
-/// [`Failure`].
 pub async fn commit_events<R: Reaction>(
     pool: &PgPool,
     unit_of_work: &UnitOfWork,

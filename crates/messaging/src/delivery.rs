@@ -6,7 +6,6 @@ use tracing::{Span, field};
 use crate::effects::CausationContext;
 use crate::trace;
 
-/// An event that was received.
 #[derive(Debug, Clone)]
 pub struct Delivery<E = Event> {
     pub envelope: Envelope<E>,

@@ -12,7 +12,6 @@ use crate::trace;
 pub struct CausationContext {
     /// The id of the event; none for a request or a timer.
     pub cause: Option<Uuid>,
-    /// The trace to continue.
     pub trace: TraceContext,
 }
 
@@ -62,7 +61,6 @@ impl<E> Default for Effects<E> {
 }
 
 impl<E> Effects<E> {
-    /// Only events, no jobs.
     #[must_use]
     pub fn publish(events: Vec<OutgoingEvent<E>>) -> Self {
         Self { events, jobs: Vec::new() }

@@ -8,9 +8,7 @@ use runtime::clock;
 
 use crate::metrics::METRICS;
 
-/// How many attempts have failed.
 pub(crate) const ATTEMPTS: &str = "x-attempts";
-/// Why the last attempt failed.
 pub(crate) const REASON: &str = "x-reason";
 /// The queue in which it failed.
 pub(crate) const ORIGIN: &str = "x-origin";

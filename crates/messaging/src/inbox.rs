@@ -6,9 +6,6 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 /// Enters the ids and returns those that are new. The others are in effect already.
-///
-/// # Errors
-/// The database's.
 pub async fn enter(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<HashSet<Uuid>> {
     // In id order: two replicas that enter the same ids in different orders would deadlock.
     let fresh = sqlx::query_scalar!(

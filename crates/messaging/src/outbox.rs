@@ -79,9 +79,6 @@ pub(crate) async fn delete_and_read(
 }
 
 /// How many events wait to be published, counted up to `cap`.
-///
-/// # Errors
-/// The database's.
 pub async fn depth(conn: &mut PgConnection, cap: i64) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"select count(*) as "depth!" from (select from messaging.outbox limit $1) as waiting"#,

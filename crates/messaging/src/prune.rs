@@ -51,9 +51,6 @@ async fn measure(pool: &PgPool) -> sqlx::Result<()> {
 }
 
 /// Deletes the rows that are past their retention at the given time, and returns their number.
-///
-/// # Errors
-/// The database's.
 pub async fn prune(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<u64> {
     let oldest = first_id_at(now - INBOX_RETENTION);
     let mut pruned = 0;

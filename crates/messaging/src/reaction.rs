@@ -21,7 +21,6 @@ pub enum ReactionError {
     /// An input is not valid in the state of its aggregate.
     #[error(transparent)]
     InvalidTransition(#[from] InvalidTransition),
-    /// Anything else, usually a bug.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
 }
@@ -77,7 +76,6 @@ pub trait Reaction: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), ReactionError>> + Send;
 }
 
-/// What a batch comes to.
 #[derive(Debug)]
 pub struct Outcome<C, E = Event> {
     /// What to save in the service's own tables.

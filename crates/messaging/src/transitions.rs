@@ -25,7 +25,6 @@ pub struct TransitionTable<S, I> {
     pub heads: &'static [&'static str],
     /// Each state by its name in those columns.
     pub states: Vec<(Vec<String>, S)>,
-    /// The inputs by their names.
     pub inputs: Vec<(String, I)>,
 }
 

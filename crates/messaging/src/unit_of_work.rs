@@ -15,9 +15,7 @@ use crate::outbox;
 #[derive(Debug, Clone)]
 pub struct UnitOfWork {
     service: ServiceName,
-    /// Wakes the relay.
     pub(crate) events_written: Arc<Notify>,
-    /// Wakes the job runners.
     pub(crate) jobs_written: Arc<Notify>,
 }
 

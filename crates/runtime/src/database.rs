@@ -42,7 +42,6 @@ const SESSION: [(&str, &str); 5] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Wait {
-    /// The database takes connections.
     Usable,
     /// The service was told to stop first.
     Cancelled,
@@ -89,9 +88,6 @@ pub async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>
 
 /// The database's answer, or an error when there is none within that time. A network that fell silent gives none, and
 /// TCP says so only after a quarter of an hour.
-///
-/// # Errors
-/// The database's, or [`sqlx::Error::Io`].
 pub async fn answer<T>(within: Duration, query: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     timeout(within, query).await.unwrap_or_else(|_| {
         let reason = format!("no answer within {} s", within.as_secs());
@@ -198,7 +194,6 @@ pub fn error_kind(error: &sqlx::Error) -> DbErrorKind {
     }
 }
 
-/// By SQLSTATE (PostgreSQL, appendix A).
 fn kind_of_sqlstate(code: &str) -> DbErrorKind {
     match code {
         // deadlock_detected, serialization_failure, lock_not_available, query_canceled (a timeout)
@@ -244,7 +239,6 @@ fn verdict(error: &sqlx::Error) -> Verdict {
     }
 }
 
-/// By SQLSTATE (PostgreSQL, appendix A).
 fn verdict_of_server(code: &str, message: &str) -> Verdict {
     match code {
         "28P01" | "28000" => Verdict::Fatal(format!("{message} (check user and password in DATABASE_URL)")),

@@ -21,7 +21,6 @@ pub struct HealthItem {
 }
 
 impl Health {
-    /// No parts yet: ready.
     pub fn new() -> Self {
         Self::default()
     }
@@ -31,7 +30,6 @@ impl Health {
         Self { service: Some(service), ..Self::default() }
     }
 
-    /// The name of the service.
     pub fn service(&self) -> Option<&'static str> {
         self.service
     }
@@ -42,7 +40,6 @@ impl Health {
         HealthItem { health: self.clone(), name }
     }
 
-    /// Whether no part is missing.
     pub fn is_ready(&self) -> bool {
         self.lock().values().all(Option::is_none)
     }
@@ -63,7 +60,6 @@ impl Health {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    /// What is noted, by name.
     pub fn notes(&self) -> BTreeMap<&'static str, String> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -74,14 +70,12 @@ impl Health {
 }
 
 impl HealthItem {
-    /// The part is there.
     pub fn up(&self) {
         if self.set(None).is_some() {
             tracing::info!(part = self.name, "up");
         }
     }
 
-    /// Whether the part is there.
     pub fn is_up(&self) -> bool {
         matches!(self.health.lock().get(self.name), Some(None))
     }

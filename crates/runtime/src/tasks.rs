@@ -25,9 +25,6 @@ pub struct Tasks {
 /// What a task may return: nothing, or an error that stops the others.
 pub trait TaskOutcome {
     /// The error, if there is one.
-    ///
-    /// # Errors
-    /// The task's own.
     fn into_result(self) -> anyhow::Result<()>;
 }
 

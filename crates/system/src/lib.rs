@@ -42,9 +42,6 @@ pub fn definitions(vhost: &str) -> Value {
 }
 
 /// Declares the topology of the whole system, with the usual delays.
-///
-/// # Errors
-/// [`BrokerError`].
 pub async fn apply_topology(amqp_url: &str) -> Result<(), BrokerError> {
     amqp::apply_topology(amqp_url, &topology(&RetryDelays::default())).await
 }

@@ -8,12 +8,7 @@ use crate::Service;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Statements, in that database. Done again they change nothing.
-    Run {
-        /// The database to connect to.
-        database: &'static str,
-        /// The statements.
-        sql: String,
-    },
+    Run { database: &'static str, sql: String },
     /// A database of that name, owned by the role of that name, where there is none yet. It cannot be created in a
     /// transaction, and there is no `create database if not exists`.
     Create {

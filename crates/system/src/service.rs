@@ -10,35 +10,26 @@ use serde::{Serialize, Serializer};
 pub struct Program {
     /// The name of the program; of its database, role and broker user, too, where it has them.
     pub name: &'static str,
-    /// Its standard port.
     pub port: u16,
     /// The path that a person looks at first.
     pub path: &'static str,
-    /// What it is for.
     pub does: &'static str,
 }
 
-/// How a service gets events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reads {
     /// From a queue of its own, bound to these.
     Queue(&'static [EventType]),
     /// All of them, from the event stream.
     EventStream,
-    /// It consumes no events.
     Nothing,
 }
 
-/// What a service connects to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dependency {
-    /// A database of its own.
     Database,
-    /// The broker.
     Broker,
-    /// The card processor.
     PaymentProvider,
-    /// The mail server.
     MailServer,
 }
 
@@ -90,7 +81,6 @@ macro_rules! define {
             }
         )+}
     ) => {
-        /// A service of the system.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Service {$(
             #[doc = concat!("`", $name, "`: ", $does, ".")]
@@ -108,7 +98,6 @@ macro_rules! define {
             /// Every service, in the order of the table.
             pub const ALL: &[Self] = &[$(Self::$service,)+];
 
-            /// Its name, port and purpose.
             #[must_use]
             pub const fn program(self) -> Program {
                 match self {$(
@@ -116,13 +105,11 @@ macro_rules! define {
                 )+}
             }
 
-            /// How it gets events.
             #[must_use]
             pub const fn reads(self) -> Reads {
                 match self { $(Self::$service => reads!($reads $($event)*),)+ }
             }
 
-            /// What it connects to.
             #[must_use]
             pub const fn needs(self) -> &'static [Dependency] {
                 match self { $(Self::$service => &[$(Dependency::$need,)*],)+ }
@@ -139,7 +126,6 @@ macro_rules! define {
             /// Every one, in the order of the table.
             pub const ALL: &[Self] = &[$(Self::$outside,)+];
 
-            /// Its name, port and purpose.
             #[must_use]
             pub const fn program(self) -> Program {
                 match self {$(

@@ -14,7 +14,6 @@ use crate::{
     store,
 };
 
-/// The routes of the service.
 pub(crate) fn router(pool: PgPool) -> Router {
     Router::new().route("/api/v1/summary", get(summary)).with_state(pool)
 }
@@ -36,7 +35,6 @@ struct Summary {
 
 #[derive(Debug, Default, Serialize)]
 struct Orders {
-    /// All of the following together.
     placed: i64,
     pending: i64,
     confirmed: i64,

@@ -25,9 +25,6 @@ use tokio_util::sync::CancellationToken;
 use crate::reactions::Reactions;
 
 /// Runs the service until the shutdown or a permanent error.
-///
-/// # Errors
-/// A permanent error, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let host = ServiceHost::new(
         Service::Analytics.into(),

@@ -20,12 +20,10 @@ pub struct State {
     pub stock: Stock,
 }
 
-/// What a batch changes.
 #[derive(Debug, Default)]
 pub struct Changes {
     pub reservations: Vec<Reservation>,
     pub movements: Vec<Movement>,
-    /// The levels after the movements.
     pub stock: Stock,
 }
 
@@ -60,9 +58,6 @@ impl Reaction for Reactions {
 }
 
 /// Folds with another `react`: a simulation injects its faults here.
-///
-/// # Errors
-/// What `react` says, and an event that is about no order.
 pub fn fold_with(
     react: impl Fn(&Reservation, &Stock, &Event) -> Result<Transition, InvalidTransition>,
     State { mut reservations, mut stock }: State,

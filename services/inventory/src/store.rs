@@ -66,7 +66,6 @@ pub async fn reservation(db: impl PgExecutor<'_>, order_id: OrderId) -> sqlx::Re
     row.map(Reservation::try_from).transpose()
 }
 
-/// Saves reservations that changed.
 pub async fn save(conn: &mut PgConnection, changed: &[Reservation]) -> sqlx::Result<()> {
     if changed.is_empty() {
         return Ok(());

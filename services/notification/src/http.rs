@@ -13,7 +13,6 @@ use uuid::Uuid;
 
 use crate::store::{self, Listed};
 
-/// The routes of the service.
 pub(crate) fn router(pool: PgPool) -> Router {
     Router::new().route("/api/v1/notifications", get(list)).with_state(pool)
 }

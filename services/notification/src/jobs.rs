@@ -66,7 +66,6 @@ pub(crate) fn runner(config: &SmtpConfig, host: &ServiceHost) -> JobRunner<Maile
     JobRunner { settings, pool, unit_of_work, health, worker }
 }
 
-/// Sends mails.
 pub(crate) struct Mailer {
     pool: PgPool,
     server: MailServer,

@@ -5,7 +5,6 @@ use contracts::{
     CancelReason, Event, Money, NotificationKind, OrderCancelled, OrderConfirmed, OrderId, PaymentRefunded,
 };
 
-/// The subject of a mail.
 #[must_use]
 pub fn subject(kind: NotificationKind, order_id: OrderId) -> String {
     match kind {

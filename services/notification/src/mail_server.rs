@@ -23,7 +23,6 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// Why a mail was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// There is no connection.
     #[error("the mail server cannot be reached")]
     Unreachable(#[from] io::Error),
     /// The server refused, or fell silent.
@@ -59,9 +58,6 @@ impl MailServer {
     }
 
     /// Hands over one mail, over a connection of its own.
-    ///
-    /// # Errors
-    /// [`SendError`]; the server may have taken the mail all the same when it fell silent.
     pub async fn send(&self, mail: &Message) -> Result<(), SendError> {
         let mut connection = self.connection().await?;
         let sent = connection.send(mail.envelope(), &mail.formatted()).await;

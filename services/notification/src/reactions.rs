@@ -81,9 +81,6 @@ impl Reaction for Reactions {
 }
 
 /// Folds with another `react`: a simulation injects its faults here.
-///
-/// # Errors
-/// What `react` says, and a result for an order that is not there.
 pub fn fold_with(
     react: impl Fn(&OrderNotifications, &Input, Uuid) -> Result<Transition, InvalidTransition>,
     mut orders: BTreeMap<OrderId, OrderNotifications>,

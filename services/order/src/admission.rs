@@ -30,16 +30,12 @@ pub struct AdmissionControl {
 }
 
 impl AdmissionControl {
-    /// Starts with all capacity free.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self { outbox: Capacity::new(limits.max_outbox), pending: Capacity::new(limits.max_pending) }
     }
 
     /// Takes capacity for one order.
-    ///
-    /// # Errors
-    /// 503 with `Retry-After` while a backlog is at its limit.
     pub fn try_admit(&self) -> Result<(), Problem> {
         let full = |detail| Err(Problem::unavailable(RETRY_AFTER).detail(detail));
         if !self.outbox.try_acquire() {

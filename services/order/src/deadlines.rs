@@ -17,7 +17,6 @@ use crate::{
     store,
 };
 
-/// Orders cancelled in one transaction.
 const BATCH: i64 = 100;
 /// The longest pause, for orders that are placed meanwhile.
 const POLL: Duration = Duration::from_secs(1);
@@ -27,9 +26,6 @@ const BACKOFF_BASE: Duration = Duration::from_millis(100);
 const BACKOFF_CAP: Duration = Duration::from_secs(2);
 
 /// Watches the deadlines until the shutdown.
-///
-/// # Errors
-/// None; it continues after every failure.
 pub async fn watch_deadlines(
     pool: PgPool,
     unit_of_work: UnitOfWork,

@@ -35,9 +35,7 @@ impl RecordedEvent {
 /// What one transaction records: the entries of the log, and among them the events to publish.
 #[derive(Debug, Default)]
 pub struct EventRecorder {
-    /// To append to the log.
     pub entries: Vec<RecordedEvent>,
-    /// To publish.
     pub events: Vec<OutgoingEvent>,
 }
 
@@ -50,7 +48,6 @@ pub struct Cause<'a> {
 }
 
 impl Cause<'static> {
-    /// A command or the clock.
     #[must_use]
     pub fn command(now: DateTime<Utc>) -> Self {
         Self { now, context: CausationContext::current(), consumed: None }
@@ -58,7 +55,6 @@ impl Cause<'static> {
 }
 
 impl<'a> Cause<'a> {
-    /// An event that was consumed.
     #[must_use]
     pub fn consumed(delivery: &'a Delivery, now: DateTime<Utc>) -> Self {
         Self { now, context: delivery.origin(), consumed: Some(delivery) }

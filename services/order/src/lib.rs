@@ -33,17 +33,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{admission::AdmissionControl, http::App, placement::PlacementBatcher, reactions::Reactions};
 
 /// Runs the service until the shutdown or a permanent error.
-///
-/// # Errors
-/// The permanent error, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     run_with(Versions::current(), config, listener, shutdown).await
 }
 
 /// The same with the versions of events that it reads, from its queue and from its own event log.
-///
-/// # Errors
-/// What failed, in one line.
 pub async fn run_with(
     versions: Versions<Event>,
     config: Config,

@@ -42,7 +42,6 @@ pub(crate) const QUEUE_CAPACITY: u32 = 256;
 /// The outcome of a request that was not refused.
 #[derive(Debug)]
 pub enum Placement {
-    /// The order was placed now.
     Placed(Box<Order>),
     /// The same request was served before, with this response.
     Replayed(StoredResponse),
@@ -92,9 +91,6 @@ pub struct PlacementHandle(mpsc::Sender<PlacementRequest>);
 
 impl PlacementHandle {
     /// Places an order, or finds the response that its key got before.
-    ///
-    /// # Errors
-    /// A refused order, a limit that is reached, a database failure, or a service that is stopping.
     pub async fn place(&self, key: Option<Key>, command: PlaceOrder) -> Result<Placement, Problem> {
         let (reply, result) = oneshot::channel();
         let request = PlacementRequest { key, command, cause: Cause::command(clock::now()), reply };

@@ -28,7 +28,6 @@ pub struct State {
     pub now: DateTime<Utc>,
 }
 
-/// What a batch changes.
 #[derive(Debug, Default)]
 pub struct Changes {
     /// Products listed, each with its aggregate version.
@@ -70,9 +69,6 @@ impl Reaction for Reactions {
 }
 
 /// Folds with another `react`: a simulation injects its faults here.
-///
-/// # Errors
-/// What `react` says, and an answer to an order that is not there.
 pub fn fold_with(
     react: impl Fn(&Order, &Event, i64) -> Result<Transition, InvalidTransition>,
     State { mut orders, now }: State,

@@ -165,13 +165,10 @@ pub async fn count_pending(conn: &mut PgConnection, cap: i64) -> sqlx::Result<i6
 /// Which orders to list, and how many at most.
 #[derive(Debug)]
 pub struct Listing<'a> {
-    /// Only those of this status.
     pub status: Option<Status>,
-    /// Only those of this customer.
     pub customer_id: Option<&'a str>,
     /// Only those before this one in the list.
     pub after: Option<(DateTime<Utc>, Uuid)>,
-    /// How many.
     pub rows: i64,
 }
 
@@ -250,9 +247,6 @@ pub async fn append(conn: &mut PgConnection, entries: &[RecordedEvent]) -> sqlx:
 }
 
 /// The log of an order, in the order of the versions.
-///
-/// # Errors
-/// The database's, or an event that `versions` cannot read.
 pub async fn log(
     conn: &mut PgConnection,
     versions: &Versions<Event>,

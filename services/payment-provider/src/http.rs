@@ -22,7 +22,6 @@ use crate::{
     processor::{Failure, Processor},
 };
 
-/// What the handlers share.
 #[derive(Debug, Clone)]
 pub(crate) struct App {
     pub(crate) processor: Arc<Processor>,

@@ -24,9 +24,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{faults::Faults, http::App, processor::Processor};
 
 /// Runs the processor until the shutdown.
-///
-/// # Errors
-/// When the journal cannot be read, or the listener fails.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let random = config.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
     let app = App {

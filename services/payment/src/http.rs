@@ -14,7 +14,6 @@ use uuid::Uuid;
 use crate::domain::{Payment, Status};
 use crate::store::{self, WrittenEntry};
 
-/// The routes of the service.
 pub(crate) fn router(pool: PgPool) -> Router {
     Router::new()
         .route("/api/v1/payments", get(list))

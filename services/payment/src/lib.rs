@@ -33,9 +33,6 @@ pub use config::{Config, ProcessorConfig};
 use crate::{jobs::Calls, processor::Processor, reactions::Reactions};
 
 /// Runs the service until the shutdown or a permanent error.
-///
-/// # Errors
-/// A permanent error, in one line.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let host = ServiceHost::new(
         Service::Payment.into(),

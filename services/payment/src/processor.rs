@@ -41,7 +41,6 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// The longest reason that is kept of what the processor says.
 const REASON_LENGTH: usize = 200;
 
-/// The card processor.
 #[derive(Debug, Clone)]
 pub struct Processor {
     client: Client,
@@ -53,7 +52,6 @@ pub struct Processor {
 pub struct Request {
     /// The payment; with the action, the idempotency key.
     pub payment_id: Uuid,
-    /// What is asked for.
     #[serde(flatten)]
     pub command: Command,
 }
@@ -62,36 +60,28 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum Command {
-    /// Hold the money.
     Authorize {
         /// The order, which the processor knows as the merchant's reference.
         order_id: OrderId,
-        /// How much.
         amount: Money,
-        /// How it is paid.
         method: PaymentMethod,
     },
-    /// Take the money held.
     Capture {
         /// The processor's id for the hold.
         authorization_id: String,
     },
-    /// Lift the hold.
     Void {
         /// The processor's id for the hold.
         authorization_id: String,
     },
-    /// Give the money taken back.
     Refund {
         /// The processor's id for the hold that was taken.
         authorization_id: String,
     },
 }
 
-/// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// Definitely.
     Answer(Answer),
     /// It may have taken effect or not.
     Unknown(String),
@@ -118,7 +108,6 @@ impl Request {
         Some(Self { payment_id: payment.payment_id, command })
     }
 
-    /// Which action it is.
     #[must_use]
     pub fn action(&self) -> Action {
         match self.command {
@@ -151,9 +140,6 @@ struct Refusal {
 
 impl Processor {
     /// A client that keeps its connections.
-    ///
-    /// # Errors
-    /// When the client cannot be made.
     pub fn new(config: &ProcessorConfig) -> reqwest::Result<Self> {
         let client = Client::builder()
             .timeout(config.call_timeout)

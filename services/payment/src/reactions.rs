@@ -26,7 +26,6 @@ pub struct OrderInput {
     pub context: CausationContext,
 }
 
-/// What a batch changes.
 #[derive(Debug, Default)]
 pub struct Changes {
     pub payments: Vec<Payment>,
@@ -72,9 +71,6 @@ impl Reaction for Reactions {
 }
 
 /// Folds with another `react`: a simulation injects its faults here.
-///
-/// # Errors
-/// What `react` says, and an answer for an order that has no payment.
 pub fn fold_with(
     react: impl Fn(&Payment, &Input) -> Result<Transition, InvalidTransition>,
     mut payments: BTreeMap<OrderId, Payment>,

@@ -24,7 +24,6 @@ pub(crate) struct WrittenEntry {
     pub(crate) at: DateTime<Utc>,
 }
 
-/// The service's own tables.
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/payment");
 
 /// Makes a placeholder for every order that has no payment, so that each can be locked.

@@ -29,7 +29,6 @@ use tokio::time::Instant;
 const VIOLATION_LIMIT: i64 = 1_000;
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Where everything is.
 #[derive(Debug, Clone)]
 pub struct Sources {
     /// The database of each service, with a role that may read all of it.
@@ -54,16 +53,13 @@ pub struct Recorded {
     pub order_id: String,
 }
 
-/// Something that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow, serde::Serialize)]
 pub struct Violation {
     /// An order's id, a SKU, a currency, or whatever else it is about.
     pub about: String,
-    /// What is wrong with it.
     pub fault: String,
 }
 
-/// The result of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Holds,
@@ -94,7 +90,6 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Whether a rule is broken.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.broken().next().is_some()
@@ -117,9 +112,6 @@ pub struct Auditor {
 
 impl Auditor {
     /// Connects to the databases.
-    ///
-    /// # Errors
-    /// When one refuses the connection.
     pub async fn open(sources: Sources) -> Result<Self> {
         let pools = Pools::open(&sources.databases).await?;
         let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
@@ -128,9 +120,6 @@ impl Auditor {
 
     /// Looks until everything is at rest and every rule holds, or `wait` is over. A rule counts as broken once it has
     /// been so for `confirm` at rest.
-    ///
-    /// # Errors
-    /// When something cannot be read.
     pub async fn audit(&self, wait: Duration, confirm: Duration) -> Result<Audit> {
         let end = Instant::now() + wait;
         let mut rest_begun = None;
@@ -152,9 +141,6 @@ impl Auditor {
     }
 
     /// Checks the rules about one database.
-    ///
-    /// # Errors
-    /// When a database does not answer.
     pub async fn watch(&self) -> Result<Audit> {
         let mut tables = self.pools.tables().await?;
         let at = runtime::clock::now();

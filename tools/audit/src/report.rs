@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::{Audit, Finding, Verdict, Violation};
 
-/// Violations shown of a rule.
 const SHOWN: usize = 5;
 
 /// An audit as lines: one per rule, the first violations of a broken one with the command that shows more, and a
@@ -57,7 +56,6 @@ pub fn json(audit: &Audit) -> Value {
     })
 }
 
-/// The outcome in a line.
 #[must_use]
 pub fn verdict(audit: &Audit) -> String {
     let (asked, broken) = (audit.findings.len(), audit.broken().count());

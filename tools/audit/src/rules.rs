@@ -6,30 +6,24 @@ use super::Violation;
 use super::cross_service;
 use super::snapshot::Snapshot;
 
-/// Something that must be true.
 #[derive(Debug)]
 pub struct Rule {
     /// Its name, for people and for tests.
     pub name: &'static str,
-    /// Why it matters.
     pub why: &'static str,
-    /// How it is asked.
     pub check: Check,
 }
 
-/// How a rule is asked.
 #[derive(Debug)]
 pub enum Check {
     /// In each of these databases alone, at any time.
     Alone {
-        /// The owners of the databases.
         services: &'static [Service],
         /// What is looked at, and the query that counts it.
         counts: &'static [(&'static str, &'static str)],
         /// The query that gives the violations: `about`, `fault`.
         faults: &'static str,
     },
-    /// Across databases, at any time.
     Always(fn(&Snapshot) -> Found),
     /// Across databases, once nothing is under way.
     AtRest(fn(&Snapshot) -> Found),

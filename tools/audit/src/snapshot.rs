@@ -18,21 +18,16 @@ pub type ByOrder<T> = BTreeMap<Uuid, T>;
 /// Everything that the rules across databases look at.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// The order service's orders.
     pub orders: ByOrder<OrderRow>,
-    /// Status of the reservation.
     pub reservations: ByOrder<String>,
     /// What left the stock and did not come back, by SKU.
     pub sold: BTreeMap<String, i64>,
-    /// The payment service's payments.
     pub payments: ByOrder<PaymentRow>,
     /// Status of the mail, by order and kind.
     pub mails: BTreeMap<(Uuid, String), String>,
     /// What analytics counts, by name.
     pub summary: BTreeMap<String, i64>,
-    /// What the processor says.
     pub charges: Charges,
-    /// Messages in queues, by queue.
     pub queues: BTreeMap<String, u32>,
     /// Dead letters by where they are, with their message ids.
     pub dead_letters: BTreeMap<String, BTreeSet<String>>,
@@ -44,20 +39,17 @@ pub struct Snapshot {
     pub waiting: BTreeMap<Service, (i64, i64)>,
 }
 
-/// An order.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct OrderRow {
     id: Uuid,
     /// `pending`, `confirmed`, `completed` or `cancelled`.
     pub status: String,
-    /// Why it was cancelled.
     pub reason: Option<String>,
     pub total_minor: i64,
     pub currency: String,
     pub lines: Json<Vec<OrderLine>>,
     /// Whether it is cancelled and both participants have compensated.
     pub settled: bool,
-    /// Seconds since it was cancelled.
     pub cancelled_for: Option<f64>,
     /// The types of all events of its log.
     pub facts: Vec<String>,
@@ -74,7 +66,6 @@ pub struct PaymentRow {
     pub held: i64,
     pub captured: i64,
     pub refunded: i64,
-    /// Whether anything was posted.
     pub posted: bool,
     /// Whether a call to the processor is not answered yet.
     pub calling: bool,
@@ -90,9 +81,6 @@ pub struct Tables(BTreeMap<Service, Transaction<'static, Postgres>>);
 
 impl Pools {
     /// Connects to each.
-    ///
-    /// # Errors
-    /// Which one refuses the connection.
     pub async fn open(databases: &[(Service, String)]) -> Result<Self> {
         let mut pools = BTreeMap::new();
         for (service, url) in databases {
@@ -107,9 +95,6 @@ impl Pools {
     }
 
     /// Takes a snapshot of each.
-    ///
-    /// # Errors
-    /// When one does not answer.
     pub async fn tables(&self) -> Result<Tables> {
         let mut tables = BTreeMap::new();
         for (service, pool) in &self.0 {

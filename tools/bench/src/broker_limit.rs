@@ -26,7 +26,6 @@ use messaging::{Delivery, Reaction, UnitOfWork};
 const QUEUE: &str = "calibration";
 /// Confirms outstanding at once, as many as the relay has.
 const WINDOW: usize = 256;
-/// Messages that are sent alone.
 const HOPS: usize = 200;
 
 /// An order of one line that was placed, as inventory consumes it; ids of its own each time.
@@ -46,9 +45,6 @@ pub fn placed(sku: &Sku) -> Envelope {
 }
 
 /// The transaction of a consumer, on a batch of events that no broker brought.
-///
-/// # Errors
-/// Why the batch is not in effect.
 pub async fn commit<R: Reaction<Event = Event>>(
     pool: &PgPool,
     unit_of_work: &UnitOfWork,
@@ -62,7 +58,6 @@ pub async fn commit<R: Reaction<Event = Event>>(
     Ok(commit_events(pool, unit_of_work, reaction, &mut batch).await?)
 }
 
-/// What a quorum queue does.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueCapacity {
     /// Messages a second that are published, confirmed, delivered and acknowledged.
@@ -72,9 +67,6 @@ pub struct QueueCapacity {
 }
 
 /// Measures how many messages with this body pass a quorum queue, from two connections to a third.
-///
-/// # Errors
-/// The broker's; the user must have every right.
 pub async fn queue(amqp_url: &str, body: &[u8], duration: Duration) -> anyhow::Result<QueueCapacity> {
     let consuming = connect(amqp_url, QUEUE).await?.create_channel().await?;
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };

@@ -46,7 +46,6 @@ pub(super) struct Calibration {
     pub(super) commits_of_1_per_second: f64,
     /// Commits a second of 20 events each.
     pub(super) commits_of_20_per_second: f64,
-    /// The line through both.
     pub(super) commit: CommitCost,
     /// A commit of one event, alone, in ms.
     pub(super) commit_alone_ms: f64,
@@ -87,7 +86,6 @@ impl Calibration {
         pairs.iter().map(|(one, two)| one.max(*two) / one.min(*two) - 1.0).fold(0.0, f64::max)
     }
 
-    /// The mean of two calibrations.
     pub(super) fn mean(&self, other: &Self) -> Self {
         let mean = |of: fn(&Self) -> f64| f64::midpoint(of(self), of(other));
         Self {

@@ -14,7 +14,6 @@ use sqlx::{PgPool, Row};
 use system::Service;
 use tokio::time::{Instant, sleep};
 
-/// The simulated card processor.
 pub(super) const PROVIDER: &str = system::Outside::PaymentProvider.program().name;
 /// How often the broker's counters are read, which it updates every 5 s.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
@@ -25,7 +24,6 @@ const TICK_MS: f64 = 10.0;
 /// All counters, at one moment at rest.
 #[derive(Debug, Clone)]
 pub(super) struct Counters {
-    /// Transactions that wrote something.
     writes: f64,
     /// Transactions of any kind, in the services' databases.
     transactions: f64,
@@ -39,26 +37,19 @@ pub(super) struct Counters {
     cpu_ms: BTreeMap<String, f64>,
 }
 
-/// The cost of an order.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct PerOrder {
-    /// Transactions that write.
     pub(super) commits: f64,
     /// Transactions of any kind, reading ones and polls included.
     pub(super) transactions: f64,
-    /// SQL statements of the services.
     pub(super) statements: f64,
-    /// Bytes of write-ahead log.
     pub(super) wal_bytes: f64,
-    /// Messages that the broker delivered.
     pub(super) deliveries: f64,
-    /// Requests to the order service.
     pub(super) placements: f64,
     /// Requests and calls over HTTP, all of them.
     pub(super) requests: f64,
     /// Calls to the card processor among them.
     pub(super) calls: f64,
-    /// Mails.
     pub(super) mails: f64,
     /// CPU in ms, by process.
     pub(super) cpu_ms: BTreeMap<String, f64>,
@@ -231,7 +222,6 @@ fn cpu_ms(system: &System) -> Result<BTreeMap<String, f64>> {
 struct ProcessTime {
     parent: i32,
     own_ticks: f64,
-    /// Of ended children.
     children_ticks: f64,
 }
 

@@ -15,7 +15,6 @@ use super::counters::services;
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
-/// The footprint of one service.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Footprint {
     pub(super) service: &'static str,

@@ -16,7 +16,6 @@ use super::drive::Driver;
 use super::limit::Limit;
 use super::{Args, Times, search, start};
 
-/// Past orders in the databases.
 const HISTORIES: [u64; 3] = [0, 100_000, 1_000_000];
 /// How many of each service.
 const REPLICAS: [usize; 3] = [1, 2, 4];
@@ -46,26 +45,21 @@ const HISTORY: &[(Service, &str)] = system::services!(histories);
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Held {
     pub(super) of: u64,
-    /// X.
     pub(super) orders_per_second: f64,
     /// L, by the calibrations before and after.
     pub(super) limit: f64,
-    /// X / L.
     pub(super) ratio: f64,
 }
 
 /// How fast a backlog was drained.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct DrainedBacklog {
-    /// How many waited.
     pub(super) events: u64,
     pub(super) orders_per_second: f64,
 }
 
-/// What was measured so far.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Growth {
-    /// By past orders.
     pub(super) history: Vec<Held>,
     /// By replicas of each service, with no past orders.
     pub(super) replicas: Vec<Held>,
@@ -73,7 +67,6 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    /// The short table.
     pub(super) fn print(&self, print: &impl Fn(&str)) {
         for (what, all) in [("past orders", &self.history), ("replicas", &self.replicas)] {
             for Held { of, orders_per_second, limit, ratio } in all {

@@ -83,9 +83,6 @@ impl Times {
 }
 
 /// Runs the benchmark and prints its results.
-///
-/// # Errors
-/// Which part did not start, or which orders did not end.
 pub async fn run(args: Args, binaries: PathBuf, print: impl Fn(&str)) -> Result<ExitCode> {
     ensure!(args.from <= args.up_to, "--from {} is above --up-to {}", args.from, args.up_to);
     if args.growth {

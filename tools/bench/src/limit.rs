@@ -32,7 +32,6 @@ pub(super) struct Limit {
     pub(super) deliveries_ms: f64,
     pub(super) requests_ms: f64,
     pub(super) mails_ms: f64,
-    /// L.
     pub(super) orders_per_second: f64,
 }
 

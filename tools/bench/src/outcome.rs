@@ -42,20 +42,16 @@ impl Latency {
     }
 }
 
-/// The outcome of a load.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Outcome {
     /// Orders placed a second.
     pub(super) rate: f64,
-    /// Orders that were accepted.
     pub(super) orders: usize,
     /// Answers other than 202.
     pub(super) refused: BTreeMap<String, u64>,
     /// Orders that were cancelled, which only a deadline can do here.
     pub(super) cancelled: usize,
-    /// Placed to confirmed.
     pub(super) confirmed: Latency,
-    /// Placed to completed.
     pub(super) completed: Latency,
     /// Placed to completed, mailed and counted by analytics.
     pub(super) whole: Latency,

@@ -17,7 +17,6 @@ use super::outcome::{Latency, Outcome};
 /// A run whose calibrations differ by more is noisy.
 const NOISE: f64 = 0.15;
 
-/// Everything that was measured.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) before: Calibration,
@@ -36,7 +35,6 @@ pub(super) struct Report {
     pub(super) half: Outcome,
     /// At 80 % of it.
     pub(super) most: Outcome,
-    /// The search for it.
     pub(super) steps: Vec<Outcome>,
     pub(super) footprints: Vec<Footprint>,
 }
@@ -51,7 +49,6 @@ pub(super) fn write_json(file: &Path, value: &Value) -> Result<PathBuf> {
 }
 
 impl Report {
-    /// X / L.
     fn ratio(&self) -> f64 {
         self.throughput.rate / self.limit.orders_per_second
     }
@@ -71,12 +68,10 @@ impl Report {
         Ok(value)
     }
 
-    /// Writes FILE.json.
     pub(super) fn write(&self, file: &Path) -> Result<PathBuf> {
         write_json(&file.with_extension("json"), &self.to_json()?)
     }
 
-    /// The short tables.
     pub(super) fn print(&self, print: &impl Fn(&str)) {
         self.print_limit(print);
         let mut latencies =

@@ -95,7 +95,6 @@ impl Bounds {
     }
 }
 
-/// An outcome in a line.
 pub(super) fn line(outcome: &Outcome) -> String {
     let refused: u64 = outcome.refused.values().sum();
     let counted =

@@ -43,9 +43,6 @@ impl Injector {
     }
 
     /// Begins a fault; gives false for a failpoint that was not hit.
-    ///
-    /// # Errors
-    /// When it cannot be injected.
     pub(super) async fn begin(&mut self, fault: Fault) -> Result<bool> {
         let stage = &mut self.stage;
         match fault {
@@ -93,9 +90,6 @@ impl Injector {
     }
 
     /// Ends a fault that lasts.
-    ///
-    /// # Errors
-    /// When it cannot be undone.
     pub(super) async fn end(&mut self, fault: Fault) -> Result<()> {
         let stage = &mut self.stage;
         match fault {

@@ -76,9 +76,6 @@ pub struct Args {
 }
 
 /// Runs chaos until its end, or Ctrl-C, and prints what happens.
-///
-/// # Errors
-/// When the system cannot be started or audited.
 pub async fn run(args: Args, print: fn(&str)) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let folder = devstack::temporary_folder()?;

@@ -73,9 +73,6 @@ struct Route {
 
 impl MessageFaults {
     /// Prepares the faults of a service, as a user with every right; `seed` determines the random choices.
-    ///
-    /// # Errors
-    /// [`BrokerError`].
     pub async fn open(amqp_url: &str, service: Service, seed: u64) -> anyhow::Result<Self> {
         let queue = format!("{service}.message-faults");
         let route = Arc::new(Route { amqp_url: amqp_url.to_owned(), service, queue });
@@ -112,9 +109,6 @@ impl MessageFaults {
     }
 
     /// Whether no message is on its way here.
-    ///
-    /// # Errors
-    /// When the broker does not answer.
     pub async fn is_empty(&self) -> anyhow::Result<bool> {
         let waiting =
             amqp::inspect::waiting(&self.route.amqp_url, std::slice::from_ref(&self.route.queue)).await?;

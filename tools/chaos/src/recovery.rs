@@ -17,16 +17,12 @@ pub(super) const LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone)]
 pub(super) struct Probe {
     pub(super) customers: Customers,
-    /// Of every service.
     pub(super) ready_urls: Vec<String>,
     pub(super) http: Client,
 }
 
 impl Probe {
     /// The time from now until an order that is placed now is completed, and every service is ready.
-    ///
-    /// # Errors
-    /// When that takes more than two minutes.
     pub(super) async fn recovery(&self) -> Result<Duration> {
         let begun = Instant::now();
         let lines = [(CATALOGUE.sku(0), 1)];

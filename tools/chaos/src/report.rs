@@ -9,7 +9,6 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::faults::Fault;
 use loadgen::{LoadResult, percentile};
 
-/// A fault that was injected.
 #[derive(Debug)]
 pub(super) struct Injected {
     pub(super) fault: Fault,
@@ -43,7 +42,6 @@ pub(super) fn kinds(injected: &[Injected]) -> Table {
     table
 }
 
-/// How the customers were answered.
 pub(super) fn answers(load: &LoadResult) -> Vec<String> {
     let (accepted, cancelled) = (load.accepted.len(), load.cancelled);
     let mut lines =

@@ -28,9 +28,6 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Starts everything in the folder, on free ports, and waits until it is ready.
-    ///
-    /// # Errors
-    /// Which part did not start, and why.
     pub(super) async fn start(dir: &Path, seed: u64) -> Result<Self> {
         let options = SystemOptions {
             dir: dir.to_owned(),
@@ -55,7 +52,6 @@ impl Stage {
         self.dir.join("services").join(failpoint_file(service.as_str()))
     }
 
-    /// Base URL of a service.
     pub(super) fn url(&self, service: Service) -> String {
         self.system.url(service.as_str())
     }

@@ -6,9 +6,6 @@ use system::postgres::{Step, steps};
 
 /// Makes what is missing, as superuser, and gives the databases that were created. `url` names no database. What is
 /// there already, passwords included, stays as it is.
-///
-/// # Errors
-/// When the server does not answer, or refuses.
 pub async fn apply(url: &str) -> Result<Vec<&'static str>> {
     let url = url.trim_end_matches('/');
     let mut created = Vec::new();

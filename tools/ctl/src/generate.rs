@@ -12,9 +12,6 @@ use crate::choreography;
 pub use deployment::welcome;
 
 /// Every generated file: its path below the project's root, and its text.
-///
-/// # Errors
-/// When a document with a generated part cannot be read.
 pub fn files(root: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
     let mut files = vec![
         (PathBuf::from("docs/generated/choreography.md"), choreography::document()),
@@ -41,9 +38,6 @@ pub fn files(root: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
 }
 
 /// Writes the files below the root that differ, and gives their paths.
-///
-/// # Errors
-/// When a file cannot be written.
 pub fn write(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut written = drifted(root)?;
     for (path, text) in &written {
@@ -57,9 +51,6 @@ pub fn write(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// The generated files that are not on disk as they should be, with what they should be.
-///
-/// # Errors
-/// As [`files`].
 pub fn drifted(root: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
     let mut files = files(root)?;
     files.retain(|(path, text)| std::fs::read_to_string(root.join(path)).ok().as_ref() != Some(text));

@@ -90,9 +90,6 @@ async fn place_all(customers: &Customers, args: &Args, customer: &str) -> Result
 }
 
 /// The accepted orders of a file that `--record` wrote.
-///
-/// # Errors
-/// Which line has another shape.
 pub(crate) fn recorded(text: &str) -> Result<Vec<Recorded>> {
     let lines = text.lines().enumerate().map(|(index, line)| match line.split_once(' ') {
         Some((key, order_id)) => Ok(Recorded { key: key.to_owned(), order_id: order_id.to_owned() }),

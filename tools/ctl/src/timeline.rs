@@ -61,9 +61,6 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// Asks the order service for an order's timeline.
-///
-/// # Errors
-/// When there is no such order, or nobody answers.
 pub(crate) async fn fetch(http: &reqwest::Client, urls: &Urls<Http>, order: &str) -> Result<Timeline> {
     let url = format!("{}/api/v1/orders/{order}/timeline", urls.of(Service::Order));
     loadgen::answer(http.get(url)).await.with_context(|| format!("cannot show order {order}"))

@@ -29,7 +29,6 @@ const SEE_SERVICE: &str = "see /health/ready and the log of the service";
 pub struct Check {
     /// Its name, for people and for tests.
     pub name: &'static str,
-    /// What it looks at.
     pub looks_at: &'static str,
     pub(super) judge: fn(&Seen) -> Verdict,
 }

@@ -12,7 +12,6 @@ use tokio::time::timeout;
 use super::clock::Offset;
 use super::{ANSWER_LIMIT, Asked, cause};
 
-/// One database and its server.
 #[derive(Debug, Clone)]
 pub(super) struct Database {
     pub(super) facts: Facts,
@@ -21,7 +20,6 @@ pub(super) struct Database {
     pub(super) offset: Offset,
 }
 
-/// What any database knows.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub(super) struct Facts {
     /// As 150018 for 15.18.
@@ -34,7 +32,6 @@ pub(super) struct Facts {
     pub(super) relay_leads: bool,
 }
 
-/// What waits in it.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub(super) struct Backlog {
     /// Age of the oldest event in the outbox, in seconds.

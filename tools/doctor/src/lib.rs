@@ -33,14 +33,12 @@ use services::Site;
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Where everything is.
 #[derive(Debug, Clone)]
 pub struct Sources {
     /// Name and base URL of each service and of the card processor.
     pub services: Vec<(String, String)>,
     /// The database of each service, with a role that may read all of it.
     pub databases: Vec<(Service, String)>,
-    /// The broker, with any user.
     pub amqp_url: String,
     /// The broker's management API, with an administrator, who alone sees the rights of users.
     pub management_url: String,
@@ -62,7 +60,6 @@ struct Seen {
     depths: Asked<BTreeMap<String, Depth>>,
 }
 
-/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// As it should be, and what was seen.
@@ -75,7 +72,6 @@ pub enum Verdict {
     NotChecked(String),
 }
 
-/// A check and its result.
 #[derive(Debug, Clone)]
 pub struct Finding {
     pub check: &'static Check,
@@ -99,9 +95,6 @@ impl Examination {
 
 /// Looks at everything, repeatedly until nothing is wrong or `patience` is over: the broker's management API lags by
 /// 5 s, and a replica may be about to take over from another.
-///
-/// # Errors
-/// When a URL is not valid. A server that does not answer is a finding.
 pub async fn examine(sources: &Sources, patience: Duration) -> Result<Examination> {
     let end = Instant::now() + patience;
     loop {

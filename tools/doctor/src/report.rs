@@ -28,7 +28,6 @@ pub fn json(examination: &Examination) -> Value {
     json!({ "at": examination.at, "verdict": verdict(examination), "checks": checks })
 }
 
-/// The outcome in a line.
 #[must_use]
 pub fn verdict(examination: &Examination) -> String {
     match (examination.wrong().count(), examination.findings.len()) {

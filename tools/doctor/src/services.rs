@@ -7,7 +7,6 @@ use super::Asked;
 use super::clock::Offset;
 use super::http::{self, Answer};
 
-/// The address of a service.
 #[derive(Debug)]
 pub(super) struct Site {
     pub(super) service: String,

@@ -18,7 +18,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const LISTING_LIMIT: Duration = Duration::from_secs(15);
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Places and cancels orders.
 #[derive(Debug, Clone)]
 pub struct Customers {
     http: Client,
@@ -29,18 +28,12 @@ pub struct Customers {
 impl Customers {
     /// `order_urls` are the order service and its replicas: requests go to them in turn. A request that fails for now
     /// is repeated for as long as `patience` lasts, zero for never.
-    ///
-    /// # Errors
-    /// When the HTTP client cannot be set up.
     pub fn new(order_urls: Vec<String>, patience: Duration) -> Result<Self> {
         let http = Client::builder().timeout(REQUEST_TIMEOUT).build()?;
         Ok(Self { http, order_urls: order_urls.into(), patience })
     }
 
     /// Lists and restocks the products, and waits until they can be ordered.
-    ///
-    /// # Errors
-    /// When inventory refuses, or no order is accepted within 15 s.
     pub async fn seed_stock(&self, inventory_url: &str, catalogue: &Catalogue) -> Result<()> {
         for number in 0..catalogue.skus {
             let product = format!("{inventory_url}/api/v1/products/{}", catalogue.sku(number));
@@ -65,9 +58,6 @@ impl Customers {
     }
 
     /// Places an order at the replica whose turn is `number`; gives its id, or the last answer other than 202.
-    ///
-    /// # Errors
-    /// An HTTP status, or `no answer`.
     pub async fn place(&self, number: usize, order: &PlaceOrder) -> Result<Uuid, String> {
         #[derive(Deserialize)]
         struct Placed {
@@ -135,9 +125,6 @@ fn is_transient(status: StatusCode) -> bool {
 }
 
 /// Sends a request and reads the JSON of a 2xx answer.
-///
-/// # Errors
-/// When there is no answer, or it is a problem: then its title and detail.
 pub async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T> {
     let response: Response = request.send().await.context("the service does not answer")?;
     let status = response.status();

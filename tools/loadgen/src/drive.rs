@@ -31,12 +31,10 @@ pub struct LoadResult {
     pub accepted: Vec<Accepted>,
     /// The counts of all other final answers.
     pub refused: BTreeMap<String, u64>,
-    /// How many cancels were accepted.
     pub cancelled: u64,
 }
 
 impl LoadResult {
-    /// A load that begins now.
     #[must_use]
     pub fn new(begun: DateTime<Utc>) -> Self {
         Self { begun, accepted: Vec::new(), refused: BTreeMap::new(), cancelled: 0 }
@@ -55,9 +53,6 @@ impl LoadResult {
 
 /// Sends the orders at `rate` a second, which may change meanwhile, until there are no more or the rate is 0; then waits
 /// for the answers. `answered` is called after each.
-///
-/// # Errors
-/// When a request panics.
 pub async fn drive(
     customers: &Customers,
     orders: impl IntoIterator<Item = PlaceOrder>,
@@ -83,7 +78,6 @@ pub async fn drive(
     Ok(result)
 }
 
-/// When orders are due.
 struct Schedule {
     start: Instant,
     /// The last due time, in seconds from the start.

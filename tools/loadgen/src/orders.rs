@@ -15,16 +15,13 @@ const MAX_CANCEL_DELAY_MS: u64 = 2_000;
 /// The products of a load. Their prefix keeps a load from taking anybody else's stock.
 #[derive(Debug, Clone, Copy)]
 pub struct Catalogue {
-    /// What every SKU begins with.
     pub prefix: &'static str,
-    /// How many products there are.
     pub skus: usize,
     /// How many of them, the last ones, run out of stock.
     pub scarce: usize,
 }
 
 impl Catalogue {
-    /// A SKU, in turn.
     #[must_use]
     pub fn sku(&self, number: usize) -> String {
         format!("{}-{}", self.prefix, number % self.skus)
@@ -44,7 +41,6 @@ impl Catalogue {
 pub struct PlaceOrder {
     /// The idempotency key, if it is sent with one.
     pub key: Option<String>,
-    /// The body of the request.
     pub body: Value,
     /// Whether it is sent twice at once.
     pub twice: bool,

@@ -11,14 +11,11 @@ use super::dead_letter::DeadLetter;
 /// An action on a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Has it handled again.
     Replay,
-    /// Removes it for good.
     Discard,
 }
 
 impl Action {
-    /// Its name in the table.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -33,7 +30,6 @@ impl Action {
 pub struct Request {
     /// Usually the name of a person.
     pub by: String,
-    /// Required for a discard.
     pub reason: Option<String>,
 }
 
@@ -89,7 +85,6 @@ pub(super) async fn record(
     Ok(ids)
 }
 
-/// Marks actions as done.
 pub(super) async fn done(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<()> {
     sqlx::query!("update messaging.dead_letter_actions set done_at = now() where id = any($1)", ids)
         .execute(conn)

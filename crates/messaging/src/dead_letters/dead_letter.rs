@@ -67,11 +67,9 @@ pub struct DeadLetter {
     pub subject: Option<String>,
     /// How many attempts have failed; 0 for a message that cannot be decoded.
     pub attempts: i64,
-    /// Why it failed last.
     pub reason: String,
     /// When a replay was requested that the stream reader has not carried out yet; only for a dead letter of the stream.
     pub replay_requested_at: Option<DateTime<Utc>>,
-    /// The body, unchanged.
     pub body: Vec<u8>,
     /// The headers; none for a message of the stream.
     pub headers: Value,
@@ -81,7 +79,6 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// One of a held queue.
     pub(super) fn held(service: ServiceName, message: &RawMessage) -> Self {
         let headers = message.headers();
         let message_id = message.id().unwrap_or_default();
@@ -163,7 +160,6 @@ impl Attributes {
     }
 }
 
-/// Bytes as hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -13,7 +13,6 @@ pub(super) struct BreakerGuard {
     breaker: Breaker,
     dependency: &'static str,
     health: Health,
-    /// Why the last call failed.
     reason: String,
 }
 
@@ -37,7 +36,6 @@ impl BreakerGuard {
         self.breaker.cooldown(Instant::now()).map_or(at_most, |rest| rest.min(at_most))
     }
 
-    /// Counts calls that start.
     pub(super) fn started(&mut self, calls: usize) -> Period {
         self.breaker.started(calls)
     }

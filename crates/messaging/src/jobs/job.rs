@@ -12,7 +12,6 @@ use crate::effects::CausationContext;
 use crate::reaction::Reaction;
 use crate::trace;
 
-/// A claimed job.
 #[derive(Debug, Clone)]
 pub struct Job {
     pub id: Uuid,
@@ -34,7 +33,6 @@ impl Job {
     }
 }
 
-/// How a call ended.
 #[derive(Debug)]
 pub enum JobOutcome<T> {
     /// This outcome is definite, and is recorded.
@@ -57,7 +55,6 @@ pub trait Worker: Send + Sync + 'static {
     /// The outcome as an input of the reaction; `None` when there is nothing to record but that the job is done.
     fn input(job: &Job, outcome: &Self::Outcome) -> Option<<Self::Reaction as Reaction>::Input>;
 
-    /// Takes the inputs.
     fn reaction(&self) -> &Self::Reaction;
 }
 
@@ -71,7 +68,6 @@ pub struct JobSettings {
     pub lease: Duration,
     /// The ceiling of the first backoff of a job that runs again.
     pub backoff_base: Duration,
-    /// The ceiling of every backoff.
     pub backoff_cap: Duration,
     pub breaker: BreakerSettings,
 }

@@ -6,7 +6,6 @@ use sqlx::PgConnection;
 /// Any number, the same in all replicas.
 const READER_LOCK: i64 = 0x0072_6561_6465_7200;
 
-/// A dead letter to store.
 pub(super) struct StreamDeadLetter<'a> {
     pub(super) offset: i64,
     pub(super) reason: &'a str,

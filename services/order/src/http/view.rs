@@ -56,7 +56,6 @@ struct FactView {
     service: &'static str,
     event: &'static str,
     direction: &'static str,
-    /// Since the fact before.
     delay_ms: Option<f64>,
     recorded_at: DateTime<Utc>,
     version: i64,

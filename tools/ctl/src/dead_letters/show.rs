@@ -26,7 +26,6 @@ pub(super) fn dead_letters(dead_letters: &[DeadLetter]) -> String {
     table(["when\nid", "service\nattempts", "event\norder", "reason"], dead_letters.iter().map(row))
 }
 
-/// The actions as a table.
 pub(super) fn history(taken: &[(&str, RecordedAction)]) -> String {
     let row = |(service, taken): &(&str, RecordedAction)| {
         // A command that was interrupted leaves its outcome open.
@@ -88,7 +87,6 @@ pub(super) fn dead_letters_as_json(dead_letters: &[DeadLetter]) -> Result<String
     Ok(serde_json::to_string_pretty(&dead_letters)?)
 }
 
-/// The history as JSON.
 pub(super) fn history_as_json(taken: &[(&str, RecordedAction)]) -> Result<String> {
     let mut all = Vec::new();
     for (service, taken) in taken {

@@ -14,9 +14,6 @@ const BEGIN: &str = "<!-- generated: ";
 const END: &str = "<!-- end -->";
 
 /// Every document with its blocks as they should be.
-///
-/// # Errors
-/// When a document cannot be read, a block has no end, or nobody knows its name.
 pub(super) fn documents(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     let filled = |path: &&str| {
         let text = fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path}"))?;

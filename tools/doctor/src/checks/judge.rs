@@ -34,7 +34,6 @@ fn first(mut texts: Vec<String>) -> String {
     texts.join("; ")
 }
 
-/// Judges the databases that answered.
 pub(super) fn databases(seen: &Seen, ask: impl FnOnce(&[(Service, &Database)]) -> Verdict) -> Verdict {
     let answered = seen.databases.iter();
     let answered = answered.filter_map(|(service, database)| Some((*service, database.as_ref().ok()?)));
