@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
+    error::DecodeError,
     messages::{EventSet, Row, Versions},
-    table::Event,
 };
 
 /// The content type of an encoded envelope.
@@ -30,7 +30,7 @@ pub struct TraceContext {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Envelope<E = Event> {
+pub struct Envelope<E> {
     /// `UUIDv7`; the inbox key: a message with an id that was handled before changes nothing.
     pub id: Uuid,
     pub time: DateTime<Utc>,
@@ -40,31 +40,6 @@ pub struct Envelope<E = Event> {
     pub aggregate_version: i64,
     pub trace: TraceContext,
     pub event: E,
-}
-
-/// Why a message cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// Not JSON, or not the attributes of an envelope.
-    #[error("not a CloudEvents envelope")]
-    Malformed(#[source] serde_json::Error),
-    /// A version of `CloudEvents` other than 1.0.
-    #[error("specversion {0:?} is not \"1.0\"")]
-    SpecVersion(String),
-    /// An event, or a version of one, that this build does not know. Another build may: it is not garbage.
-    #[error("event type {0:?} is not supported by this build")]
-    Unsupported(String),
-    /// The data is not of the event's shape.
-    #[error("the data is not that of {0}")]
-    Data(String, #[source] serde_json::Error),
-    /// An attribute contradicts the type or the data.
-    #[error("{attribute} is {found:?} but should be {expected:?}")]
-    Contradiction {
-        attribute: &'static str,
-        found: String,
-        /// What the type or the data says.
-        expected: String,
-    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -132,13 +107,6 @@ impl<E: EventSet> Envelope<E> {
             aggregateversion: aggregate_version.ok_or_else(out_of_range)?,
             data: &self.event,
         })
-    }
-}
-
-impl Envelope {
-    /// Decodes a message's body as an event of the shop, in a version that this build knows.
-    pub fn from_json(body: &[u8]) -> Result<Self, DecodeError> {
-        Versions::current().decode_envelope(body)
     }
 }
 

@@ -8,6 +8,7 @@
 extern crate self as contracts;
 
 pub mod envelope;
+mod error;
 pub mod messages;
 pub mod samples;
 pub mod table;
@@ -17,7 +18,8 @@ pub mod value;
 #[doc(hidden)]
 pub use {serde, serde_json};
 
-pub use envelope::{DecodeError, Envelope, TraceContext};
+pub use envelope::TraceContext;
+pub use error::DecodeError;
 pub use messages::{EventSet, Row, ServiceName, Subject, Upcaster, Versions};
 pub use table::*;
 pub use transition::InvalidTransition;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{envelope::DecodeError, value::OrderId, value::Sku};
+use crate::{error::DecodeError, value::OrderId, value::Sku};
 
 /// The name of a service, as in `source`, queue names and database roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

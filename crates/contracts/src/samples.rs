@@ -4,7 +4,8 @@
 use chrono::DateTime;
 use uuid::Uuid;
 
-use crate::envelope::{Envelope, TraceContext};
+use crate::envelope::TraceContext;
+use crate::table::Envelope;
 use crate::table::{self, Event};
 use crate::value::{
     CancelReason, Customer, InvalidValue, Money, NotificationKind, OrderId, OrderLine, Shortage, StockLine,

@@ -4,7 +4,9 @@
 
 use uuid::Uuid;
 
-use crate::messages::EventSet;
+use crate::envelope;
+use crate::error::DecodeError;
+use crate::messages::{EventSet, Versions};
 use crate::value::{
     CancelReason, Customer, Money, NotificationKind, OrderId, OrderLine, PaymentMethod, Shortage, Sku,
     StockLine,
@@ -144,5 +146,15 @@ impl Event {
     #[must_use]
     pub fn order_id(&self) -> Option<OrderId> {
         self.subject().correlation_id().map(OrderId)
+    }
+}
+
+/// An event of the shop, or of another table, with its attributes.
+pub type Envelope<E = Event> = envelope::Envelope<E>;
+
+impl Envelope {
+    /// Decodes a message's body as an event of the shop, in a version that this build knows.
+    pub fn from_json(body: &[u8]) -> Result<Self, DecodeError> {
+        Versions::current().decode_envelope(body)
     }
 }

@@ -16,7 +16,6 @@ use runtime::database::{self, DbErrorKind};
 use runtime::error::with_sources;
 use runtime::health::Health;
 
-use crate::reaction::ReactionError;
 use crate::timeouts::{TimedOut, in_time};
 
 const CONTENTION_REPEATS: u32 = 10;
@@ -44,16 +43,6 @@ impl From<sqlx::Error> for Failure {
             DbErrorKind::Unavailable => Self::Transient(text),
             DbErrorKind::Contention => Self::Contention(text),
             DbErrorKind::Rejected => Self::Permanent(text),
-        }
-    }
-}
-
-impl From<ReactionError> for Failure {
-    fn from(error: ReactionError) -> Self {
-        match error {
-            ReactionError::Database(error) => error.into(),
-            ReactionError::InvalidTransition(_) => Self::Permanent(error.to_string()),
-            ReactionError::Other(error) => Self::Permanent(format!("{error:#}")),
         }
     }
 }

@@ -25,6 +25,16 @@ pub enum ReactionError {
     Other(#[from] anyhow::Error),
 }
 
+impl From<ReactionError> for Failure {
+    fn from(error: ReactionError) -> Self {
+        match error {
+            ReactionError::Database(error) => error.into(),
+            ReactionError::InvalidTransition(_) => Self::Permanent(error.to_string()),
+            ReactionError::Other(error) => Self::Permanent(format!("{error:#}")),
+        }
+    }
+}
+
 /// What a service fills in to react to a batch of inputs in one transaction. Inbox, outbox, jobs and commit are done
 /// around it.
 ///

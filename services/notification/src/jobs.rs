@@ -14,12 +14,11 @@ use lettre::{
     transport::smtp::{self, SMTP_PORT},
 };
 use messaging::{
-    CallResult, CausationContext, Job, NewJob, ServiceHost, Worker,
+    CallResult, Job, ServiceHost, Worker,
     jobs::{JobOutcome, JobRunner, JobSettings},
 };
 use runtime::clock;
 use runtime::database::{ANSWER_TIMEOUT, answer};
-use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -28,7 +27,7 @@ use crate::{
     domain::Input,
     mail,
     mail_server::{MailServer, SendError},
-    reactions::{OrderInput, Reactions},
+    reactions::{OrderInput, QUEUE, Reactions},
     store::{self, Outgoing},
 };
 
@@ -38,18 +37,12 @@ const ACCESS_REFUSED: u16 = 530;
 /// server.
 const MAILBOX_BUSY: u16 = 450;
 const UNREACHABLE: &str = "the mail server cannot be reached";
-const QUEUE: &str = "notification.mails";
 /// The mail server's name in logs and metrics.
 const MAIL_SERVER: &str = "mail-server";
 /// The time of a call beside the mail server: to ask the database what is to be sent, and to note that it was not.
 const LEASE_MARGIN: Duration = ANSWER_TIMEOUT.saturating_mul(2);
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
 const BACKOFF_CAP: Duration = Duration::from_secs(60);
-
-/// The job that sends a notification. It has the notification's id, so that there is never a second.
-pub(crate) fn new_job(order_id: OrderId, id: Uuid, origin: CausationContext) -> NewJob {
-    NewJob { id: Some(id), queue: QUEUE, key: order_id.0, payload: json!({}), origin }
-}
 
 /// The runner of the mail jobs.
 pub(crate) fn runner(config: &SmtpConfig, host: &ServiceHost) -> JobRunner<Mailer> {

@@ -7,14 +7,20 @@ use std::{
 };
 
 use contracts::{Event, InvalidTransition, OrderId};
-use messaging::{CausationContext, Delivery, Outcome, OutgoingEvent, Reaction, ReactionError, throttle};
+use messaging::{
+    CausationContext, Delivery, NewJob, Outcome, OutgoingEvent, Reaction, ReactionError, throttle,
+};
+use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::{
     domain::{Input, OrderNotifications, Transition, react},
-    jobs, store,
+    store,
 };
+
+/// The queue of the jobs that send mails.
+pub(crate) const QUEUE: &str = "notification.mails";
 
 #[derive(Debug, Clone, Copy)]
 pub struct Reactions;
@@ -104,9 +110,14 @@ pub fn fold_with(
             origin: context.clone(),
         });
         outcome.events.extend(events);
-        outcome.jobs.extend(jobs.into_iter().map(|id| jobs::new_job(*order_id, id, context.clone())));
+        outcome.jobs.extend(jobs.into_iter().map(|id| new_job(*order_id, id, context.clone())));
     }
     orders.retain(|order_id, _| changed.contains(order_id));
     outcome.changed = orders.into_values().collect();
     Ok(outcome)
+}
+
+/// The job that sends a notification. It has the notification's id, so that there is never a second.
+fn new_job(order_id: OrderId, id: Uuid, origin: CausationContext) -> NewJob {
+    NewJob { id: Some(id), queue: QUEUE, key: order_id.0, payload: json!({}), origin }
 }

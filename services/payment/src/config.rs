@@ -6,7 +6,10 @@ use messaging::{BreakerConfig, BrokerConfig, jobs::JobSettings};
 use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig, duration};
 use url::Url;
 
-use crate::jobs::{CALLS, PROCESSOR};
+/// The queue of the calls to the card processor.
+pub(crate) const CALLS: &str = "payment.calls";
+/// The card processor's name in logs and metrics.
+const PROCESSOR: &str = "card-processor";
 
 /// Holds, takes and gives back the money of an order
 #[derive(Debug, clap::Parser)]

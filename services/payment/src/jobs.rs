@@ -12,10 +12,6 @@ use crate::domain::{Answer, Input};
 use crate::processor::{Processor, Reply, Request};
 use crate::reactions::{OrderInput, Reactions};
 
-pub(crate) const CALLS: &str = "payment.calls";
-/// The processor's name in logs and metrics.
-pub(crate) const PROCESSOR: &str = "card-processor";
-
 /// The boundaries that the semantic conventions advise for HTTP durations, in seconds.
 const DURATION_BOUNDARIES: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];

@@ -9,8 +9,8 @@ use runtime::clock;
 use serde_json::json;
 use sqlx::PgConnection;
 
+use crate::config::CALLS;
 use crate::domain::{Action, Input, Payment, Transition, react};
-use crate::jobs::CALLS;
 use crate::ledger::NewPosting;
 use crate::processor::Request;
 use crate::store;

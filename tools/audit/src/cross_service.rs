@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Violation;
-use super::rules::Found;
 use super::snapshot::{OrderRow, PaymentRow, Snapshot};
+use super::{Found, Violation};
 
 /// How long a cancelled order may take to settle, in seconds.
 const SETTLED_WITHIN: f64 = 60.0;

@@ -60,6 +60,15 @@ pub struct Violation {
     pub fault: String,
 }
 
+/// What a check across databases found.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What was looked at: how many of what.
+    pub counted: Vec<(u64, &'static str)>,
+    /// What the rule does not hold for.
+    pub violations: Vec<Violation>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Holds,

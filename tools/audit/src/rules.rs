@@ -2,7 +2,7 @@
 
 use system::Service::{self, Analytics, Inventory, Notification, Order, Payment};
 
-use super::Violation;
+use super::Found;
 use super::cross_service;
 use super::snapshot::Snapshot;
 
@@ -27,15 +27,6 @@ pub enum Check {
     Always(fn(&Snapshot) -> Found),
     /// Across databases, once nothing is under way.
     AtRest(fn(&Snapshot) -> Found),
-}
-
-/// What a check across databases found.
-#[derive(Debug, Default)]
-pub struct Found {
-    /// What was looked at: how many of what.
-    pub counted: Vec<(u64, &'static str)>,
-    /// What the rule does not hold for.
-    pub violations: Vec<Violation>,
 }
 
 pub const RULES: &[Rule] = &[

@@ -25,8 +25,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::commit_cost::CommitCost;
 use super::drive::CATALOGUE;
-use super::limit::CommitCost;
 use loadgen::percentile;
 use system::VHOST;
 
@@ -61,12 +61,6 @@ pub(super) struct Calibration {
     pub(super) smtp_per_second: f64,
     /// `fdatasync` after 8 KiB, in ms.
     pub(super) fdatasync_ms: f64,
-}
-
-impl Default for CommitCost {
-    fn default() -> Self {
-        Self { fixed_ms: f64::NAN, per_item_ms: f64::NAN }
-    }
 }
 
 impl Calibration {

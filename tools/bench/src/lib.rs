@@ -5,6 +5,7 @@
 
 pub mod broker_limit;
 mod calibrate;
+mod commit_cost;
 mod counters;
 mod drive;
 mod footprint;
