@@ -155,6 +155,6 @@ mod tests {
         tasks.spawn("stubborn", std::future::pending::<()>());
         shutdown.cancel();
         let error = tasks.join().await.unwrap_err();
-        assert_eq!(error.to_string(), "did not stop within 10 s: stuck, stubborn");
+        assert_eq!(error.to_string(), "did not stop within 10 s: stubborn, stuck");
     }
 }
