@@ -33,7 +33,7 @@ async fn session(world: &World, service: Service) -> PgConnection {
         DatabaseConfig { url: world.database_url(service.as_str()).await.into(), max_connections: 1 };
     let pool = runtime::database::pool(&config, "plans").expect("a pool");
     let mut conn = pool.acquire().await.expect("Postgres answers").detach();
-    for folder in ["messaging", service.as_str()] {
+    for folder in ["messaging", "http-api", service.as_str()] {
         let folder = format!("{ROOT}/migrations/{folder}");
         let mut files: Vec<_> =
             fs::read_dir(folder).expect("migrations").map(|file| file.expect("a file").path()).collect();

@@ -118,7 +118,7 @@ async fn service_waits_for_servers_and_exits_with_0_without_them() {
             let reply = reqwest::get(format!("{url}/health/ready")).await.expect("an answer");
             assert_eq!(reply.status(), 503);
             let missing = reply.text().await.expect("a text");
-            assert!(missing.contains("consuming: starting"), "{missing}");
+            assert!(missing.contains("bindings: starting"), "{missing}");
             if missing.contains("database: cannot be reached") { Ok(()) } else { Err(missing) }
         })
         .await;
