@@ -1,6 +1,5 @@
 //! A table of another system, declared outside of this crate.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a failure is a panic")]
-#![allow(clippy::expect_used, reason = "in a test a failure is a panic")]
 
 use contracts::{DecodeError, Envelope, EventSet, TraceContext, Versions};
 use uuid::Uuid;

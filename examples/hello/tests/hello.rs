@@ -1,6 +1,5 @@
 //! The two services on the test servers, each with a database of its own.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "in a test a failure is a panic")]
-#![allow(clippy::expect_used, reason = "in a test a failure is a panic")]
 
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
