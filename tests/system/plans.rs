@@ -62,7 +62,7 @@ async fn plan(conn: &mut PgConnection, query: &str, parameters: usize) -> Option
 
 /// Puts down what of that which the plan reads grows with history.
 fn what_grows(node: &Value, limited: bool, grows: &mut Vec<String>) {
-    let kind = node["ServiceHost Type"].as_str().unwrap_or_default();
+    let kind = node["Node Type"].as_str().unwrap_or_default();
     // An index that is walked in its own order is left after so many rows; what sorts or counts sees all of them.
     let limited = match kind {
         "Limit" => true,
