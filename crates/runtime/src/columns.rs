@@ -1,23 +1,16 @@
-//! Rows as columns, for statements that insert or update many rows by `unnest`.
+//! Columns of tables: what `unnest` takes, and texts as the values that they stand for.
 
-/// The rows as one `Vec` for each expression: what `unnest` takes, so that a statement does not grow with the batch.
+use std::{fmt::Display, str::FromStr};
+
+/// One column of the rows, for a statement that inserts or updates them all by `unnest`.
+pub fn column<R: IntoIterator, T>(rows: R, value: impl FnMut(R::Item) -> T) -> Vec<T> {
+    rows.into_iter().map(value).collect()
+}
+
+/// The value that a text in the database stands for.
 ///
-/// ```
-/// let words = ["one", "three"];
-/// let columns = runtime::columns!(words => |word| *word, word.len());
-/// assert_eq!(columns, (vec!["one", "three"], vec![3, 5]));
-/// ```
-#[macro_export]
-macro_rules! columns {
-    ($rows:expr => |$row:pat_param| $($value:expr),+ $(,)?) => {
-        ($($rows
-            .iter()
-            .map(|row| {
-                // A pattern may name parts that only another column uses.
-                #[allow(unused_variables)]
-                let $row = row;
-                $value
-            })
-            .collect::<Vec<_>>(),)+)
-    };
+/// # Errors
+/// When it is none: a constraint keeps it right, so the row is of a newer build.
+pub fn parse<T: FromStr<Err: Display>>(text: &str) -> sqlx::Result<T> {
+    text.parse().map_err(|error: T::Err| sqlx::Error::Decode(error.to_string().into()))
 }

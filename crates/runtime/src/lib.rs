@@ -5,7 +5,7 @@
 //! that a test can run the same service on a port of its own and stop it.
 
 pub mod clock;
-mod columns;
+pub mod columns;
 pub mod config;
 pub mod database;
 pub mod error;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use contracts::{CancelReason, Currency, Money, OrderId};
-use runtime::columns;
+use runtime::columns::{column, parse};
 use sqlx::{PgConnection, PgPool, migrate::Migrator, types::Json};
 use uuid::Uuid;
 
@@ -54,12 +54,6 @@ pub(crate) async fn save(conn: &mut PgConnection, projection: &Projection) -> sq
 
 async fn save_orders(conn: &mut PgConnection, projection: &Projection) -> sqlx::Result<()> {
     let orders: Vec<_> = projection.changed().collect();
-    let new = columns!(orders => |(order_id, order)|
-        order_id.0, order.placed_at, order.confirmed_at, order.completed_at, order.cancelled.map(|(time, _)| time),
-        order.cancelled.map(|(_, reason)| reason.into_str()),
-        order.captured.as_ref().map(|money| money.amount_minor),
-        order.captured.as_ref().map(|money| money.currency.as_str()),
-        Json(&order.refunds));
     sqlx::query!(
         "insert into orders (
              order_id, placed_at, confirmed_at, completed_at, cancelled_at, cancel_reason,
@@ -73,15 +67,15 @@ async fn save_orders(conn: &mut PgConnection, projection: &Projection) -> sqlx::
              cancel_reason = excluded.cancel_reason,
              captured_minor = excluded.captured_minor, captured_currency = excluded.captured_currency,
              refunds = excluded.refunds",
-        &new.0,
-        &new.1 as _,
-        &new.2 as _,
-        &new.3 as _,
-        &new.4 as _,
-        &new.5 as _,
-        &new.6 as _,
-        &new.7 as _,
-        &new.8 as _,
+        &column(&orders, |(order_id, _)| order_id.0),
+        &column(&orders, |(_, order)| order.placed_at) as _,
+        &column(&orders, |(_, order)| order.confirmed_at) as _,
+        &column(&orders, |(_, order)| order.completed_at) as _,
+        &column(&orders, |(_, order)| order.cancelled.map(|(time, _)| time)) as _,
+        &column(&orders, |(_, order)| order.cancelled.map(|(_, reason)| reason.into_str())) as _,
+        &column(&orders, |(_, order)| order.captured.as_ref().map(|money| money.amount_minor)) as _,
+        &column(&orders, |(_, order)| order.captured.as_ref().map(|money| money.currency.as_str())) as _,
+        &column(&orders, |(_, order)| Json(&order.refunds)) as _,
     )
     .execute(conn)
     .await?;
@@ -93,17 +87,15 @@ async fn add_orders(conn: &mut PgConnection, delta: &Counts) -> sqlx::Result<()>
     if delta.orders.is_empty() {
         return Ok(());
     }
-    let delta = columns!(delta.orders => |(status, orders)|
-        status.as_str(), status.reason().map(|reason| reason.into_str()), *orders);
     sqlx::query!(
         "merge into order_counts as it
          using unnest($1::text[], $2::text[], $3::bigint[]) as delta (status, cancel_reason, orders)
          on it.status = delta.status and it.cancel_reason is not distinct from delta.cancel_reason
          when matched then update set orders = it.orders + delta.orders
          when not matched then insert values (delta.status, delta.cancel_reason, delta.orders)",
-        &delta.0 as _,
-        &delta.1 as _,
-        &delta.2,
+        &column(&delta.orders, |(status, _)| status.as_str()) as _,
+        &column(&delta.orders, |(status, _)| status.reason().map(|reason| reason.into_str())) as _,
+        &column(&delta.orders, |(_, orders)| *orders),
     )
     .execute(conn)
     .await?;
@@ -114,8 +106,6 @@ async fn add_revenue(conn: &mut PgConnection, delta: &Counts) -> sqlx::Result<()
     if delta.revenue.is_empty() {
         return Ok(());
     }
-    let delta = columns!(delta.revenue => |(currency, revenue)|
-        currency.as_str(), revenue.captured_minor, revenue.refunded_minor);
     sqlx::query!(
         "merge into revenue as it
          using unnest($1::text[], $2::bigint[], $3::bigint[]) as delta (currency, captured_minor, refunded_minor)
@@ -124,9 +114,9 @@ async fn add_revenue(conn: &mut PgConnection, delta: &Counts) -> sqlx::Result<()
              captured_minor = it.captured_minor + delta.captured_minor,
              refunded_minor = it.refunded_minor + delta.refunded_minor
          when not matched then insert values (delta.currency, delta.captured_minor, delta.refunded_minor)",
-        &delta.0 as _,
-        &delta.1,
-        &delta.2,
+        &column(&delta.revenue, |(currency, _)| currency.as_str()) as _,
+        &column(&delta.revenue, |(_, revenue)| revenue.captured_minor),
+        &column(&delta.revenue, |(_, revenue)| revenue.refunded_minor),
     )
     .execute(conn)
     .await?;
@@ -183,9 +173,4 @@ pub(crate) async fn counts(pool: &PgPool) -> sqlx::Result<Counts> {
 fn money(amount_minor: Option<i64>, currency: Option<&str>) -> sqlx::Result<Option<Money>> {
     let currency = currency.map(parse::<Currency>).transpose()?;
     Ok(amount_minor.zip(currency).map(|(amount_minor, currency)| Money { amount_minor, currency }))
-}
-
-/// Reads what this service wrote: a failure is a row of a newer build.
-fn parse<T: std::str::FromStr<Err: ToString>>(text: &str) -> sqlx::Result<T> {
-    text.parse().map_err(|error: T::Err| sqlx::Error::Decode(error.to_string().into()))
 }

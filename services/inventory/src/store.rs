@@ -1,14 +1,10 @@
 //! All SQL of inventory. Rows are loaded and saved many at a time: the number of statements never depends on
 //! how many there are. What is locked is locked in key order, stock last, so that replicas cannot deadlock.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    error::Error,
-    str::FromStr,
-};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use contracts::{Money, OrderId, Sku, StockLine};
-use runtime::columns;
+use runtime::columns::{column, parse};
 use sqlx::{PgConnection, PgExecutor, types::Json};
 use uuid::Uuid;
 
@@ -70,17 +66,16 @@ pub async fn save(conn: &mut PgConnection, changed: &[Reservation]) -> sqlx::Res
     if changed.is_empty() {
         return Ok(());
     }
-    let saved = columns!(changed => |it| it.order_id.0, it.status.as_str(), Json(&it.lines), it.version);
     sqlx::query!(
         "update reservations
          set status = changed.status, lines = changed.lines, version = changed.version
          from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bigint[])
              as changed (order_id, status, lines, version)
          where reservations.order_id = changed.order_id",
-        &saved.0,
-        &saved.1 as _,
-        &saved.2 as _,
-        &saved.3,
+        &column(changed, |it| it.order_id.0),
+        &column(changed, |it| it.status.as_str()) as _,
+        &column(changed, |it| Json(&it.lines)) as _,
+        &column(changed, |it| it.version),
     )
     .execute(conn)
     .await?;
@@ -104,7 +99,7 @@ pub async fn load_stock_for_update(
     .await?;
     let levels = rows
         .into_iter()
-        .map(|row| Ok((parsed(&row.sku)?, Level { on_hand: row.on_hand, reserved: row.reserved })));
+        .map(|row| Ok((parse(&row.sku)?, Level { on_hand: row.on_hand, reserved: row.reserved })));
     Ok(Stock(levels.collect::<sqlx::Result<_>>()?))
 }
 
@@ -116,14 +111,13 @@ pub async fn save_stock(conn: &mut PgConnection, movements: &[Movement], stock: 
     insert_movements(conn, movements).await?;
     let moved: BTreeSet<&Sku> = movements.iter().map(|movement| &movement.sku).collect();
     let levels: Vec<(&Sku, &Level)> = stock.0.iter().filter(|(sku, _)| moved.contains(sku)).collect();
-    let moved = columns!(levels => |(sku, level)| sku.as_str(), level.on_hand, level.reserved);
     sqlx::query!(
         "update stock set on_hand = moved.on_hand, reserved = moved.reserved
          from unnest($1::text[], $2::bigint[], $3::bigint[]) as moved (sku, on_hand, reserved)
          where stock.sku = moved.sku",
-        &moved.0 as _,
-        &moved.1,
-        &moved.2,
+        &column(&levels, |(sku, _)| sku.as_str()) as _,
+        &column(&levels, |(_, level)| level.on_hand),
+        &column(&levels, |(_, level)| level.reserved),
     )
     .execute(conn)
     .await?;
@@ -131,17 +125,14 @@ pub async fn save_stock(conn: &mut PgConnection, movements: &[Movement], stock: 
 }
 
 async fn insert_movements(conn: &mut PgConnection, movements: &[Movement]) -> sqlx::Result<()> {
-    let new = columns!(movements => |movement|
-        movement.sku.as_str(), movement.kind.as_str(), movement.order_id.map(|id| id.0), movement.on_hand_delta(),
-        movement.reserved_delta());
     sqlx::query!(
         "insert into stock_movements (sku, kind, order_id, on_hand_delta, reserved_delta)
          select * from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[])",
-        &new.0 as _,
-        &new.1 as _,
-        &new.2 as _,
-        &new.3,
-        &new.4,
+        &column(movements, |movement| movement.sku.as_str()) as _,
+        &column(movements, |movement| movement.kind.as_str()) as _,
+        &column(movements, |movement| movement.order_id.map(|id| id.0)) as _,
+        &column(movements, |movement| movement.on_hand_delta()),
+        &column(movements, |movement| movement.reserved_delta()),
     )
     .execute(conn)
     .await?;
@@ -150,9 +141,6 @@ async fn insert_movements(conn: &mut PgConnection, movements: &[Movement]) -> sq
 
 /// Lists the products that are not listed yet, each with nothing in stock, and says which these are.
 pub async fn insert_products(conn: &mut PgConnection, products: &[Product]) -> sqlx::Result<HashSet<Sku>> {
-    let new = columns!(products => |product|
-        product.sku.as_str(), product.name.as_str(), product.price.amount_minor, product.price.currency.as_str(),
-        product.version);
     let listed = sqlx::query_scalar!(
         r#"with listed as (
              insert into products (sku, name, price_minor, currency, version)
@@ -162,15 +150,15 @@ pub async fn insert_products(conn: &mut PgConnection, products: &[Product]) -> s
              returning sku
            )
            insert into stock (sku) select sku from listed returning sku"#,
-        &new.0 as _,
-        &new.1 as _,
-        &new.2,
-        &new.3 as _,
-        &new.4,
+        &column(products, |product| product.sku.as_str()) as _,
+        &column(products, |product| product.name.as_str()) as _,
+        &column(products, |product| product.price.amount_minor),
+        &column(products, |product| product.price.currency.as_str()) as _,
+        &column(products, |product| product.version),
     )
     .fetch_all(conn)
     .await?;
-    listed.iter().map(|sku| parsed(sku)).collect()
+    listed.iter().map(|sku| parse(sku)).collect()
 }
 
 /// Loads a product and locks it.
@@ -248,7 +236,7 @@ impl TryFrom<ReservationRow> for Reservation {
     fn try_from(row: ReservationRow) -> sqlx::Result<Self> {
         Ok(Self {
             order_id: OrderId(row.order_id),
-            status: parsed(&row.status)?,
+            status: parse(&row.status)?,
             lines: row.lines.0,
             version: row.version,
         })
@@ -267,8 +255,8 @@ impl TryFrom<ProductRow> for Product {
     type Error = sqlx::Error;
 
     fn try_from(row: ProductRow) -> sqlx::Result<Self> {
-        let price = Money { amount_minor: row.price_minor, currency: parsed(&row.currency)? };
-        Ok(Self { sku: parsed(&row.sku)?, name: row.name, price, version: row.version })
+        let price = Money { amount_minor: row.price_minor, currency: parse(&row.currency)? };
+        Ok(Self { sku: parse(&row.sku)?, name: row.name, price, version: row.version })
     }
 }
 
@@ -290,14 +278,6 @@ impl TryFrom<ShelfRow> for Shelf {
         let product = ProductRow { sku, name, price_minor, currency, version }.try_into()?;
         Ok(Self { product, level: Level { on_hand, reserved } })
     }
-}
-
-/// A column's text as the value that its constraint says it is.
-fn parsed<T>(text: &str) -> sqlx::Result<T>
-where
-    T: FromStr<Err: Error + Send + Sync + 'static>,
-{
-    text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))
 }
 
 fn ids(orders: &BTreeSet<OrderId>) -> Vec<Uuid> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use contracts::{Email, NotificationKind, OrderId};
 use http_api::page::Limit;
-use runtime::columns;
+use runtime::columns::{column, parse};
 use sqlx::{PgConnection, PgPool, migrate::Migrator};
 use uuid::Uuid;
 
@@ -79,15 +79,13 @@ pub(crate) async fn save(conn: &mut PgConnection, changed: &[OrderNotifications]
     if changed.is_empty() {
         return Ok(());
     }
-    let new = columns!(changed => |mails|
-        mails.order_id.0, mails.contact.as_ref().map(Email::as_str), mails.version);
     sqlx::query!(
         "update order_notifications as it set contact = new.contact, version = new.version
          from unnest($1::uuid[], $2::text[], $3::bigint[]) as new (order_id, contact, version)
          where it.order_id = new.order_id and it.version < new.version",
-        &new.0,
-        &new.1 as _,
-        &new.2,
+        &column(changed, |mails| mails.order_id.0),
+        &column(changed, |mails| mails.contact.as_ref().map(Email::as_str)) as _,
+        &column(changed, |mails| mails.version),
     )
     .execute(&mut *conn)
     .await?;
@@ -100,9 +98,6 @@ async fn save_notifications(conn: &mut PgConnection, changed: &[OrderNotificatio
         .iter()
         .flat_map(|mails| mails.notifications.iter().map(|(key, it)| (mails.order_id, key, it)))
         .collect();
-    let new = columns!(rows => |(order_id, (kind, version), it)|
-        it.id, order_id.0, kind.into_str(), *version, it.status.as_str(), it.body.as_str(), it.attempts,
-        it.reason.as_deref(), it.sent_at);
     sqlx::query!(
         "insert into notifications (id, order_id, kind, aggregate_version, status, body, attempts, reason, sent_at)
          select * from unnest(
@@ -112,15 +107,15 @@ async fn save_notifications(conn: &mut PgConnection, changed: &[OrderNotificatio
              status = excluded.status, attempts = excluded.attempts,
              reason = excluded.reason, sent_at = excluded.sent_at
          where notifications.status <> excluded.status",
-        &new.0,
-        &new.1,
-        &new.2 as _,
-        &new.3,
-        &new.4 as _,
-        &new.5 as _,
-        &new.6,
-        &new.7 as _,
-        &new.8 as _,
+        &column(&rows, |(_, _, it)| it.id),
+        &column(&rows, |(order_id, _, _)| order_id.0),
+        &column(&rows, |(_, (kind, _), _)| kind.into_str()) as _,
+        &column(&rows, |(_, (_, version), _)| *version),
+        &column(&rows, |(_, _, it)| it.status.as_str()) as _,
+        &column(&rows, |(_, _, it)| it.body.as_str()) as _,
+        &column(&rows, |(_, _, it)| it.attempts),
+        &column(&rows, |(_, _, it)| it.reason.as_deref()) as _,
+        &column(&rows, |(_, _, it)| it.sent_at) as _,
     )
     .execute(conn)
     .await?;
@@ -207,11 +202,6 @@ pub(crate) async fn list(
     )
     .fetch_all(pool)
     .await
-}
-
-/// Reads what a constraint keeps right: a failure is a row of a newer build.
-fn parse<T: std::str::FromStr<Err: ToString>>(text: &str) -> sqlx::Result<T> {
-    text.parse().map_err(|error: T::Err| sqlx::Error::Decode(error.to_string().into()))
 }
 
 #[cfg(test)]

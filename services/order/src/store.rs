@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use contracts::{CancelReason, Customer, Event, EventSet, EventType, Money, OrderId, OrderLine, Versions};
-use runtime::columns;
+use runtime::columns::{column, parse};
 use sqlx::{PgConnection, migrate::Migrator, types::Json};
 use uuid::Uuid;
 
@@ -20,30 +20,25 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/order");
 
 /// Inserts orders that were just placed.
 pub async fn insert(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<()> {
-    let new = columns!(orders => |order|
-        order.id.0, order.customer.id.as_str(), order.customer.email.as_str(), Json(&order.lines),
-        order.total.amount_minor, order.total.currency.as_str(), order.payment_method.as_str(), order.placed_at,
-        order.deadline_at, order.status.as_str(), order.stock.as_str(), order.payment.as_str(), consumed(order),
-        order.version);
     sqlx::query!(
         "insert into orders (id, customer_id, customer_email, lines, total_minor, currency, payment_method,
              placed_at, deadline_at, status, stock, payment, consumed, version)
          select * from unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::bigint[], $6::text[], $7::text[],
              $8::timestamptz[], $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::jsonb[], $14::bigint[])",
-        &new.0,
-        &new.1 as _,
-        &new.2 as _,
-        &new.3 as _,
-        &new.4,
-        &new.5 as _,
-        &new.6 as _,
-        &new.7,
-        &new.8,
-        &new.9 as _,
-        &new.10 as _,
-        &new.11 as _,
-        &new.12 as _,
-        &new.13,
+        &column(orders, |order| order.id.0),
+        &column(orders, |order| order.customer.id.as_str()) as _,
+        &column(orders, |order| order.customer.email.as_str()) as _,
+        &column(orders, |order| Json(&order.lines)) as _,
+        &column(orders, |order| order.total.amount_minor),
+        &column(orders, |order| order.total.currency.as_str()) as _,
+        &column(orders, |order| order.payment_method.as_str()) as _,
+        &column(orders, |order| order.placed_at),
+        &column(orders, |order| order.deadline_at),
+        &column(orders, |order| order.status.as_str()) as _,
+        &column(orders, |order| order.stock.as_str()) as _,
+        &column(orders, |order| order.payment.as_str()) as _,
+        &column(orders, |order| consumed(order)) as _,
+        &column(orders, |order| order.version),
     )
     .execute(conn)
     .await?;
@@ -56,22 +51,19 @@ pub async fn save(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<()>
     if orders.is_empty() {
         return Ok(());
     }
-    let changed = columns!(orders => |order|
-        order.id.0, order.status.as_str(), order.reason.map(|reason| reason.into_str()), order.stock.as_str(),
-        order.payment.as_str(), consumed(order), order.version);
     sqlx::query!(
         "update orders set status = changed.status, reason = coalesce(orders.reason, changed.reason),
              stock = changed.stock, payment = changed.payment, consumed = changed.consumed, version = changed.version
          from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::bigint[])
              as changed (id, status, reason, stock, payment, consumed, version)
          where orders.id = changed.id",
-        &changed.0,
-        &changed.1 as _,
-        &changed.2 as _,
-        &changed.3 as _,
-        &changed.4 as _,
-        &changed.5 as _,
-        &changed.6,
+        &column(orders, |order| order.id.0),
+        &column(orders, |order| order.status.as_str()) as _,
+        &column(orders, |order| order.reason.map(|reason| reason.into_str())) as _,
+        &column(orders, |order| order.stock.as_str()) as _,
+        &column(orders, |order| order.payment.as_str()) as _,
+        &column(orders, |order| consumed(order)) as _,
+        &column(orders, |order| order.version),
     )
     .execute(conn)
     .await?;
@@ -221,25 +213,21 @@ pub async fn append(conn: &mut PgConnection, entries: &[RecordedEvent]) -> sqlx:
     if entries.is_empty() {
         return Ok(());
     }
-    let new = columns!(entries => |entry|
-        entry.order_id.0, entry.version, entry.aggregate_version, entry.direction(), entry.event_id,
-        entry.event.row().name, entry.event.row().version.cast_signed(), Json(&entry.event), entry.occurred_at,
-        entry.recorded_at);
     sqlx::query!(
         "insert into order_events (order_id, version, aggregate_version, direction, event_id, type, schema_version, data,
              occurred_at, recorded_at)
          select * from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::uuid[], $6::text[], $7::integer[],
              $8::jsonb[], $9::timestamptz[], $10::timestamptz[])",
-        &new.0,
-        &new.1,
-        &new.2,
-        &new.3 as _,
-        &new.4 as _,
-        &new.5 as _,
-        &new.6,
-        &new.7 as _,
-        &new.8,
-        &new.9,
+        &column(entries, |entry| entry.order_id.0),
+        &column(entries, |entry| entry.version),
+        &column(entries, |entry| entry.aggregate_version),
+        &column(entries, |entry| entry.direction()) as _,
+        &column(entries, |entry| entry.event_id) as _,
+        &column(entries, |entry| entry.event.row().name) as _,
+        &column(entries, |entry| entry.event.row().version.cast_signed()),
+        &column(entries, |entry| Json(&entry.event)) as _,
+        &column(entries, |entry| entry.occurred_at),
+        &column(entries, |entry| entry.recorded_at),
     )
     .execute(conn)
     .await?;
@@ -269,7 +257,7 @@ pub async fn log(
                 event_id: row.event_id,
                 event: versions
                     .decode(&row.event_type, row.schema_version.cast_unsigned(), &row.data)
-                    .map_err(decode)?,
+                    .map_err(|error| sqlx::Error::Decode(error.into()))?,
                 occurred_at: row.occurred_at,
                 recorded_at: row.recorded_at,
             })
@@ -306,14 +294,4 @@ fn consumed(order: &Order) -> Json<Vec<(&'static str, i64)>> {
 
 fn consumed_event((name, version): &(String, i64)) -> sqlx::Result<(EventType, i64)> {
     Ok((parse(name)?, *version))
-}
-
-fn parse<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
-    text: &str,
-) -> sqlx::Result<T> {
-    text.parse().map_err(decode)
-}
-
-fn decode(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-    sqlx::Error::Decode(Box::new(error))
 }

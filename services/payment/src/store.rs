@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use contracts::{Money, OrderId};
 use http_api::page::Limit;
-use runtime::columns;
+use runtime::columns::{column, parse};
 use sqlx::{PgConnection, PgPool, migrate::Migrator};
 use uuid::Uuid;
 
@@ -72,12 +72,6 @@ pub(crate) async fn save(conn: &mut PgConnection, payments: &[Payment]) -> sqlx:
     if payments.is_empty() {
         return Ok(());
     }
-    let changed = columns!(payments => |payment|
-        payment.order_id.0, payment.status.as_str(), payment.cancel_requested,
-        payment.terms.as_ref().map(|terms| terms.amount.amount_minor),
-        payment.terms.as_ref().map(|terms| terms.amount.currency.as_str()),
-        payment.terms.as_ref().map(|terms| terms.method.as_str()),
-        payment.authorization_id.as_deref(), payment.reason.as_deref(), payment.version);
     sqlx::query!(
         "update payments
          set status = changed.status, cancel_requested = changed.cancel_requested,
@@ -88,15 +82,15 @@ pub(crate) async fn save(conn: &mut PgConnection, payments: &[Payment]) -> sqlx:
              as changed (order_id, status, cancel_requested, amount_minor, currency, method, authorization_id,
                          reason, version)
          where payments.order_id = changed.order_id",
-        &changed.0,
-        &changed.1 as _,
-        &changed.2,
-        &changed.3 as _,
-        &changed.4 as _,
-        &changed.5 as _,
-        &changed.6 as _,
-        &changed.7 as _,
-        &changed.8,
+        &column(payments, |payment| payment.order_id.0),
+        &column(payments, |payment| payment.status.as_str()) as _,
+        &column(payments, |payment| payment.cancel_requested),
+        &column(payments, |payment| payment.terms.as_ref().map(|terms| terms.amount.amount_minor)) as _,
+        &column(payments, |payment| payment.terms.as_ref().map(|terms| terms.amount.currency.as_str())) as _,
+        &column(payments, |payment| payment.terms.as_ref().map(|terms| terms.method.as_str())) as _,
+        &column(payments, |payment| payment.authorization_id.as_deref()) as _,
+        &column(payments, |payment| payment.reason.as_deref()) as _,
+        &column(payments, |payment| payment.version),
     )
     .execute(conn)
     .await?;
@@ -115,19 +109,16 @@ pub(crate) async fn post(
     }
     let entries = postings.iter().flat_map(|new| new.posting.entries(&new.amount).map(|entry| (new, entry)));
     let entries: Vec<_> = entries.collect();
-    let new = columns!(entries => |(new, entry)|
-        new.order_id.0, new.posting.as_str(), entry.account.as_str(), entry.amount.amount_minor,
-        entry.amount.currency.as_str());
     sqlx::query!(
         "insert into ledger_entries (order_id, posting, account, amount_minor, currency, at)
          select order_id, posting, account, amount_minor, currency, $6
          from unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[])
              as entry (order_id, posting, account, amount_minor, currency)",
-        &new.0,
-        &new.1 as _,
-        &new.2 as _,
-        &new.3,
-        &new.4 as _,
+        &column(&entries, |(new, _)| new.order_id.0),
+        &column(&entries, |(new, _)| new.posting.as_str()) as _,
+        &column(&entries, |(_, entry)| entry.account.as_str()) as _,
+        &column(&entries, |(_, entry)| entry.amount.amount_minor),
+        &column(&entries, |(_, entry)| entry.amount.currency.as_str()) as _,
         at,
     )
     .execute(conn)
@@ -164,7 +155,7 @@ async fn ledger(conn: &mut PgConnection, order_id: OrderId) -> sqlx::Result<Vec<
     .fetch_all(conn)
     .await?;
     let entries = rows.into_iter().map(|row| {
-        let amount = money(row.amount_minor, row.currency)?;
+        let amount = money(row.amount_minor, &row.currency)?;
         Ok(WrittenEntry { account: row.account, amount, posting: row.posting, at: row.at })
     });
     entries.collect()
@@ -213,16 +204,15 @@ impl TryFrom<Row> for Payment {
 
     fn try_from(row: Row) -> sqlx::Result<Self> {
         let terms = match (row.amount_minor, row.currency, row.method) {
-            (Some(amount_minor), Some(currency), Some(method)) => Some(Terms {
-                amount: money(amount_minor, currency)?,
-                method: method.parse().map_err(decode)?,
-            }),
+            (Some(amount_minor), Some(currency), Some(method)) => {
+                Some(Terms { amount: money(amount_minor, &currency)?, method: parse(&method)? })
+            }
             _ => None,
         };
         Ok(Self {
             order_id: OrderId(row.order_id),
             payment_id: row.payment_id,
-            status: row.status.parse::<Status>().map_err(|error| sqlx::Error::Decode(error.into()))?,
+            status: parse(&row.status)?,
             cancel_requested: row.cancel_requested,
             terms,
             authorization_id: row.authorization_id,
@@ -232,10 +222,6 @@ impl TryFrom<Row> for Payment {
     }
 }
 
-fn money(amount_minor: i64, currency: String) -> sqlx::Result<Money> {
-    Ok(Money { amount_minor, currency: currency.try_into().map_err(decode)? })
-}
-
-fn decode(error: contracts::InvalidValue) -> sqlx::Error {
-    sqlx::Error::Decode(error.into())
+fn money(amount_minor: i64, currency: &str) -> sqlx::Result<Money> {
+    Ok(Money { amount_minor, currency: parse(currency)? })
 }

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use contracts::{Money, ProductListed, Sku};
-use runtime::columns;
+use runtime::columns::{column, parse};
 use sqlx::PgConnection;
 
-use super::parse;
 use crate::domain::Prices;
 
 /// The prices of those SKUs that are for sale.
@@ -34,8 +33,6 @@ pub async fn list_prices(conn: &mut PgConnection, products: &[(ProductListed, i6
             *known = (product, *aggregate_version);
         }
     }
-    let listed = columns!(newest => |(sku, (product, version))|
-        sku.as_str(), product.name.as_str(), product.price.amount_minor, product.price.currency.as_str(), *version);
     sqlx::query!(
         "insert into prices (sku, name, amount_minor, currency, aggregate_version)
          select * from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[])
@@ -44,11 +41,11 @@ pub async fn list_prices(conn: &mut PgConnection, products: &[(ProductListed, i6
              name = excluded.name, amount_minor = excluded.amount_minor,
              currency = excluded.currency, aggregate_version = excluded.aggregate_version
          where prices.aggregate_version < excluded.aggregate_version",
-        &listed.0 as _,
-        &listed.1 as _,
-        &listed.2,
-        &listed.3 as _,
-        &listed.4,
+        &column(&newest, |(sku, _)| sku.as_str()) as _,
+        &column(&newest, |(_, (product, _))| product.name.as_str()) as _,
+        &column(&newest, |(_, (product, _))| product.price.amount_minor),
+        &column(&newest, |(_, (product, _))| product.price.currency.as_str()) as _,
+        &column(&newest, |(_, (_, version))| *version),
     )
     .execute(conn)
     .await?;
