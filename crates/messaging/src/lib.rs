@@ -49,7 +49,7 @@ pub use delivery::Delivery;
 pub use effects::{CausationContext, Effects, NewJob, OutgoingEvent};
 pub use jobs::{Job, JobOutcome, Worker};
 pub use reaction::{Outcome, Reaction, ReactionError};
-pub use service_host::ServiceHost;
+pub use service_host::{HostConfig, ServiceHost};
 pub use unit_of_work::UnitOfWork;
 
 /// The migrations of schema `messaging`, which lives in the database of every service.

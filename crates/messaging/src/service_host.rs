@@ -22,6 +22,15 @@ use crate::{prune, relay};
 /// The pause before a migration that failed for a transient reason is repeated.
 const MIGRATE_AGAIN: Duration = Duration::from_secs(1);
 
+/// What every service is told.
+#[derive(Debug, Clone, clap::Args)]
+pub struct HostConfig {
+    #[command(flatten)]
+    pub database: DatabaseConfig,
+    #[command(flatten)]
+    pub broker: BrokerConfig,
+}
+
 /// What the tasks of one service share.
 #[derive(Clone)]
 pub struct ServiceHost {
@@ -44,16 +53,15 @@ impl ServiceHost {
     pub fn new(
         service: ServiceName,
         routing_keys: Vec<&'static str>,
-        database: &DatabaseConfig,
-        broker: &BrokerConfig,
+        config: &HostConfig,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
         let health = Health::of(service.as_str());
         // Missing from the start: the service is not ready before all parts are up, and the last ones come with `start`.
         need(&health, &["database", "bindings"]);
-        let broker = Broker::new(broker, service.as_str(), &routing_keys)?;
+        let broker = Broker::new(&config.broker, service.as_str(), &routing_keys)?;
         Ok(Self {
-            pool: database::pool(database, service.as_str())?,
+            pool: database::pool(&config.database, service.as_str())?,
             unit_of_work: UnitOfWork::new(service),
             publisher: Publisher::new(&broker, &health),
             health,

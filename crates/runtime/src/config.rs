@@ -23,6 +23,15 @@ use sqlx::postgres::PgConnectOptions;
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
+/// What every process is told.
+#[derive(Debug, Clone, Args)]
+pub struct ProcessConfig {
+    #[command(flatten)]
+    pub http: HttpConfig,
+    #[command(flatten)]
+    pub telemetry: TelemetryConfig,
+}
+
 /// The HTTP server's address and time limits.
 #[derive(Debug, Clone, Args)]
 pub struct HttpConfig {
@@ -176,11 +185,9 @@ mod tests {
     #[command(name = "sample", version, mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8099")))]
     struct Config {
         #[command(flatten)]
-        http: HttpConfig,
+        process: ProcessConfig,
         #[command(flatten)]
         database: DatabaseConfig,
-        #[command(flatten)]
-        telemetry: TelemetryConfig,
     }
 
     const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://order:hush@localhost:5432/order");
@@ -196,18 +203,18 @@ mod tests {
     #[test]
     fn defaults_replace_missing_and_empty_variables() {
         let config = config(&[DATABASE, ("LOG_FORMAT", "")]).unwrap();
-        assert_eq!(config.http.listen.port(), 8099);
-        assert_eq!(config.http.request_timeout.as_secs(), 10);
+        assert_eq!(config.process.http.listen.port(), 8099);
+        assert_eq!(config.process.http.request_timeout.as_secs(), 10);
         assert_eq!(config.database.max_connections, 10);
         assert_eq!(config.database.url.expose_secret(), DATABASE.1);
-        assert_eq!(config.telemetry.log_format, LogFormat::Json);
-        assert_eq!(config.telemetry.otlp_endpoint, None);
+        assert_eq!(config.process.telemetry.log_format, LogFormat::Json);
+        assert_eq!(config.process.telemetry.otlp_endpoint, None);
     }
 
     #[test]
     fn a_variable_overrides_its_default() {
         let config = config(&[DATABASE, ("HTTP_LISTEN", "127.0.0.1:1"), ("HTTP_REQUEST_TIMEOUT", "250ms")]);
-        let http = config.unwrap().http;
+        let http = config.unwrap().process.http;
         assert_eq!((http.listen.port(), http.request_timeout.as_millis()), (1, 250));
     }
 

@@ -21,27 +21,22 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::TelemetryConfig;
+use crate::config::ProcessConfig;
 
-/// The life of a service's process: starts telemetry, binds `listen`, runs `run` until it returns, logs a
-/// failure once as one line, flushes.
+/// The life of a service's process: starts telemetry, listens, runs `run` until it returns, logs a failure once as one
+/// line, flushes.
 ///
 /// `run` gets a token that SIGTERM and SIGINT cancel. It is expected to return within 10 s of that.
-pub async fn main<F, Fut>(
-    service: &'static str,
-    telemetry: TelemetryConfig,
-    listen: SocketAddr,
-    run: F,
-) -> ExitCode
+pub async fn main<F, Fut>(service: &'static str, config: ProcessConfig, run: F) -> ExitCode
 where
     F: FnOnce(TcpListener, CancellationToken) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
-    let telemetry = match telemetry::init(service, &telemetry) {
+    let telemetry = match telemetry::init(service, &config.telemetry) {
         Ok(telemetry) => telemetry,
         Err(error) => return config::fail(&format!("telemetry cannot start: {error:#}")),
     };
-    let outcome = bind_and_run(service, listen, run).await;
+    let outcome = bind_and_run(service, config.http.listen, run).await;
     if let Err(error) = &outcome {
         tracing::error!(error = format!("{error:#}"), "{service} failed");
     }

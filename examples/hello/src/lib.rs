@@ -1,8 +1,8 @@
 //! Two services of a system of their own: [`greeter`] publishes an event for every greeting, [`listener`] counts them.
 
 use amqp::topology::Topology;
-use messaging::BrokerConfig;
-use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig};
+use messaging::{BrokerConfig, HostConfig};
+use runtime::config::ProcessConfig;
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
@@ -23,13 +23,9 @@ contracts::messages! {
 #[derive(Debug, clap::Parser)]
 pub struct Config {
     #[command(flatten)]
-    pub http: HttpConfig,
+    pub process: ProcessConfig,
     #[command(flatten)]
-    pub database: DatabaseConfig,
-    #[command(flatten)]
-    pub broker: BrokerConfig,
-    #[command(flatten)]
-    pub telemetry: TelemetryConfig,
+    pub host: HostConfig,
 }
 
 /// Declares every queue, so that none misses an event that is published before its service has run.

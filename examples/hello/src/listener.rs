@@ -16,12 +16,13 @@ use crate::{Config, Event, EventType, declare_topology};
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    declare_topology(&config.broker).await?;
+    declare_topology(&config.host.broker).await?;
     let (name, keys) = (ServiceName::new("listener"), vec![EventType::Greeted.name()]);
-    let host = ServiceHost::new(name, keys, &config.database, &config.broker, shutdown.clone())?;
+    let host = ServiceHost::new(name, keys, &config.host, shutdown.clone())?;
     let router = Router::new().route("/greetings", get(counts)).with_state(host.pool.clone());
     let mut tasks = Tasks::new(shutdown.clone());
-    tasks.spawn("http", http_api::serve(listener, router, host.health.clone(), config.http, shutdown));
+    tasks
+        .spawn("http", http_api::serve(listener, router, host.health.clone(), config.process.http, shutdown));
     if host.open(&[&MIGRATIONS]).await? == Wait::Usable {
         host.start(&mut tasks, Counter);
     }

@@ -1,7 +1,7 @@
 //! The configuration: environment variables, read once.
 
-use messaging::BrokerConfig;
-use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig};
+use messaging::HostConfig;
+use runtime::config::ProcessConfig;
 
 /// Counts orders, revenue and mails, from the log of all events
 #[derive(Debug, clap::Parser)]
@@ -9,11 +9,7 @@ use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig};
 #[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8085")))]
 pub struct Config {
     #[command(flatten)]
-    pub http: HttpConfig,
+    pub process: ProcessConfig,
     #[command(flatten)]
-    pub database: DatabaseConfig,
-    #[command(flatten)]
-    pub broker: BrokerConfig,
-    #[command(flatten)]
-    pub telemetry: TelemetryConfig,
+    pub host: HostConfig,
 }

@@ -1,13 +1,8 @@
 //! The analytics service's process.
 
-use std::process::ExitCode;
-
 #[tokio::main]
-async fn main() -> ExitCode {
-    let config = runtime::config::parse::<analytics::Config>();
-    let (telemetry, listen) = (config.telemetry.clone(), config.http.listen);
-    runtime::main("analytics", telemetry, listen, |listener, shutdown| {
-        analytics::run(config, listener, shutdown)
-    })
-    .await
+async fn main() -> std::process::ExitCode {
+    let config: analytics::Config = runtime::config::parse();
+    let process = config.process.clone();
+    runtime::main("analytics", process, |listener, shutdown| analytics::run(config, listener, shutdown)).await
 }

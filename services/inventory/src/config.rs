@@ -1,8 +1,8 @@
 //! The configuration of the inventory service.
 
 use clap::{ArgAction, Parser};
-use messaging::BrokerConfig;
-use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig};
+use messaging::HostConfig;
+use runtime::config::ProcessConfig;
 
 /// Keeps products and stock, and sets stock aside for orders.
 #[derive(Debug, Clone, Parser)]
@@ -10,16 +10,9 @@ use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig};
 #[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8083")))]
 pub struct Config {
     #[command(flatten)]
-    pub http: HttpConfig,
-
+    pub process: ProcessConfig,
     #[command(flatten)]
-    pub database: DatabaseConfig,
-
-    #[command(flatten)]
-    pub broker: BrokerConfig,
-
-    #[command(flatten)]
-    pub telemetry: TelemetryConfig,
+    pub host: HostConfig,
 
     /// Whether the first start lists a demo catalogue of a dozen products: true or false
     #[arg(long, env = "DEMO_CATALOGUE", default_value_t = true, action = ArgAction::Set)]

@@ -27,21 +27,18 @@ use crate::reactions::Reactions;
 
 /// Runs the service until the shutdown or a permanent error.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let host = ServiceHost::new(
-        Service::Inventory.into(),
-        Service::Inventory.routing_keys(),
-        &config.database,
-        &config.broker,
-        shutdown.clone(),
-    )?;
+    let service = Service::Inventory;
+    let host = ServiceHost::new(service.into(), service.routing_keys(), &config.host, shutdown.clone())?;
     let mut tasks = Tasks::new(shutdown.clone());
 
     let router = http_api::admit(
         http::router(host.pool.clone(), host.unit_of_work.clone()),
-        config.database.max_connections,
+        config.host.database.max_connections,
     );
-    tasks
-        .spawn("http", http_api::serve(listener, router, host.health.clone(), config.http, shutdown.clone()));
+    tasks.spawn(
+        "http",
+        http_api::serve(listener, router, host.health.clone(), config.process.http, shutdown.clone()),
+    );
     if host.open(&[&http_api::MIGRATIONS, &store::MIGRATIONS]).await? == Wait::Usable {
         if config.demo_catalogue {
             catalogue::list_demo_once(&host.pool, &host.unit_of_work).await?;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lettre::message::Mailbox;
-use messaging::{BreakerConfig, BrokerConfig};
-use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig, duration};
+use messaging::{BreakerConfig, HostConfig};
+use runtime::config::{ProcessConfig, duration};
 use url::Url;
 
 /// Sends one mail per order and kind: confirmed, cancelled, refunded
@@ -13,15 +13,11 @@ use url::Url;
 #[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8084")))]
 pub struct Config {
     #[command(flatten)]
-    pub http: HttpConfig,
+    pub process: ProcessConfig,
     #[command(flatten)]
-    pub database: DatabaseConfig,
-    #[command(flatten)]
-    pub broker: BrokerConfig,
+    pub host: HostConfig,
     #[command(flatten)]
     pub smtp: SmtpConfig,
-    #[command(flatten)]
-    pub telemetry: TelemetryConfig,
 }
 
 /// The mail server, and who writes.

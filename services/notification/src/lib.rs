@@ -30,19 +30,16 @@ use crate::reactions::Reactions;
 
 /// Runs the service until the shutdown or a permanent error.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let host = ServiceHost::new(
-        Service::Notification.into(),
-        Service::Notification.routing_keys(),
-        &config.database,
-        &config.broker,
-        shutdown.clone(),
-    )?;
+    let service = Service::Notification;
+    let host = ServiceHost::new(service.into(), service.routing_keys(), &config.host, shutdown.clone())?;
     let mails = jobs::runner(&config.smtp, &host);
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let router = http_api::admit(http::router(host.pool.clone()), config.database.max_connections);
-    tasks
-        .spawn("http", http_api::serve(listener, router, host.health.clone(), config.http, shutdown.clone()));
+    let router = http_api::admit(http::router(host.pool.clone()), config.host.database.max_connections);
+    tasks.spawn(
+        "http",
+        http_api::serve(listener, router, host.health.clone(), config.process.http, shutdown.clone()),
+    );
     if host.open(&[&store::MIGRATIONS]).await? == Wait::Usable {
         host.start(&mut tasks, Reactions);
         tasks.spawn("mails", mails.run(shutdown));

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, Parser};
-use messaging::BrokerConfig;
-use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig, duration};
+use messaging::HostConfig;
+use runtime::config::{ProcessConfig, duration};
 
 /// Takes orders, and confirms, completes or cancels them by the events of the other services.
 #[derive(Debug, Clone, Parser)]
@@ -12,16 +12,9 @@ use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig, duration};
 #[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8081")))]
 pub struct Config {
     #[command(flatten)]
-    pub http: HttpConfig,
-
+    pub process: ProcessConfig,
     #[command(flatten)]
-    pub database: DatabaseConfig,
-
-    #[command(flatten)]
-    pub broker: BrokerConfig,
-
-    #[command(flatten)]
-    pub telemetry: TelemetryConfig,
+    pub host: HostConfig,
 
     /// The time that an order waits for stock and money before it is cancelled, 1ms or more, e.g. 30s
     #[arg(id = "ORDER_DEADLINE", long = "order-deadline", env = "ORDER_DEADLINE")]

@@ -44,13 +44,8 @@ pub async fn run_with(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let host = ServiceHost::new(
-        Service::Order.into(),
-        Service::Order.routing_keys(),
-        &config.database,
-        &config.broker,
-        shutdown.clone(),
-    )?;
+    let service = Service::Order;
+    let host = ServiceHost::new(service.into(), service.routing_keys(), &config.host, shutdown.clone())?;
     let (pool, unit_of_work) = (host.pool.clone(), host.unit_of_work.clone());
     let admission = Arc::new(AdmissionControl::new(config.limits));
     let mut tasks = Tasks::new(shutdown.clone());
@@ -64,9 +59,12 @@ pub async fn run_with(
     );
     let app = App { pool: pool.clone(), unit_of_work: unit_of_work.clone(), versions: versions.clone() };
     let placement_router = http_api::admit(http::placement_router(placement), placement::QUEUE_CAPACITY);
-    let router = http_api::admit(http::router(app), config.database.max_connections).merge(placement_router);
-    tasks
-        .spawn("http", http_api::serve(listener, router, host.health.clone(), config.http, shutdown.clone()));
+    let router =
+        http_api::admit(http::router(app), config.host.database.max_connections).merge(placement_router);
+    tasks.spawn(
+        "http",
+        http_api::serve(listener, router, host.health.clone(), config.process.http, shutdown.clone()),
+    );
     tasks.spawn("placement", batcher.run());
     if host.open(&[&http_api::MIGRATIONS, &store::MIGRATIONS]).await? == Wait::Usable {
         tasks.spawn("deadlines", deadlines::watch_deadlines(pool.clone(), unit_of_work, shutdown.clone()));

@@ -1,13 +1,8 @@
 //! The order service's process.
 
-use std::process::ExitCode;
-
-use order::Config;
-
 #[tokio::main]
-async fn main() -> ExitCode {
-    let config: Config = runtime::config::parse();
-    let (telemetry, listen) = (config.telemetry.clone(), config.http.listen);
-    runtime::main("order", telemetry, listen, |listener, shutdown| order::run(config, listener, shutdown))
-        .await
+async fn main() -> std::process::ExitCode {
+    let config: order::Config = runtime::config::parse();
+    let process = config.process.clone();
+    runtime::main("order", process, |listener, shutdown| order::run(config, listener, shutdown)).await
 }

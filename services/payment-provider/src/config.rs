@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Parser;
-use runtime::config::{HttpConfig, TelemetryConfig, duration};
+use runtime::config::{ProcessConfig, duration};
 
 /// A simulated card processor with faults to switch on.
 #[derive(Debug, Clone, Parser)]
@@ -13,10 +13,7 @@ use runtime::config::{HttpConfig, TelemetryConfig, duration};
 #[command(mut_arg("HTTP_REQUEST_TIMEOUT", |arg| arg.default_value("2m")))]
 pub struct Config {
     #[command(flatten)]
-    pub http: HttpConfig,
-
-    #[command(flatten)]
-    pub telemetry: TelemetryConfig,
+    pub process: ProcessConfig,
 
     /// The file that keeps everything over a restart, e.g. /var/lib/payment-provider/journal.jsonl; without
     /// it everything is kept in memory only

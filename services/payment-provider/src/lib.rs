@@ -32,5 +32,12 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         hang: config.hang_duration,
         shutdown: shutdown.clone(),
     };
-    http_api::serve(listener, http::router(app), Health::of("payment-provider"), config.http, shutdown).await
+    http_api::serve(
+        listener,
+        http::router(app),
+        Health::of("payment-provider"),
+        config.process.http,
+        shutdown,
+    )
+    .await
 }

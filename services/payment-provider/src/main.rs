@@ -1,13 +1,9 @@
 //! The process of the simulated card processor.
 
-use std::process::ExitCode;
-
 #[tokio::main]
-async fn main() -> ExitCode {
-    let config = runtime::config::parse::<payment_provider::Config>();
-    let (telemetry, listen) = (config.telemetry.clone(), config.http.listen);
-    runtime::main("payment-provider", telemetry, listen, |listener, shutdown| {
-        payment_provider::run(config, listener, shutdown)
-    })
-    .await
+async fn main() -> std::process::ExitCode {
+    let config: payment_provider::Config = runtime::config::parse();
+    let process = config.process.clone();
+    let run = |listener, shutdown| payment_provider::run(config, listener, shutdown);
+    runtime::main("payment-provider", process, run).await
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use messaging::{BreakerConfig, BrokerConfig, jobs::JobSettings};
-use runtime::config::{DatabaseConfig, HttpConfig, TelemetryConfig, duration};
+use messaging::{BreakerConfig, HostConfig, jobs::JobSettings};
+use runtime::config::{ProcessConfig, duration};
 use url::Url;
 
 /// The queue of the calls to the card processor.
@@ -17,15 +17,11 @@ const PROCESSOR: &str = "card-processor";
 #[command(mut_arg("HTTP_LISTEN", |arg| arg.default_value("0.0.0.0:8082")))]
 pub struct Config {
     #[command(flatten)]
-    pub http: HttpConfig,
+    pub process: ProcessConfig,
     #[command(flatten)]
-    pub database: DatabaseConfig,
-    #[command(flatten)]
-    pub broker: BrokerConfig,
+    pub host: HostConfig,
     #[command(flatten)]
     pub processor: ProcessorConfig,
-    #[command(flatten)]
-    pub telemetry: TelemetryConfig,
 }
 
 /// The card processor, and how long to wait for it.

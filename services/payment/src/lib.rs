@@ -34,13 +34,8 @@ use crate::{jobs::Calls, processor::Processor, reactions::Reactions};
 
 /// Runs the service until the shutdown or a permanent error.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let host = ServiceHost::new(
-        Service::Payment.into(),
-        Service::Payment.routing_keys(),
-        &config.database,
-        &config.broker,
-        shutdown.clone(),
-    )?;
+    let service = Service::Payment;
+    let host = ServiceHost::new(service.into(), service.routing_keys(), &config.host, shutdown.clone())?;
     let processor = Processor::new(&config.processor).context("no HTTP client for the card processor")?;
     let calls = JobRunner {
         settings: config.processor.jobs(),
@@ -51,9 +46,11 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     };
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let router = http_api::admit(http::router(host.pool.clone()), config.database.max_connections);
-    tasks
-        .spawn("http", http_api::serve(listener, router, host.health.clone(), config.http, shutdown.clone()));
+    let router = http_api::admit(http::router(host.pool.clone()), config.host.database.max_connections);
+    tasks.spawn(
+        "http",
+        http_api::serve(listener, router, host.health.clone(), config.process.http, shutdown.clone()),
+    );
     if host.open(&[&store::MIGRATIONS]).await? == Wait::Usable {
         host.start(&mut tasks, Reactions);
         tasks.spawn("calls", calls.run(shutdown));

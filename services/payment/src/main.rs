@@ -1,11 +1,8 @@
 //! The payment service's process.
 
-use std::process::ExitCode;
-
 #[tokio::main]
-async fn main() -> ExitCode {
-    let config = runtime::config::parse::<payment::Config>();
-    let (telemetry, listen) = (config.telemetry.clone(), config.http.listen);
-    runtime::main("payment", telemetry, listen, |listener, shutdown| payment::run(config, listener, shutdown))
-        .await
+async fn main() -> std::process::ExitCode {
+    let config: payment::Config = runtime::config::parse();
+    let process = config.process.clone();
+    runtime::main("payment", process, |listener, shutdown| payment::run(config, listener, shutdown)).await
 }

@@ -4,7 +4,9 @@ use crate::{DEADLINE, World, eventually};
 use amqp::{Broker, Publisher, RetryDelays};
 use contracts::OrderId;
 use devstack::Proxy;
-use messaging::{BrokerConfig, Consumer, Effects, OutgoingEvent, Reaction, ServiceHost, UnitOfWork};
+use messaging::{
+    BrokerConfig, Consumer, Effects, HostConfig, OutgoingEvent, Reaction, ServiceHost, UnitOfWork,
+};
 use runtime::config::DatabaseConfig;
 use runtime::tasks::Tasks;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
@@ -24,8 +26,7 @@ pub struct ServiceFixture {
     pub service: Service,
     pub pool: PgPool,
     url: String,
-    database: DatabaseConfig,
-    broker: BrokerConfig,
+    config: HostConfig,
 }
 
 impl ServiceFixture {
@@ -44,7 +45,7 @@ impl ServiceFixture {
             retry_delays: delays.clone(),
         };
         let database = DatabaseConfig { url: url.clone().into(), max_connections: 8 };
-        Self { service, pool, url, database, broker }
+        Self { service, pool, url, config: HostConfig { database, broker } }
     }
 
     /// The same, with a fault proxy before its database.
@@ -54,22 +55,15 @@ impl ServiceFixture {
         let (user, host) = rest.rsplit_once('@').expect("a URL with a user");
         let proxy = Proxy::before(host).await.expect("a proxy");
         let url = format!("{user}@{}/{database}", proxy.address());
-        let database = DatabaseConfig { url: url.clone().into(), ..self.database.clone() };
-        let (pool, broker) = (self.pool.clone(), self.broker.clone());
-        (Self { service: self.service, pool, url, database, broker }, proxy)
+        let database = DatabaseConfig { url: url.clone().into(), ..self.config.database.clone() };
+        let config = HostConfig { database, ..self.config.clone() };
+        (Self { service: self.service, pool: self.pool.clone(), url, config }, proxy)
     }
 
     /// Its host, connected to nothing yet.
     pub fn node(&self) -> ServiceHost {
-        let shutdown = CancellationToken::new();
-        ServiceHost::new(
-            self.service.into(),
-            self.service.routing_keys(),
-            &self.database,
-            &self.broker,
-            shutdown,
-        )
-        .expect("a host")
+        let (service, shutdown) = (self.service, CancellationToken::new());
+        ServiceHost::new(service.into(), service.routing_keys(), &self.config, shutdown).expect("a host")
     }
 
     /// Starts a replica with the reaction.
@@ -84,7 +78,8 @@ impl ServiceFixture {
     pub async fn consume<R: Reaction>(&self, reaction: R) -> Replica {
         let host = self.node();
         let routing_keys = self.service.routing_keys();
-        let broker = Broker::new(&self.broker, self.service.as_str(), &routing_keys).expect("a broker");
+        let broker =
+            Broker::new(&self.config.broker, self.service.as_str(), &routing_keys).expect("a broker");
         let consumer = Consumer {
             publisher: Publisher::new(&broker, &host.health),
             broker,
@@ -166,7 +161,7 @@ impl ServiceFixture {
 
     /// Its retry retry delays.
     pub fn retry_queues(&self) -> Vec<String> {
-        let delays = self.broker.retry_delays.as_slice();
+        let delays = self.config.broker.retry_delays.as_slice();
         delays.iter().map(|delay| amqp::topology::retry_queue(self.service.as_str(), *delay)).collect()
     }
 }

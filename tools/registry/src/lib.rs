@@ -59,9 +59,9 @@ macro_rules! code {
             main: || {
                 Box::pin(async {
                     let config: $code::Config = runtime::config::parse();
-                    let (telemetry, listen) = (config.telemetry.clone(), config.http.listen);
+                    let process = config.process.clone();
                     let run = |listener, shutdown| $code::run(config, listener, shutdown);
-                    runtime::main($program.name, telemetry, listen, run).await
+                    runtime::main($program.name, process, run).await
                 })
             },
         }
