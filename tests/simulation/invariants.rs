@@ -158,7 +158,7 @@ fn money_ended_as(world: &World, order: &Order) -> Checked<()> {
     })?;
 
     let ledger = accounts(world, order.id);
-    let of = |account: Account| ledger.get(account.as_str()).copied().unwrap_or_default();
+    let of = |account: Account| ledger.get(account.into_str()).copied().unwrap_or_default();
     holds(ledger.values().sum::<i64>() == 0, "the ledger sums to zero", || format!("{ledger:?}"))?;
     let agrees = (of(Account::AuthorizedHolds), of(Account::CapturedFunds), -of(Account::Refunds))
         == (books.held_minor, books.captured_minor, books.refunded_minor);
@@ -170,7 +170,7 @@ fn accounts(world: &World, order_id: OrderId) -> BTreeMap<&'static str, i64> {
     let mut sums = BTreeMap::new();
     for new in world.tables.payments.ledger.iter().filter(|new| new.order_id == order_id) {
         for entry in new.posting.entries(&new.amount) {
-            *sums.entry(entry.account.as_str()).or_default() += entry.amount.amount_minor;
+            *sums.entry(entry.account.into_str()).or_default() += entry.amount.amount_minor;
         }
     }
     sums
@@ -241,7 +241,8 @@ fn analytics_is_a_recount(world: &World) -> Checked<()> {
     })?;
 
     let sum = |account: Account| -> i64 {
-        let of_order = |id: &OrderId| accounts(world, *id).get(account.as_str()).copied().unwrap_or_default();
+        let of_order =
+            |id: &OrderId| accounts(world, *id).get(account.into_str()).copied().unwrap_or_default();
         world.tables.orders.rows.keys().map(of_order).sum()
     };
     let revenue = (sum(Account::CapturedFunds), -sum(Account::Refunds));

@@ -92,10 +92,10 @@ fn read(asked: &provider::Request, answer: provider::Outcome) -> Answer {
             Answer::Approved { authorization_id: authorization.id.to_string() }
         }
         (provider::Request::Authorize(_), provider::Outcome::Declined(decline)) => {
-            Answer::Declined { reason: decline.code().to_owned() }
+            Answer::Declined { reason: decline.to_string() }
         }
         (provider::Request::Change { .. }, provider::Outcome::Declined(decline)) => {
-            Answer::CaptureFailed { reason: decline.code().to_owned() }
+            Answer::CaptureFailed { reason: decline.to_string() }
         }
         (provider::Request::Change { operation, .. }, provider::Outcome::Approved(_)) => match operation {
             Operation::Capture => Answer::Captured,

@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use contracts::{CancelReason, Currency, Event, Money, OrderId};
+use strum::IntoStaticStr;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Status {
     /// Placed, and neither confirmed nor cancelled yet.
     Pending,
@@ -20,17 +22,6 @@ pub enum Status {
 }
 
 impl Status {
-    /// As it stands in the database and in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Confirmed => "confirmed",
-            Self::Completed => "completed",
-            Self::Cancelled(_) => "cancelled",
-        }
-    }
-
     /// Why the order was cancelled, if it was.
     #[must_use]
     pub fn reason(self) -> Option<CancelReason> {

@@ -93,7 +93,7 @@ async fn add_orders(conn: &mut PgConnection, delta: &Counts) -> sqlx::Result<()>
          on it.status = delta.status and it.cancel_reason is not distinct from delta.cancel_reason
          when matched then update set orders = it.orders + delta.orders
          when not matched then insert values (delta.status, delta.cancel_reason, delta.orders)",
-        &column(&delta.orders, |(status, _)| status.as_str()) as _,
+        &column(&delta.orders, |(status, _)| status.into_str()) as _,
         &column(&delta.orders, |(status, _)| status.reason().map(|reason| reason.into_str())) as _,
         &column(&delta.orders, |(_, orders)| *orders),
     )

@@ -6,18 +6,20 @@
 pub mod product;
 pub mod stock;
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt};
 
 use contracts::{
     Event, InvalidTransition, OrderId, OrderLine, OrderPlaced, Shortage, Sku, StockCommitted, StockLine,
     StockRejected, StockReleased, StockReserved,
 };
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 pub use product::{Offer, Product};
 pub use stock::{Level, Movement, MovementKind, Stock};
 
 /// What inventory has for an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Status {
     /// Nothing is known of the order yet.
     Placeholder,
@@ -29,44 +31,6 @@ pub enum Status {
     Committed,
     /// Nothing is reserved, for good: also the tombstone of an order whose cancel came first.
     Released,
-}
-
-impl Status {
-    /// Every one, in the order of an order's life.
-    pub const ALL: &[Self] =
-        &[Self::Placeholder, Self::Reserved, Self::Rejected, Self::Committed, Self::Released];
-
-    /// As it stands in JSON and in the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Placeholder => "placeholder",
-            Self::Reserved => "reserved",
-            Self::Rejected => "rejected",
-            Self::Committed => "committed",
-            Self::Released => "released",
-        }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A text that is not a [`Status`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not the status of a reservation")]
-pub struct UnknownStatus(String);
-
-impl FromStr for Status {
-    type Err = UnknownStatus;
-
-    fn from_str(word: &str) -> Result<Self, UnknownStatus> {
-        let found = Self::ALL.iter().find(|status| status.as_str() == word);
-        found.copied().ok_or_else(|| UnknownStatus(word.to_owned()))
-    }
 }
 
 /// The stock of one order.

@@ -181,7 +181,7 @@ struct ReservationView {
 impl From<Reservation> for ReservationView {
     fn from(reservation: Reservation) -> Self {
         let Reservation { order_id, status, lines, .. } = reservation;
-        Self { order_id, status: status.as_str(), lines }
+        Self { order_id, status: status.into_str(), lines }
     }
 }
 

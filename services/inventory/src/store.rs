@@ -73,7 +73,7 @@ pub async fn save(conn: &mut PgConnection, changed: &[Reservation]) -> sqlx::Res
              as changed (order_id, status, lines, version)
          where reservations.order_id = changed.order_id",
         &column(changed, |it| it.order_id.0),
-        &column(changed, |it| it.status.as_str()) as _,
+        &column(changed, |it| it.status.into_str()) as _,
         &column(changed, |it| Json(&it.lines)) as _,
         &column(changed, |it| it.version),
     )
@@ -129,7 +129,7 @@ async fn insert_movements(conn: &mut PgConnection, movements: &[Movement]) -> sq
         "insert into stock_movements (sku, kind, order_id, on_hand_delta, reserved_delta)
          select * from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[])",
         &column(movements, |movement| movement.sku.as_str()) as _,
-        &column(movements, |movement| movement.kind.as_str()) as _,
+        &column(movements, |movement| movement.kind.into_str()) as _,
         &column(movements, |movement| movement.order_id.map(|id| id.0)) as _,
         &column(movements, |movement| movement.on_hand_delta()),
         &column(movements, |movement| movement.reserved_delta()),

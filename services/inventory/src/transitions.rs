@@ -2,6 +2,7 @@
 
 use contracts::{Envelope, Event, OrderId, OrderPlaced, samples::samples};
 use messaging::transitions::{INVALID, NOTHING, TransitionTable, consumed};
+use strum::VariantArray;
 use uuid::Uuid;
 
 use crate::domain::{Level, Reservation, Status, Stock, react};
@@ -14,7 +15,8 @@ By `react` in `services/inventory/src/domain.rs`. The postings are what moves pe
 /// For `services/inventory/transitions.md`.
 #[must_use]
 pub fn transitions() -> String {
-    let states = Status::ALL.iter().map(|status| (vec![status.to_string()], reservation(*status))).collect();
+    let states =
+        Status::VARIANTS.iter().map(|status| (vec![status.to_string()], reservation(*status))).collect();
     let inputs =
         consumed(system::Service::Inventory.subscriptions()).into_iter().flat_map(variants).collect();
     let heads = &["reservation is"];

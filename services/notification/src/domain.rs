@@ -2,22 +2,20 @@
 //!
 //! [`step`] is the life of one notification, [`react`] takes an input to all of an order.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    str::FromStr,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use contracts::{
     Email, Event, InvalidTransition, NotificationFailed, NotificationKind, NotificationSent, OrderCancelled,
     OrderConfirmed, OrderId,
 };
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
 use crate::mail;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Status {
     /// Due, but the contact is not known yet.
     Waiting,
@@ -29,31 +27,6 @@ pub enum Status {
     Failed,
     /// A confirmation that the cancel overtook: not to be sent.
     Dropped,
-}
-
-impl Status {
-    pub const ALL: &[Self] = &[Self::Waiting, Self::Queued, Self::Sent, Self::Failed, Self::Dropped];
-
-    /// As it stands in the database and in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Queued => "queued",
-            Self::Sent => "sent",
-            Self::Failed => "failed",
-            Self::Dropped => "dropped",
-        }
-    }
-}
-
-impl FromStr for Status {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().find(|status| status.as_str() == word);
-        found.copied().ok_or_else(|| format!("{word:?} is not a notification's status"))
-    }
 }
 
 /// What the mails about an order react to.
@@ -230,7 +203,7 @@ impl OrderNotifications {
         InvalidTransition::new(
             "notification",
             id,
-            self.status(key).map_or("not there", Status::as_str),
+            self.status(key).map_or("not there", <&str>::from),
             input.name(),
         )
     }
@@ -279,12 +252,6 @@ impl Input {
             Self::Accepted { .. } => "mail accepted",
             Self::Refused { .. } => "mail refused",
         }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

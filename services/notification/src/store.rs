@@ -111,7 +111,7 @@ async fn save_notifications(conn: &mut PgConnection, changed: &[OrderNotificatio
         &column(&rows, |(order_id, _, _)| order_id.0),
         &column(&rows, |(_, (kind, _), _)| kind.into_str()) as _,
         &column(&rows, |(_, (_, version), _)| *version),
-        &column(&rows, |(_, _, it)| it.status.as_str()) as _,
+        &column(&rows, |(_, _, it)| it.status.into_str()) as _,
         &column(&rows, |(_, _, it)| it.body.as_str()) as _,
         &column(&rows, |(_, _, it)| it.attempts),
         &column(&rows, |(_, _, it)| it.reason.as_deref()) as _,
@@ -206,15 +206,17 @@ pub(crate) async fn list(
 
 #[cfg(test)]
 mod tests {
+    use strum::VariantArray;
+
     use super::*;
     use crate::domain::Status;
 
     #[test]
     fn the_schema_knows_every_status_and_kind() {
         let schema = include_str!("../../../migrations/notification/0001_notifications.sql");
-        for word in Status::ALL
+        for word in Status::VARIANTS
             .iter()
-            .map(|it| it.as_str())
+            .map(|it| it.into_str())
             .chain(NotificationKind::KNOWN.iter().map(|it| it.into_str()))
         {
             assert!(schema.contains(&format!("'{word}'")), "{word}");

@@ -3,6 +3,7 @@
 use chrono::DateTime;
 use contracts::NotificationKind;
 use messaging::transitions::{INVALID, NOTHING, TransitionTable, consumed};
+use strum::VariantArray;
 use uuid::Uuid;
 
 use crate::domain::{Input, Known, Status, Step, step};
@@ -45,7 +46,7 @@ fn inputs() -> Vec<(String, Input)> {
 fn states() -> Vec<State> {
     let mut states = Vec::new();
     for kind in NotificationKind::KNOWN {
-        for status in [None].into_iter().chain(Status::ALL.iter().copied().map(Some)) {
+        for status in [None].into_iter().chain(Status::VARIANTS.iter().copied().map(Some)) {
             states.extend(knowledge(*kind, status).iter().map(|known| (*kind, status, *known)));
         }
     }
@@ -75,5 +76,5 @@ fn names((kind, status, known): &State) -> Vec<String> {
         Known { contact: true, .. } => "contact",
         Known { .. } => "-",
     };
-    vec![kind.to_string(), status.map_or("-", Status::as_str).to_owned(), known.to_owned()]
+    vec![kind.to_string(), status.map_or("-", <&str>::from).to_owned(), known.to_owned()]
 }

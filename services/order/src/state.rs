@@ -1,93 +1,58 @@
 //! The states of an order and of its two participants, stock and payment.
 
-use std::{fmt, str::FromStr};
-
-use contracts::{Event, EventType};
+use contracts::{Event, EventType, InvalidValue};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 use system::Service;
 
-/// A closed list of states, each shown as and parsed from its text in JSON and in the database.
-macro_rules! states {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name {
-            $($(#[$vdoc])* $variant,)+
-        }
-
-        impl $name {
-            /// As it stands in JSON and in the database.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = UnknownState;
-
-            fn from_str(word: &str) -> Result<Self, UnknownState> {
-                match word {
-                    $($word => Ok(Self::$variant),)+
-                    _ => Err(UnknownState([$($word),+].join(", "))),
-                }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
+/// How far an order has come.
+#[derive(Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str, parse_err_ty = InvalidValue, parse_err_fn = unknown_status)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// Stock or money is still open.
+    Pending,
+    /// Stock is reserved and money is held.
+    Confirmed,
+    /// The money was captured.
+    Completed,
+    Cancelled,
 }
 
-/// A text that is not a state.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be one of {0}")]
-pub struct UnknownState(String);
-
-states! {
-    /// How far an order has come.
-    Status {
-        /// Stock or money is still open.
-        Pending = "pending",
-        /// Stock is reserved and money is held.
-        Confirmed = "confirmed",
-        /// The money was captured.
-        Completed = "completed",
-        Cancelled = "cancelled",
-    }
+/// What an order knows of its reservation.
+#[derive(Display, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stock {
+    /// Nothing yet.
+    Open,
+    Reserved,
+    /// Nothing was reserved.
+    Rejected,
+    /// For sale again, or never to be reserved.
+    Released,
 }
 
-states! {
-    /// What an order knows of its reservation.
-    Stock {
-        /// Nothing yet.
-        Open = "open",
-        Reserved = "reserved",
-        /// Nothing was reserved.
-        Rejected = "rejected",
-        /// For sale again, or never to be reserved.
-        Released = "released",
-    }
+/// What an order knows of its payment.
+#[derive(Display, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Payment {
+    /// Nothing yet.
+    Open,
+    /// The money is held.
+    Authorized,
+    Captured,
+    /// The money is held and could not be captured.
+    CaptureFailed,
+    /// Nothing was held.
+    Declined,
+    /// No longer held, or never to be held.
+    Voided,
+    Refunded,
 }
 
-states! {
-    /// What an order knows of its payment.
-    Payment {
-        /// Nothing yet.
-        Open = "open",
-        /// The money is held.
-        Authorized = "authorized",
-        Captured = "captured",
-        /// The money is held and could not be captured.
-        CaptureFailed = "capture_failed",
-        /// Nothing was held.
-        Declined = "declined",
-        /// No longer held, or never to be held.
-        Voided = "voided",
-        Refunded = "refunded",
-    }
+fn unknown_status(text: &str) -> InvalidValue {
+    InvalidValue::unknown("an order's status", text, Status::VARIANTS.iter().map(Status::into_str))
 }
 
 impl Stock {

@@ -34,9 +34,9 @@ pub async fn insert(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<
         &column(orders, |order| order.payment_method.as_str()) as _,
         &column(orders, |order| order.placed_at),
         &column(orders, |order| order.deadline_at),
-        &column(orders, |order| order.status.as_str()) as _,
-        &column(orders, |order| order.stock.as_str()) as _,
-        &column(orders, |order| order.payment.as_str()) as _,
+        &column(orders, |order| order.status.into_str()) as _,
+        &column(orders, |order| order.stock.into_str()) as _,
+        &column(orders, |order| order.payment.into_str()) as _,
         &column(orders, |order| consumed(order)) as _,
         &column(orders, |order| order.version),
     )
@@ -58,10 +58,10 @@ pub async fn save(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<()>
              as changed (id, status, reason, stock, payment, consumed, version)
          where orders.id = changed.id",
         &column(orders, |order| order.id.0),
-        &column(orders, |order| order.status.as_str()) as _,
+        &column(orders, |order| order.status.into_str()) as _,
         &column(orders, |order| order.reason.map(|reason| reason.into_str())) as _,
-        &column(orders, |order| order.stock.as_str()) as _,
-        &column(orders, |order| order.payment.as_str()) as _,
+        &column(orders, |order| order.stock.into_str()) as _,
+        &column(orders, |order| order.payment.into_str()) as _,
         &column(orders, |order| consumed(order)) as _,
         &column(orders, |order| order.version),
     )
@@ -169,7 +169,7 @@ pub async fn list(conn: &mut PgConnection, listing: &Listing<'_>) -> sqlx::Resul
     let (placed_at, id) = listing.after.unwrap_or((DateTime::<Utc>::MAX_UTC, Uuid::max()));
     // A cursor may be made up, and the database's calendar begins later than ours.
     let placed_at = placed_at.max(DateTime::UNIX_EPOCH);
-    let (status, rows) = (listing.status.map(Status::as_str), listing.rows);
+    let (status, rows) = (listing.status.map(<&str>::from), listing.rows);
     let rows =
         match (listing.customer_id, status) {
             (Some(customer_id), status) => {

@@ -13,14 +13,16 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use strum::Display;
 use uuid::Uuid;
 
 pub use report::{Item, Report, Sums};
 pub use values::{Amount, Currency, MerchantReference, PaymentMethod};
 
 /// What an authorization has become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Status {
     /// The amount is held.
     Authorized,
@@ -30,17 +32,6 @@ pub enum Status {
     Voided,
     /// The amount was taken and given back.
     Refunded,
-}
-
-impl Status {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Authorized => "authorized",
-            Self::Captured => "captured",
-            Self::Voided => "voided",
-            Self::Refunded => "refunded",
-        }
-    }
 }
 
 /// What a merchant asks for in order to hold an amount.
@@ -86,8 +77,9 @@ pub enum Request {
 }
 
 /// Why the card's bank says no. Definite: the same key gets the same answer for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Decline {
     /// The bank gives no reason.
     CardDeclined,
@@ -97,18 +89,6 @@ pub enum Decline {
     CaptureFailed,
     /// There is no such card.
     UnknownPaymentMethod,
-}
-
-impl Decline {
-    /// The stable code in the answer.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::CardDeclined => "card_declined",
-            Self::InsufficientFunds => "insufficient_funds",
-            Self::CaptureFailed => "capture_failed",
-            Self::UnknownPaymentMethod => "unknown_payment_method",
-        }
-    }
 }
 
 /// The definite result of a call: every repeat with the same key gets it again.
@@ -167,7 +147,7 @@ pub enum Refusal {
     #[error("there is no such authorization")]
     Unknown,
     /// What the authorization has become does not allow it.
-    #[error("the authorization is {}", .0.name())]
+    #[error("the authorization is {0}")]
     NotAllowed(Status),
 }
 

@@ -138,7 +138,7 @@ impl App {
 
 fn declined(decline: Decline) -> Problem {
     Problem::new(StatusCode::PAYMENT_REQUIRED, "declined", "The card's bank said no")
-        .with("code", decline.code())
+        .with("code", decline.to_string())
 }
 
 impl From<Failure> for Problem {
@@ -147,7 +147,7 @@ impl From<Failure> for Problem {
             Failure::Refused(Refusal::KeyReused) => Self::idempotency_mismatch(),
             Failure::Refused(refusal @ Refusal::Unknown) => Self::not_found(refusal),
             Failure::Refused(refusal @ Refusal::NotAllowed(status)) => {
-                Self::conflict(refusal).with("code", format!("authorization_{}", status.name()))
+                Self::conflict(refusal).with("code", format!("authorization_{status}"))
             }
             Failure::Journal(error) => Self::internal(format_args!("the journal cannot be written: {error}")),
         }

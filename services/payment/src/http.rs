@@ -82,7 +82,7 @@ impl From<Payment> for PaymentView {
         Self {
             order_id,
             payment_id,
-            status: status.as_str(),
+            status: status.into_str(),
             amount: terms.map(|terms| terms.amount),
             reason,
         }

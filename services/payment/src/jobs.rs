@@ -49,7 +49,7 @@ impl Worker for Calls {
         let start = Instant::now();
         let reply = self.processor.call(&request, &job.origin().trace).await;
         let attributes =
-            [KeyValue::new("action", request.action().as_str()), KeyValue::new("reply", name_of(&reply))];
+            [KeyValue::new("action", request.action().into_str()), KeyValue::new("reply", name_of(&reply))];
         self.duration.record(start.elapsed().as_secs_f64(), &attributes);
         let result = call_result(&reply);
         (settle(job, &request, reply), result)

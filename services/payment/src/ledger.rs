@@ -15,9 +15,11 @@
 //! and every update or delete.
 
 use contracts::{Money, OrderId};
+use strum::IntoStaticStr;
 
 /// Where money can be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Account {
     /// The customer's own.
     Customer,
@@ -30,7 +32,8 @@ pub enum Account {
 }
 
 /// A movement of money, in two entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Posting {
     /// The processor holds the money.
     Authorized,
@@ -58,31 +61,7 @@ pub struct Entry {
     pub amount: Money,
 }
 
-impl Account {
-    /// As it stands in JSON and in the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Customer => "customer",
-            Self::AuthorizedHolds => "authorized_holds",
-            Self::CapturedFunds => "captured_funds",
-            Self::Refunds => "refunds",
-        }
-    }
-}
-
 impl Posting {
-    /// As it stands in JSON and in the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Authorized => "authorized",
-            Self::Captured => "captured",
-            Self::Voided => "voided",
-            Self::Refunded => "refunded",
-        }
-    }
-
     /// The posting of this amount as entries, which sum to zero.
     #[must_use]
     pub fn entries(self, amount: &Money) -> [Entry; 2] {

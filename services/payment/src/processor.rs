@@ -196,7 +196,7 @@ impl Processor {
                 Command::Capture { authorization_id }
                 | Command::Void { authorization_id }
                 | Command::Refund { authorization_id } => {
-                    path.extend([authorization_id.as_str(), request.action().as_str()]);
+                    path.extend([authorization_id.as_str(), request.action().into_str()]);
                 }
             }
         }

@@ -83,7 +83,7 @@ pub(crate) async fn save(conn: &mut PgConnection, payments: &[Payment]) -> sqlx:
                          reason, version)
          where payments.order_id = changed.order_id",
         &column(payments, |payment| payment.order_id.0),
-        &column(payments, |payment| payment.status.as_str()) as _,
+        &column(payments, |payment| payment.status.into_str()) as _,
         &column(payments, |payment| payment.cancel_requested),
         &column(payments, |payment| payment.terms.as_ref().map(|terms| terms.amount.amount_minor)) as _,
         &column(payments, |payment| payment.terms.as_ref().map(|terms| terms.amount.currency.as_str())) as _,
@@ -115,8 +115,8 @@ pub(crate) async fn post(
          from unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[])
              as entry (order_id, posting, account, amount_minor, currency)",
         &column(&entries, |(new, _)| new.order_id.0),
-        &column(&entries, |(new, _)| new.posting.as_str()) as _,
-        &column(&entries, |(_, entry)| entry.account.as_str()) as _,
+        &column(&entries, |(new, _)| new.posting.into_str()) as _,
+        &column(&entries, |(_, entry)| entry.account.into_str()) as _,
         &column(&entries, |(_, entry)| entry.amount.amount_minor),
         &column(&entries, |(_, entry)| entry.amount.currency.as_str()) as _,
         at,
@@ -176,7 +176,7 @@ pub(crate) async fn list(
          where ($1::text is null or status = $1) and ($2::uuid is null or order_id < $2)
          order by order_id desc
          limit $3",
-        status.map(Status::as_str),
+        status.map(<&str>::from),
         before,
         limit.rows(),
     )

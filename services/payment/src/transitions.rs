@@ -2,6 +2,7 @@
 
 use contracts::{Event, OrderId, OrderPlaced, samples::samples};
 use messaging::transitions::{INVALID, NOTHING, TransitionTable, consumed};
+use strum::VariantArray;
 use uuid::Uuid;
 
 use crate::domain::{Answer, Input, Payment, Status, Terms, react};
@@ -29,7 +30,7 @@ fn cell(before: &Payment, input: &Input) -> String {
     let mut parts = vec![name(&transition.next)];
     parts.extend(transition.events.iter().map(|event| format!("**{}**", event.event_type())));
     parts.extend(transition.jobs.iter().map(|action| format!("*{action}*")));
-    parts.extend(transition.postings.iter().map(|(posting, _)| format!("`{}`", posting.as_str())));
+    parts.extend(transition.postings.iter().map(|(posting, _)| format!("`{}`", posting.into_str())));
     parts.join(", ")
 }
 
@@ -54,7 +55,7 @@ fn payments() -> Vec<Payment> {
         ..Payment::placeholder(OrderId(Uuid::nil()), Uuid::nil())
     };
     let mut payments = Vec::new();
-    for status in Status::ALL {
+    for status in Status::VARIANTS {
         payments.push(payment(*status, false));
         if matches!(status, Status::Authorizing | Status::Capturing) {
             payments.push(payment(*status, true));

@@ -186,7 +186,7 @@ fn every_status_reads_back_from_its_words() {
     let cancelled = CancelReason::KNOWN.iter().copied().map(Status::Cancelled);
     for status in [Status::Pending, Status::Confirmed, Status::Completed].into_iter().chain(cancelled) {
         let reason = status.reason().map(|reason| reason.into_str());
-        assert_eq!(Status::from_words(status.as_str(), reason), Some(status));
+        assert_eq!(Status::from_words(status.into_str(), reason), Some(status));
     }
     assert_eq!(Status::from_words("cancelled", None), None);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use contracts::{OrderId, Sku};
+use strum::IntoStaticStr;
 
 /// How much there may be of a SKU for it to be restocked, and how much it may be restocked at once.
 ///
@@ -109,7 +110,8 @@ impl Movement {
 }
 
 /// How stock moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum MovementKind {
     /// New pieces came onto the shelf.
     Restocked,
@@ -124,18 +126,6 @@ pub enum MovementKind {
 }
 
 impl MovementKind {
-    /// As it stands in the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Restocked => "restocked",
-            Self::Reserved => "reserved",
-            Self::Committed => "committed",
-            Self::Released => "released",
-            Self::Returned => "returned",
-        }
-    }
-
     /// Whether `on_hand` and `reserved` grow (1), stay (0) or shrink (-1).
     #[must_use]
     pub fn signs(self) -> (i64, i64) {

@@ -186,8 +186,8 @@ fn lines_that_break_the_contract_are_invalid() {
 
 #[test]
 fn statuses_parse_back() {
-    for status in Status::ALL {
-        assert_eq!(status.as_str().parse(), Ok(*status));
+    for status in Status::VARIANTS {
+        assert_eq!(status.into_str().parse(), Ok(*status));
     }
     assert!("gone".parse::<Status>().is_err());
 }

@@ -27,7 +27,7 @@ impl From<&Order> for OrderView {
     fn from(order: &Order) -> Self {
         Self {
             id: order.id,
-            status: order.status.as_str(),
+            status: order.status.into_str(),
             reason: order.reason,
             settled: order.settled(),
             lines: order.lines.clone(),
@@ -75,7 +75,7 @@ impl TimelineView {
         let before = std::iter::once(None).chain(log.iter().map(|entry| Some(entry.occurred_at)));
         Self {
             order_id: order.id,
-            status: order.status.as_str(),
+            status: order.status.into_str(),
             settled: order.settled(),
             facts: before.zip(&log).map(|(before, entry)| FactView::new(before, entry)).collect(),
             awaiting: order.awaits().into_iter().map(AwaitedView::from).collect(),

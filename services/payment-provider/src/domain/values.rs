@@ -1,6 +1,7 @@
 //! The values of a call, which cannot be wrong once they are read.
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 /// The merchant's own name for what is paid: 1 to 64 characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -60,50 +61,33 @@ impl TryFrom<String> for Currency {
 
 /// The simulated cards, each of which does one thing.
 #[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Serialize,
-    Deserialize,
-    strum::EnumString,
-    strum::IntoStaticStr,
-    strum::VariantArray,
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr, VariantArray,
 )]
 #[serde(from = "String", into = "&'static str")]
-#[strum(const_into_str)]
+#[strum(serialize_all = "snake_case", prefix = "pm_", const_into_str)]
 pub enum PaymentMethod {
     /// Approves everything.
-    #[strum(serialize = "pm_card_visa")]
     CardVisa,
-    #[strum(serialize = "pm_card_declined")]
     CardDeclined,
-    #[strum(serialize = "pm_insufficient_funds")]
     InsufficientFunds,
     /// Approves, but the capture is declined.
-    #[strum(serialize = "pm_capture_fails")]
     CaptureFails,
     /// The first call to authorize gets no answer, and nothing is done.
-    #[strum(serialize = "pm_timeout_once")]
     TimeoutOnce,
     /// The first call to authorize takes effect, and gets no answer.
-    #[strum(serialize = "pm_charged_then_timeout")]
     ChargedThenTimeout,
     /// No call to authorize gets an answer for a while; then it approves.
-    #[strum(serialize = "pm_down")]
     Down,
     /// Any other token: declined.
-    #[strum(serialize = "pm_unknown")]
     Unknown,
 }
 
 impl PaymentMethod {
-    pub const ALL: &[Self] = <Self as strum::VariantArray>::VARIANTS;
+    pub const ALL: &[Self] = Self::VARIANTS;
 }
 
 impl From<String> for PaymentMethod {
     fn from(token: String) -> Self {
-        token.parse().unwrap_or(Self::Unknown)
+        token.strip_prefix("pm_").and_then(|method| method.parse().ok()).unwrap_or(Self::Unknown)
     }
 }

@@ -1,7 +1,11 @@
 //! The states of a payment, and the calls to the card processor.
 
-use std::{fmt, str::FromStr};
+use contracts::InvalidValue;
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
+/// How far a payment has come.
+#[derive(Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str, parse_err_ty = InvalidValue, parse_err_fn = unknown_status)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
     /// Nothing is known of the order yet.
@@ -29,7 +33,8 @@ pub enum Status {
 }
 
 /// A call to the card processor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Display, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Action {
     /// Hold the money.
     Authorize,
@@ -42,39 +47,6 @@ pub enum Action {
 }
 
 impl Status {
-    /// Every one, in the order of a payment's life.
-    pub const ALL: &[Self] = &[
-        Self::Placeholder,
-        Self::Authorizing,
-        Self::Authorized,
-        Self::Declined,
-        Self::Capturing,
-        Self::Captured,
-        Self::CaptureFailed,
-        Self::Voiding,
-        Self::Voided,
-        Self::Refunding,
-        Self::Refunded,
-    ];
-
-    /// As it stands in JSON and in the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Placeholder => "placeholder",
-            Self::Authorizing => "authorizing",
-            Self::Authorized => "authorized",
-            Self::Declined => "declined",
-            Self::Capturing => "capturing",
-            Self::Captured => "captured",
-            Self::CaptureFailed => "capture_failed",
-            Self::Voiding => "voiding",
-            Self::Voided => "voided",
-            Self::Refunding => "refunding",
-            Self::Refunded => "refunded",
-        }
-    }
-
     /// The call whose answer this state waits for.
     #[must_use]
     pub fn awaits(self) -> Option<Action> {
@@ -88,39 +60,6 @@ impl Status {
     }
 }
 
-impl FromStr for Status {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().find(|status| status.as_str() == word).copied();
-        found.ok_or_else(|| {
-            let words: Vec<_> = Self::ALL.iter().map(|status| status.as_str()).collect();
-            format!("{word:?} is not a payment's status: {}", words.join(", "))
-        })
-    }
-}
-
-impl Action {
-    /// As it stands in the idempotency key, the job and the metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Authorize => "authorize",
-            Self::Capture => "capture",
-            Self::Void => "void",
-            Self::Refund => "refund",
-        }
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+fn unknown_status(text: &str) -> InvalidValue {
+    InvalidValue::unknown("a payment's status", text, Status::VARIANTS.iter().map(Status::into_str))
 }

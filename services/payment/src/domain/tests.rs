@@ -9,6 +9,7 @@ use proptest::{
     prelude::{Just, Strategy, any, prop_oneof},
     proptest,
 };
+use strum::VariantArray;
 use uuid::Uuid;
 
 use crate::domain::{Action, Answer, Input, Payment, Status, Terms, Transition, react};
@@ -217,8 +218,8 @@ fn invalid_transition_names_payment_order_state_and_input() {
 
 #[test]
 fn statuses_parse_back() {
-    for status in Status::ALL {
-        assert_eq!(status.as_str().parse(), Ok(*status));
+    for status in Status::VARIANTS {
+        assert_eq!(status.into_str().parse(), Ok(*status));
     }
     assert!("paid".parse::<Status>().is_err());
 }

@@ -126,7 +126,7 @@ fn a_reason_is_short_and_of_one_line() {
 fn a_call_survives_its_job() {
     for action in [Action::Authorize, Action::Capture, Action::Void, Action::Refund] {
         let payload = serde_json::to_value(request(action)).expect("a payload");
-        assert_eq!(payload["action"], action.as_str());
+        assert_eq!(payload["action"], action.into_str());
         assert_eq!(serde_json::from_value::<Request>(payload).expect("a request"), request(action));
     }
     assert_eq!(Request::new(Action::Void, &Payment { authorization_id: None, ..payment() }), None);
