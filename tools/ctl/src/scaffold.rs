@@ -10,9 +10,8 @@ use contracts::EventType;
 use system::{Service, programs};
 
 /// The files of a service, below the project's root.
-const FILES: [(&str, &str); 13] = [
+const FILES: [(&str, &str); 12] = [
     ("services/{{name}}/Cargo.toml", include_str!("../templates/service/Cargo.toml.txt")),
-    ("services/{{name}}/build.rs", include_str!("../templates/service/build.rs.txt")),
     ("services/{{name}}/sqlx.toml", include_str!("../templates/service/sqlx.toml.txt")),
     ("services/{{name}}/history.sql", include_str!("../templates/service/history.sql.txt")),
     ("services/{{name}}/src/main.rs", include_str!("../templates/service/main.rs.txt")),
