@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use crate::catalogue::{self, Listed};
-use crate::domain::{Offer, Reservation, product::InvalidOffer, stock::RestockRefused};
+use crate::domain::{Offer, Reservation};
 use crate::store::{self, Shelf};
 
 #[derive(Clone)]
@@ -49,15 +49,15 @@ struct ListProducts {
 async fn list_products(
     State(app): State<App>,
     Query(query): Query<ListProducts>,
-) -> Result<Json<Page<ProductView>>, Problem> {
+) -> Result<Json<Page<Shelf>>, Problem> {
     let after = query.cursor.map(|Cursor(sku)| sku);
     let shelves = store::shelves(&app.pool, after.as_ref(), query.limit.rows()).await?;
-    let page = Page::cut(shelves, query.limit, |last| last.product.sku.clone());
-    Ok(Json(page.map(ProductView::from)))
+    let page = Page::cut(shelves, query.limit, |last| last.sku.clone());
+    Ok(Json(page))
 }
 
-async fn get_product(State(app): State<App>, Path(sku): Path<Sku>) -> Result<Json<ProductView>, Problem> {
-    Ok(Json(product_view(&app.pool, &sku).await?))
+async fn get_product(State(app): State<App>, Path(sku): Path<Sku>) -> Result<Json<Shelf>, Problem> {
+    Ok(Json(shelf_of(&app.pool, &sku).await?))
 }
 
 async fn put_product(
@@ -66,10 +66,10 @@ async fn put_product(
     Json(body): Json<PutProduct>,
 ) -> Result<Response, Problem> {
     let price = Money { amount_minor: body.price.amount_minor, currency: body.price.currency };
-    let offer = Offer::new(body.name, price)?;
+    let offer = Offer::new(body.name, price).map_err(Problem::invalid)?;
     let mut tx = database::begin(&app.pool).await?;
     let listed = catalogue::list(&mut tx, &sku, offer).await?;
-    let product = product_view(&mut *tx, &sku).await?;
+    let product = shelf_of(&mut *tx, &sku).await?;
     app.unit_of_work.commit(tx, listed.effects()).await?;
     match listed {
         Listed::Created(_) => {
@@ -96,7 +96,7 @@ async fn restock(
         }
     }
     add_to_stock(&mut tx, &sku, body.value.quantity).await?;
-    let response = StoredResponse::json(StatusCode::OK, None, &product_view(&mut *tx, &sku).await?)?;
+    let response = StoredResponse::json(StatusCode::OK, None, &shelf_of(&mut *tx, &sku).await?)?;
     if let Some(key) = &key {
         idempotency::complete(&mut tx, &key.key, &response).await?;
     }
@@ -107,7 +107,7 @@ async fn restock(
 async fn add_to_stock(conn: &mut PgConnection, sku: &Sku, quantity: i64) -> Result<(), Problem> {
     let mut stock = store::load_stock_for_update(conn, [sku]).await?;
     let level = stock.0.get(sku).ok_or_else(|| no_such_product(sku))?;
-    let restock = [level.restock(sku, quantity)?];
+    let restock = [level.restock(sku, quantity).map_err(Problem::invalid)?];
     stock.apply(&restock);
     store::save_stock(conn, &restock, &stock).await?;
     Ok(())
@@ -119,7 +119,8 @@ async fn get_reservation(
 ) -> Result<Json<ReservationView>, Problem> {
     let reservation = store::reservation(&app.pool, order_id).await?;
     let missing = || Problem::not_found(format_args!("order {order_id} has no reservation here, or not yet"));
-    Ok(Json(reservation.ok_or_else(missing)?.into()))
+    let Reservation { order_id, status, lines, .. } = reservation.ok_or_else(missing)?;
+    Ok(Json(ReservationView { order_id, status: status.into_str(), lines }))
 }
 
 #[derive(Deserialize)]
@@ -143,32 +144,9 @@ struct Restock {
     quantity: i64,
 }
 
-#[derive(Serialize)]
-struct ProductView {
-    sku: Sku,
-    name: String,
-    price: Money,
-    on_hand: i64,
-    reserved: i64,
-    available: i64,
-}
-
-impl From<Shelf> for ProductView {
-    fn from(Shelf { product, level }: Shelf) -> Self {
-        Self {
-            sku: product.sku,
-            name: product.name,
-            price: product.price,
-            on_hand: level.on_hand,
-            reserved: level.reserved,
-            available: level.available(),
-        }
-    }
-}
-
-async fn product_view(db: impl PgExecutor<'_>, sku: &Sku) -> Result<ProductView, Problem> {
+async fn shelf_of(db: impl PgExecutor<'_>, sku: &Sku) -> Result<Shelf, Problem> {
     let shelf = store::shelf(db, sku).await?;
-    shelf.map(ProductView::from).ok_or_else(|| no_such_product(sku))
+    shelf.ok_or_else(|| no_such_product(sku))
 }
 
 #[derive(Serialize)]
@@ -178,25 +156,6 @@ struct ReservationView {
     lines: Vec<StockLine>,
 }
 
-impl From<Reservation> for ReservationView {
-    fn from(reservation: Reservation) -> Self {
-        let Reservation { order_id, status, lines, .. } = reservation;
-        Self { order_id, status: status.into_str(), lines }
-    }
-}
-
 fn no_such_product(sku: &Sku) -> Problem {
     Problem::not_found(format_args!("there is no product {sku}"))
-}
-
-impl From<InvalidOffer> for Problem {
-    fn from(invalid: InvalidOffer) -> Self {
-        Self::invalid(invalid)
-    }
-}
-
-impl From<RestockRefused> for Problem {
-    fn from(refused: RestockRefused) -> Self {
-        Self::invalid(refused)
-    }
 }

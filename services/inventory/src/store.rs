@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use contracts::{Money, OrderId, Sku, StockLine};
 use runtime::columns::{column, parse};
+use serde::Serialize;
 use sqlx::{PgConnection, PgExecutor, types::Json};
 use uuid::Uuid;
 
@@ -13,11 +14,15 @@ use crate::domain::{Level, Movement, Product, Reservation, Stock};
 /// The tables, as `migrations/inventory` makes them.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/inventory");
 
-/// A product with its stock, as a client sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A product with its stock, as the API shows it.
+#[derive(Debug, Serialize)]
 pub struct Shelf {
-    pub product: Product,
-    pub level: Level,
+    pub sku: Sku,
+    pub name: String,
+    pub price: Money,
+    pub on_hand: i64,
+    pub reserved: i64,
+    pub available: i64,
 }
 
 /// Makes a placeholder of every reservation that is missing, so that there is a row to lock.
@@ -163,14 +168,14 @@ pub async fn insert_products(conn: &mut PgConnection, products: &[Product]) -> s
 
 /// Loads a product and locks it.
 pub async fn load_product_for_update(conn: &mut PgConnection, sku: &Sku) -> sqlx::Result<Product> {
-    sqlx::query_as!(
-        ProductRow,
+    let row = sqlx::query!(
         "select sku, name, price_minor, currency, version from products where sku = $1 for no key update",
         sku.as_str(),
     )
     .fetch_one(conn)
-    .await?
-    .try_into()
+    .await?;
+    let price = Money { amount_minor: row.price_minor, currency: parse(&row.currency)? };
+    Ok(Product { sku: parse(&row.sku)?, name: row.name, price, version: row.version })
 }
 
 /// Saves a product that was listed anew.
@@ -192,7 +197,7 @@ pub async fn save_product(conn: &mut PgConnection, product: &Product) -> sqlx::R
 pub async fn shelf(db: impl PgExecutor<'_>, sku: &Sku) -> sqlx::Result<Option<Shelf>> {
     let row = sqlx::query_as!(
         ShelfRow,
-        "select sku, name, price_minor, currency, version, on_hand, reserved
+        "select sku, name, price_minor, currency, on_hand, reserved
          from products join stock using (sku) where sku = $1",
         sku.as_str(),
     )
@@ -205,7 +210,7 @@ pub async fn shelf(db: impl PgExecutor<'_>, sku: &Sku) -> sqlx::Result<Option<Sh
 pub async fn shelves(db: impl PgExecutor<'_>, after: Option<&Sku>, rows: i64) -> sqlx::Result<Vec<Shelf>> {
     let rows = sqlx::query_as!(
         ShelfRow,
-        "select sku, name, price_minor, currency, version, on_hand, reserved
+        "select sku, name, price_minor, currency, on_hand, reserved
          from products join stock using (sku) where sku > $1 order by sku limit $2",
         after.map_or("", Sku::as_str),
         rows,
@@ -243,29 +248,11 @@ impl TryFrom<ReservationRow> for Reservation {
     }
 }
 
-struct ProductRow {
-    sku: String,
-    name: String,
-    price_minor: i64,
-    currency: String,
-    version: i64,
-}
-
-impl TryFrom<ProductRow> for Product {
-    type Error = sqlx::Error;
-
-    fn try_from(row: ProductRow) -> sqlx::Result<Self> {
-        let price = Money { amount_minor: row.price_minor, currency: parse(&row.currency)? };
-        Ok(Self { sku: parse(&row.sku)?, name: row.name, price, version: row.version })
-    }
-}
-
 struct ShelfRow {
     sku: String,
     name: String,
     price_minor: i64,
     currency: String,
-    version: i64,
     on_hand: i64,
     reserved: i64,
 }
@@ -274,9 +261,10 @@ impl TryFrom<ShelfRow> for Shelf {
     type Error = sqlx::Error;
 
     fn try_from(row: ShelfRow) -> sqlx::Result<Self> {
-        let ShelfRow { sku, name, price_minor, currency, version, on_hand, reserved } = row;
-        let product = ProductRow { sku, name, price_minor, currency, version }.try_into()?;
-        Ok(Self { product, level: Level { on_hand, reserved } })
+        let ShelfRow { sku, name, price_minor, currency, on_hand, reserved } = row;
+        let price = Money { amount_minor: price_minor, currency: parse(&currency)? };
+        let available = Level { on_hand, reserved }.available();
+        Ok(Self { sku: parse(&sku)?, name, price, on_hand, reserved, available })
     }
 }
 
