@@ -1,13 +1,12 @@
 //! The HTTP side: what was sent, what waits, what failed.
 
 use axum::{Router, extract::State, routing::get};
-use chrono::{DateTime, Utc};
 use contracts::OrderId;
 use http_api::{
     Json, Problem, Query,
     page::{Cursor, Limit, Page},
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -26,30 +25,11 @@ struct ListQuery {
     cursor: Option<Cursor<Uuid>>,
 }
 
-#[derive(Debug, Serialize)]
-struct NotificationView {
-    id: Uuid,
-    order_id: Uuid,
-    kind: String,
-    recipient: Option<String>,
-    status: String,
-    attempts: i32,
-    reason: Option<String>,
-    sent_at: Option<DateTime<Utc>>,
-}
-
 async fn list(
     State(pool): State<PgPool>,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Page<NotificationView>>, Problem> {
+) -> Result<Json<Page<Listed>>, Problem> {
     let before = query.cursor.map(|cursor| cursor.0);
     let rows = store::list(&pool, query.order_id, before, query.limit).await?;
-    Ok(Json(Page::cut(rows, query.limit, |row| row.id).map(NotificationView::from)))
-}
-
-impl From<Listed> for NotificationView {
-    fn from(row: Listed) -> Self {
-        let Listed { id, order_id, kind, recipient, status, attempts, reason, sent_at } = row;
-        Self { id, order_id, kind, recipient, status, attempts, reason, sent_at }
-    }
+    Ok(Json(Page::cut(rows, query.limit, |row| row.id)))
 }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use contracts::{Email, NotificationKind, OrderId};
 use http_api::page::Limit;
 use runtime::columns::{column, parse};
+use serde::Serialize;
 use sqlx::{PgConnection, PgPool, migrate::Migrator};
 use uuid::Uuid;
 
@@ -171,7 +172,7 @@ pub(crate) async fn note_attempt(
 }
 
 /// A notification as the API shows it.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Listed {
     pub(crate) id: Uuid,
     pub(crate) order_id: Uuid,

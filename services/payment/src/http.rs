@@ -1,7 +1,6 @@
 //! The HTTP side: what was held, taken and given back for an order.
 
 use axum::{Router, extract::State, routing::get};
-use chrono::{DateTime, Utc};
 use contracts::{Money, OrderId};
 use http_api::{
     Json, Path, Problem, Query,
@@ -44,15 +43,7 @@ struct PaymentView {
 struct PaymentWithLedger {
     #[serde(flatten)]
     payment: PaymentView,
-    ledger: Vec<EntryView>,
-}
-
-#[derive(Debug, Serialize)]
-struct EntryView {
-    account: String,
-    amount: Money,
-    posting: String,
-    at: DateTime<Utc>,
+    ledger: Vec<WrittenEntry>,
 }
 
 async fn list(
@@ -71,8 +62,7 @@ async fn show(
 ) -> Result<Json<PaymentWithLedger>, Problem> {
     let found = store::find(&pool, order_id).await?;
     let missing = || Problem::not_found(format_args!("order {order_id} has no payment here, or not yet"));
-    let (payment, entries) = found.ok_or_else(missing)?;
-    let ledger = entries.into_iter().map(EntryView::from).collect();
+    let (payment, ledger) = found.ok_or_else(missing)?;
     Ok(Json(PaymentWithLedger { payment: payment.into(), ledger }))
 }
 
@@ -86,12 +76,5 @@ impl From<Payment> for PaymentView {
             amount: terms.map(|terms| terms.amount),
             reason,
         }
-    }
-}
-
-impl From<WrittenEntry> for EntryView {
-    fn from(entry: WrittenEntry) -> Self {
-        let WrittenEntry { account, amount, posting, at } = entry;
-        Self { account, amount, posting, at }
     }
 }

@@ -8,14 +8,15 @@ use chrono::{DateTime, Utc};
 use contracts::{Money, OrderId};
 use http_api::page::Limit;
 use runtime::columns::{column, parse};
+use serde::Serialize;
 use sqlx::{PgConnection, PgPool, migrate::Migrator};
 use uuid::Uuid;
 
 use crate::domain::{Payment, Status, Terms};
 use crate::ledger::NewPosting;
 
-/// An entry of the ledger as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An entry of the ledger as the API shows it.
+#[derive(Debug, Serialize)]
 pub(crate) struct WrittenEntry {
     pub(crate) account: String,
     /// What the account gained or, when negative, lost.
