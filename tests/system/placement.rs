@@ -48,7 +48,6 @@ impl Bench {
             UnitOfWork::new(Service::Order.into()),
             admission,
             Duration::from_secs(60),
-            order_accepted,
         )
     }
 

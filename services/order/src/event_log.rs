@@ -47,26 +47,17 @@ pub struct Cause<'a> {
     consumed: Option<&'a Delivery>,
 }
 
-impl Cause<'static> {
-    #[must_use]
+impl<'a> Cause<'a> {
     pub fn command(now: DateTime<Utc>) -> Self {
         Self { now, context: CausationContext::current(), consumed: None }
     }
-}
 
-impl<'a> Cause<'a> {
-    #[must_use]
     pub fn consumed(delivery: &'a Delivery, now: DateTime<Utc>) -> Self {
         Self { now, context: delivery.origin(), consumed: Some(delivery) }
     }
 }
 
 impl EventRecorder {
-    /// Records `order.placed` of an order that begins with it.
-    pub fn begin(&mut self, order: &Order, placed: Event, cause: &Cause<'_>) {
-        self.publish(order.id, order.version, placed, cause);
-    }
-
     /// The order becomes what the transition says, with everything that led there recorded.
     pub fn record(&mut self, order: &mut Order, transition: Transition, cause: &Cause<'_>) {
         let Transition { next, events } = transition;
@@ -95,7 +86,8 @@ impl EventRecorder {
         });
     }
 
-    fn publish(&mut self, order_id: OrderId, version: i64, event: Event, cause: &Cause<'_>) {
+    /// Records an event of our own that made this version of its order, such as `order.placed`.
+    pub fn publish(&mut self, order_id: OrderId, version: i64, event: Event, cause: &Cause<'_>) {
         self.events.push(OutgoingEvent {
             event: event.clone(),
             aggregate_version: version,

@@ -30,7 +30,7 @@ use crate::{
     event_log::{Cause, EventRecorder},
     placement::{Placement, PlacementHandle},
     state::Status,
-    store::{self, Listing},
+    store,
 };
 
 const ORDERS: &str = "/api/v1/orders";
@@ -135,20 +135,12 @@ async fn list_orders(
     State(app): State<App>,
     Query(query): Query<ListOrders>,
 ) -> Result<Json<Page<OrderView>>, Problem> {
-    let status: Option<Status> = query
-        .status
-        .map(|status| status.parse())
-        .transpose()
-        .map_err(|error| Problem::malformed(format_args!("status: {error}")))?;
-    let listing = Listing {
-        status,
-        customer_id: query.customer_id.as_ref().map(CustomerId::as_str),
-        after: query.cursor.map(|Cursor(key)| key),
-        rows: query.limit.rows(),
-    };
+    let ListOrders { status, customer_id, limit, cursor } = query;
+    let status = status.map(|word| word.parse::<Status>()).transpose().map_err(Problem::malformed)?;
+    let before = cursor.map(|Cursor(key)| key);
     let mut conn = app.pool.acquire().await?;
-    let orders = store::list(&mut conn, &listing).await?;
-    let page = Page::cut(orders, query.limit, |last| (last.placed_at, last.id));
+    let orders = store::list(&mut conn, status, customer_id.as_ref(), before, limit.rows()).await?;
+    let page = Page::cut(orders, limit, |last| (last.placed_at, last.id));
     Ok(Json(page.map(|order| OrderView::from(&order))))
 }
 

@@ -29,6 +29,7 @@ use crate::{
     admission::AdmissionControl,
     domain::{Order, PlaceOrder, Prices, decide_place},
     event_log::{Cause, EventRecorder},
+    http::order_accepted,
     store,
 };
 
@@ -48,12 +49,6 @@ pub enum Placement {
 }
 
 type PlacementResult = Result<Placement, Problem>;
-
-/// The response to a newly placed order.
-///
-/// Placement calls it because a keyed response is stored in the transaction that places the order. The order changes
-/// later, so the first response cannot be rebuilt from it byte for byte.
-pub type Respond = fn(&Order) -> Result<StoredResponse, Problem>;
 
 struct PlacementRequest {
     key: Option<Key>,
@@ -106,7 +101,6 @@ pub struct PlacementBatcher {
     unit_of_work: UnitOfWork,
     admission: Arc<AdmissionControl>,
     deadline: Duration,
-    respond: Respond,
     queue: Mutex<Queue>,
 }
 
@@ -118,14 +112,10 @@ impl PlacementBatcher {
         unit_of_work: UnitOfWork,
         admission: Arc<AdmissionControl>,
         deadline: Duration,
-        respond: Respond,
     ) -> (PlacementHandle, Self) {
         let (sender, requests) = mpsc::channel(QUEUE_CAPACITY as usize);
         let queue = Queue { requests, throttle: BatchThrottle::new(throttle::INTERVAL) };
-        (
-            PlacementHandle(sender),
-            Self { pool, unit_of_work, admission, deadline, respond, queue: Mutex::new(queue) },
-        )
+        (PlacementHandle(sender), Self { pool, unit_of_work, admission, deadline, queue: Mutex::new(queue) })
     }
 
     /// Places orders until every handle is gone. Failures go to the requests, so it never fails itself.
@@ -151,21 +141,21 @@ impl PlacementBatcher {
     }
 
     async fn place_and_reply(&self, batch: Vec<PlacementRequest>) {
-        match catch_panic(self.place(&batch)).await {
-            Ok(results) => {
-                batch.into_iter().zip(results).for_each(|(request, result)| request.finish(result));
+        let problem = match catch_panic(self.place(&batch)).await {
+            Ok(Ok(results)) => {
+                return batch.into_iter().zip(results).for_each(|(request, result)| request.finish(result));
             }
-            Err(Failure::Database(error)) if batch.len() > 1 && is_caused_by_one_order(&error) => {
+            Ok(Err(error)) if batch.len() > 1 && is_caused_by_one_order(&error) => {
                 for request in batch {
                     Box::pin(self.place_and_reply(vec![request])).await;
                 }
+                return;
             }
-            // The commit may have taken effect: placing the batch again could place its orders twice.
-            Err(failure) => {
-                let problem = Problem::from(failure);
-                batch.into_iter().for_each(|request| request.finish(Err(problem.clone())));
-            }
-        }
+            Ok(Err(error)) => error.into(),
+            Err(panicked) => panicked,
+        };
+        // The commit may have taken effect: placing the batch again could place its orders twice.
+        batch.into_iter().for_each(|request| request.finish(Err(problem.clone())));
     }
 
     /// One transaction, with one result for each request.
@@ -215,9 +205,10 @@ impl PlacementBatcher {
         let placed = decide_place(OrderId(clock::new_id()), request.command.clone(), &batch.prices)?;
         let order = Order::placed(placed.clone(), batch.now, batch.deadline);
         if let Some(key) = &request.key {
-            batch.responses.push((key.key.clone(), (self.respond)(&order)?));
+            // Now, since the order changes later: the response could not be made again byte for byte.
+            batch.responses.push((key.key.clone(), order_accepted(&order)?));
         }
-        batch.recorder.begin(&order, placed.into(), &request.cause);
+        batch.recorder.publish(order.id, order.version, placed.into(), &request.cause);
         Ok(Placement::Placed(Box::new(order)))
     }
 }
@@ -254,28 +245,10 @@ async fn complete_keys(
     idempotency::release(conn, &keys).await
 }
 
-/// Why a transaction failed as a whole.
-#[derive(Debug)]
-enum Failure {
-    Database(sqlx::Error),
-    Panicked,
-}
-
-impl From<Failure> for Problem {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Database(error) => error.into(),
-            Failure::Panicked => Self::internal("placing orders panicked"),
-        }
-    }
-}
-
 /// A panic fails its own batch; the worker goes on with the next one.
-async fn catch_panic<T>(work: impl Future<Output = sqlx::Result<T>>) -> Result<T, Failure> {
-    match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(done) => done.map_err(Failure::Database),
-        Err(_) => Err(Failure::Panicked),
-    }
+async fn catch_panic<T>(work: impl Future<Output = T>) -> Result<T, Problem> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.map_err(|_| Problem::internal("placing orders panicked"))
 }
 
 /// Takes out the requests whose key occurs before in the batch: they are decided after the first one has committed.
@@ -300,7 +273,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_becomes_a_500_without_its_cause() {
-        let failure = catch_panic::<()>(async { panic!("hush") }).await.expect_err("a panic");
-        assert_eq!(Problem::from(failure), Problem::internal("placing orders panicked"));
+        let problem = catch_panic::<()>(async { panic!("hush") }).await.expect_err("a panic");
+        assert_eq!(problem, Problem::internal("placing orders panicked"));
     }
 }

@@ -8,7 +8,9 @@ pub use prices::{list_prices, prices};
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use contracts::{CancelReason, Customer, Event, EventSet, EventType, Money, OrderId, OrderLine, Versions};
+use contracts::{
+    CancelReason, Customer, CustomerId, Event, EventSet, EventType, Money, OrderId, OrderLine, Versions,
+};
 use runtime::columns::{column, parse};
 use sqlx::{PgConnection, migrate::Migrator, types::Json};
 use uuid::Uuid;
@@ -154,57 +156,52 @@ pub async fn count_pending(conn: &mut PgConnection, cap: i64) -> sqlx::Result<i6
     .await
 }
 
-/// Which orders to list, and how many at most.
-#[derive(Debug)]
-pub struct Listing<'a> {
-    pub status: Option<Status>,
-    pub customer_id: Option<&'a str>,
-    /// Only those before this one in the list.
-    pub after: Option<(DateTime<Utc>, Uuid)>,
-    pub rows: i64,
-}
-
-/// Lists orders, the newest first. One statement for each index, since no plan for all of them would be good.
-pub async fn list(conn: &mut PgConnection, listing: &Listing<'_>) -> sqlx::Result<Vec<Order>> {
-    let (placed_at, id) = listing.after.unwrap_or((DateTime::<Utc>::MAX_UTC, Uuid::max()));
+/// Lists up to `limit` orders from before a place in the list, the newest first. One statement for each index, since no
+/// plan for all of them would be good.
+pub async fn list(
+    conn: &mut PgConnection,
+    status: Option<Status>,
+    customer: Option<&CustomerId>,
+    before: Option<(DateTime<Utc>, Uuid)>,
+    limit: i64,
+) -> sqlx::Result<Vec<Order>> {
+    let (placed_at, id) = before.unwrap_or((DateTime::<Utc>::MAX_UTC, Uuid::max()));
     // A cursor may be made up, and the database's calendar begins later than ours.
     let placed_at = placed_at.max(DateTime::UNIX_EPOCH);
-    let (status, rows) = (listing.status.map(<&str>::from), listing.rows);
-    let rows =
-        match (listing.customer_id, status) {
-            (Some(customer_id), status) => {
-                select_orders!(
-                "where customer_id = $1 and ($2::text is null or status = $2) and (placed_at, id) < ($3, $4)
+    let status = status.map(<&str>::from);
+    let rows = if let Some(customer) = customer {
+        let customer = customer.as_str();
+        select_orders!(
+            "where customer_id = $1 and ($2::text is null or status = $2) and (placed_at, id) < ($3, $4)
                  order by placed_at desc, id desc limit $5",
-                customer_id,
-                status,
-                placed_at,
-                id,
-                rows
-            )
-                .fetch_all(conn)
-                .await?
-            }
-            (None, Some(status)) => select_orders!(
-                "where status = $1 and (placed_at, id) < ($2, $3) order by placed_at desc, id desc limit $4",
-                status,
-                placed_at,
-                id,
-                rows
-            )
-            .fetch_all(conn)
-            .await?,
-            (None, None) => {
-                select_orders!(
-                    "where (placed_at, id) < ($1, $2) order by placed_at desc, id desc limit $3",
-                    placed_at,
-                    id,
-                    rows
-                )
-                .fetch_all(conn)
-                .await?
-            }
-        };
+            customer,
+            status,
+            placed_at,
+            id,
+            limit
+        )
+        .fetch_all(conn)
+        .await?
+    } else if let Some(status) = status {
+        select_orders!(
+            "where status = $1 and (placed_at, id) < ($2, $3) order by placed_at desc, id desc limit $4",
+            status,
+            placed_at,
+            id,
+            limit
+        )
+        .fetch_all(conn)
+        .await?
+    } else {
+        select_orders!(
+            "where (placed_at, id) < ($1, $2) order by placed_at desc, id desc limit $3",
+            placed_at,
+            id,
+            limit
+        )
+        .fetch_all(conn)
+        .await?
+    };
     rows.into_iter().map(Order::try_from).collect()
 }
 

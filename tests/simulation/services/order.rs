@@ -56,7 +56,7 @@ impl Orders {
         let placed = decide_place(order_id, command, &self.prices).ok()?;
         let order = Order::placed(placed.clone(), now, now + DEADLINE);
         let mut recorder = EventRecorder::default();
-        recorder.begin(&order, placed.into(), &Cause::command(now));
+        recorder.publish(order.id, order.version, placed.into(), &Cause::command(now));
         Some(self.save_recorded(vec![order], recorder))
     }
 
