@@ -175,7 +175,9 @@ impl Books {
     ) -> Result<Decision, Refusal> {
         let received_at = match self.calls.get(key) {
             Some((known, _)) if known != request => return Err(Refusal::KeyReused),
-            Some((_, Progress::Answered(answer))) => return Ok(Decision::replay(answer)),
+            Some((_, Progress::Answered(answer))) => {
+                return Ok(Decision { entry: None, reply: Reply::Outcome(answer.clone()) });
+            }
             Some((_, Progress::Received { at })) => Some(*at),
             None => None,
         };
@@ -229,12 +231,6 @@ impl Books {
                 change(self.authorizations.get(id).ok_or(Refusal::Unknown)?, *operation)
             }
         }
-    }
-}
-
-impl Decision {
-    fn replay(answer: &Outcome) -> Self {
-        Self { entry: None, reply: Reply::Outcome(answer.clone()) }
     }
 }
 

@@ -32,11 +32,16 @@ pub(crate) struct App {
 }
 
 pub(crate) fn router(app: App) -> Router {
+    let change = |operation| {
+        post(async move |State(app): State<App>, Path(id): Path<Uuid>, key: IdempotencyKey| {
+            app.call(key, Request::Change { id, operation }).await
+        })
+    };
     Router::new()
         .route("/v1/authorizations", post(authorize))
-        .route("/v1/authorizations/{id}/capture", post(capture))
-        .route("/v1/authorizations/{id}/void", post(void))
-        .route("/v1/authorizations/{id}/refund", post(refund))
+        .route("/v1/authorizations/{id}/capture", change(Operation::Capture))
+        .route("/v1/authorizations/{id}/void", change(Operation::Void))
+        .route("/v1/authorizations/{id}/refund", change(Operation::Refund))
         .route("/v1/report", get(report))
         .route("/v1/calls", get(calls))
         .route("/faults", get(faults).put(set_faults))
@@ -50,30 +55,6 @@ async fn authorize(
 ) -> Result<Response, Problem> {
     let answer = app.call(key, Request::Authorize(asked)).await?;
     Ok((StatusCode::CREATED, answer).into_response())
-}
-
-async fn capture(
-    State(app): State<App>,
-    Path(id): Path<Uuid>,
-    key: IdempotencyKey,
-) -> Result<Response, Problem> {
-    app.call(key, Request::Change { id, operation: Operation::Capture }).await
-}
-
-async fn void(
-    State(app): State<App>,
-    Path(id): Path<Uuid>,
-    key: IdempotencyKey,
-) -> Result<Response, Problem> {
-    app.call(key, Request::Change { id, operation: Operation::Void }).await
-}
-
-async fn refund(
-    State(app): State<App>,
-    Path(id): Path<Uuid>,
-    key: IdempotencyKey,
-) -> Result<Response, Problem> {
-    app.call(key, Request::Change { id, operation: Operation::Refund }).await
 }
 
 #[derive(Debug, Deserialize)]
