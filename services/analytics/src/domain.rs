@@ -23,7 +23,6 @@ pub enum Status {
 
 impl Status {
     /// Why the order was cancelled, if it was.
-    #[must_use]
     pub fn reason(self) -> Option<CancelReason> {
         match self {
             Self::Cancelled(reason) => Some(reason),
@@ -32,7 +31,6 @@ impl Status {
     }
 
     /// The status of these two texts.
-    #[must_use]
     pub fn from_words(status: &str, reason: Option<&str>) -> Option<Self> {
         match (status, reason) {
             ("pending", None) => Some(Self::Pending),
@@ -62,7 +60,6 @@ impl OrderFacts {
     /// The status by what is known. An order is completed or cancelled and never both; were both consumed, the cancel
     /// would count, since it undoes everything else. Any event about an order says that it was placed, even when
     /// `order.placed` itself is still to come.
-    #[must_use]
     pub fn status(&self) -> Status {
         match self {
             Self { cancelled: Some((_, reason)), .. } => Status::Cancelled(*reason),
@@ -116,7 +113,6 @@ pub struct Revenue {
 }
 
 impl Revenue {
-    #[must_use]
     pub fn net_minor(self) -> i64 {
         self.captured_minor.saturating_sub(self.refunded_minor)
     }
@@ -124,13 +120,11 @@ impl Revenue {
 
 impl Counts {
     /// Orders ever placed.
-    #[must_use]
     pub fn placed(&self) -> i64 {
         self.orders.values().sum()
     }
 
     /// The part of the orders placed that were completed, 0 to 1; none while there is no order.
-    #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a ratio; exact up to 2^53 orders")]
     pub fn conversion(&self) -> Option<f64> {
         let completed = self.orders.get(&Status::Completed).copied().unwrap_or_default();
@@ -161,7 +155,6 @@ pub struct Projection {
 
 impl Projection {
     /// Begins with what is known of the orders of a batch; an order that nothing is known of is missing.
-    #[must_use]
     pub fn of(orders: HashMap<OrderId, OrderFacts>) -> Self {
         Self { orders, ..Self::default() }
     }
@@ -196,7 +189,6 @@ impl Projection {
     }
 
     /// What is to be added to the counts.
-    #[must_use]
     pub fn delta(&self) -> &Counts {
         &self.delta
     }

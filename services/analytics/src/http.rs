@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 
 use axum::{Router, extract::State, routing::get};
-use chrono::{DateTime, Utc};
-use contracts::Currency;
 use http_api::{Json, Problem};
-use serde::Serialize;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use crate::{
@@ -18,84 +16,34 @@ pub(crate) fn router(pool: PgPool) -> Router {
     Router::new().route("/api/v1/summary", get(summary)).with_state(pool)
 }
 
-async fn summary(State(pool): State<PgPool>) -> Result<Json<Summary>, Problem> {
-    let counts = store::counts(&pool).await?;
-    Ok(Json(Summary::of(&counts)))
+async fn summary(State(pool): State<PgPool>) -> Result<Json<Value>, Problem> {
+    Ok(Json(view(&store::counts(&pool).await?)))
 }
 
-#[derive(Debug, Serialize)]
-struct Summary {
-    orders: Orders,
-    revenue: Vec<RevenueOfCurrency>,
-    notifications: Notifications,
-    /// Completed orders per order placed, 0 to 1.
-    conversion: Option<f64>,
-    as_of: AsOf,
-}
-
-#[derive(Debug, Default, Serialize)]
-struct Orders {
-    placed: i64,
-    pending: i64,
-    confirmed: i64,
-    completed: i64,
-    cancelled: i64,
-    cancelled_by_reason: BTreeMap<&'static str, i64>,
-}
-
-#[derive(Debug, Serialize)]
-struct RevenueOfCurrency {
-    currency: Currency,
-    captured_minor: i64,
-    refunded_minor: i64,
-    net_minor: i64,
-}
-
-#[derive(Debug, Serialize)]
-struct Notifications {
-    sent: i64,
-    failed: i64,
-}
-
-/// How far the counts are: so many events, the newest of that time.
-#[derive(Debug, Serialize)]
-struct AsOf {
-    events: i64,
-    time: Option<DateTime<Utc>>,
-}
-
-impl Summary {
-    fn of(counts: &Counts) -> Self {
-        let revenue = counts.revenue.iter().map(|(currency, revenue)| RevenueOfCurrency {
-            currency: currency.clone(),
-            captured_minor: revenue.captured_minor,
-            refunded_minor: revenue.refunded_minor,
-            net_minor: revenue.net_minor(),
-        });
-        Self {
-            orders: Orders::of(counts),
-            revenue: revenue.collect(),
-            notifications: Notifications { sent: counts.mails_sent, failed: counts.mails_failed },
-            conversion: counts.conversion(),
-            as_of: AsOf { events: counts.events, time: counts.newest_event_at },
-        }
-    }
-}
-
-impl Orders {
-    fn of(counts: &Counts) -> Self {
-        let mut orders = Self { placed: counts.placed(), ..Self::default() };
-        for (status, count) in &counts.orders {
-            match status {
-                Status::Pending => orders.pending += count,
-                Status::Confirmed => orders.confirmed += count,
-                Status::Completed => orders.completed += count,
-                Status::Cancelled(reason) => {
-                    orders.cancelled += count;
-                    orders.cancelled_by_reason.insert(reason.into_str(), *count);
-                }
-            }
-        }
-        orders
-    }
+fn view(counts: &Counts) -> Value {
+    let orders = |status| counts.orders.get(&status).copied().unwrap_or_default();
+    let cancelled = counts.orders.iter().filter_map(|(status, count)| Some((status.reason()?, *count)));
+    let cancelled: BTreeMap<_, i64> = cancelled.collect();
+    let revenue = counts.revenue.iter().map(|(currency, revenue)| {
+        json!({
+            "currency": currency,
+            "captured_minor": revenue.captured_minor,
+            "refunded_minor": revenue.refunded_minor,
+            "net_minor": revenue.net_minor(),
+        })
+    });
+    json!({
+        "orders": {
+            "placed": counts.placed(),
+            "pending": orders(Status::Pending),
+            "confirmed": orders(Status::Confirmed),
+            "completed": orders(Status::Completed),
+            "cancelled": cancelled.values().sum::<i64>(),
+            "cancelled_by_reason": cancelled,
+        },
+        "revenue": revenue.collect::<Vec<_>>(),
+        "notifications": { "sent": counts.mails_sent, "failed": counts.mails_failed },
+        "conversion": counts.conversion(),
+        "as_of": { "events": counts.events, "time": counts.newest_event_at },
+    })
 }
