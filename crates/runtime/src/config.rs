@@ -158,6 +158,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     total.map(Duration::from_millis).ok_or_else(|| "write a duration as 250ms, 30s, 5m or 2h".to_owned())
 }
 
+/// The same, longer than none: a limit of no time is one that nothing keeps.
+pub fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it is zero: give a time such as 250ms or 2s".to_owned()),
+        time => Ok(time),
+    }
+}
+
 /// Wraps a secret, for `value_parser`, which asks for a `Result`.
 pub fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
     Ok(SecretString::from(text))

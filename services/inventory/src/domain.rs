@@ -46,7 +46,6 @@ pub struct Reservation {
 
 impl Reservation {
     /// Of an order that nothing is known of yet.
-    #[must_use]
     pub fn placeholder(order_id: OrderId) -> Self {
         Self { order_id, status: Status::Placeholder, lines: Vec::new(), version: 0 }
     }
@@ -99,7 +98,6 @@ pub fn react(
 }
 
 /// The SKUs whose levels [`react`] may need for these reservations and events.
-#[must_use]
 pub fn concerned<'a>(
     reservations: impl IntoIterator<Item = &'a Reservation>,
     events: impl IntoIterator<Item = &'a Event>,

@@ -13,7 +13,6 @@ By `react` in `services/inventory/src/domain.rs`. The postings are what moves pe
 ";
 
 /// For `services/inventory/transitions.md`.
-#[must_use]
 pub fn transitions() -> String {
     let states =
         Status::VARIANTS.iter().map(|status| (vec![status.to_string()], reservation(*status))).collect();

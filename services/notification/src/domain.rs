@@ -59,7 +59,6 @@ pub enum Step {
 }
 
 /// The life of a notification in one `match`. One that does not exist yet has no status.
-#[must_use]
 pub fn step(kind: NotificationKind, status: Option<Status>, known: Known, input: &Input) -> Step {
     use Event::{OrderCancelled, OrderConfirmed, PaymentRefunded};
     use Input::{Accepted, Event as Consumed, Refused};
@@ -150,7 +149,6 @@ pub fn react(mails: &OrderNotifications, input: &Input, id: Uuid) -> Result<Tran
 
 impl OrderNotifications {
     /// Of an order that nothing is known of yet.
-    #[must_use]
     pub fn placeholder(order_id: OrderId) -> Self {
         Self { order_id, version: 0, contact: None, notifications: BTreeMap::new() }
     }
@@ -245,7 +243,6 @@ impl Notification {
 
 impl Input {
     /// Its name in the transition table and in messages.
-    #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Event(event, _) => event.event_type().name(),

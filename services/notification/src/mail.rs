@@ -5,7 +5,6 @@ use contracts::{
     CancelReason, Event, Money, NotificationKind, OrderCancelled, OrderConfirmed, OrderId, PaymentRefunded,
 };
 
-#[must_use]
 pub fn subject(kind: NotificationKind, order_id: OrderId) -> String {
     match kind {
         NotificationKind::Confirmed => format!("Your order {order_id} is confirmed"),
@@ -16,7 +15,6 @@ pub fn subject(kind: NotificationKind, order_id: OrderId) -> String {
 }
 
 /// The text of the mail that an event makes; empty for an event that makes none.
-#[must_use]
 pub fn body(event: &Event) -> String {
     match event {
         Event::OrderConfirmed(order) => confirmed(order),

@@ -52,7 +52,6 @@ impl std::fmt::Debug for Parked {
 
 impl MailServer {
     /// The server there. Connects to nothing yet.
-    #[must_use]
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Self { host: host.into(), port, hello: ClientId::default(), idle: Mutex::default() }
     }

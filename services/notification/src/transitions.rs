@@ -17,7 +17,6 @@ The contact is known once `order.confirmed` or `order.cancelled` is consumed.
 type State = (NotificationKind, Option<Status>, Known);
 
 /// For `services/notification/transitions.md`.
-#[must_use]
 pub fn transitions() -> String {
     let heads = &["notification", "is", "known"];
     let states = states().into_iter().map(|state| (names(&state), state)).collect();

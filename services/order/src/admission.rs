@@ -30,7 +30,6 @@ pub struct AdmissionControl {
 }
 
 impl AdmissionControl {
-    #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self { outbox: Capacity::new(limits.max_outbox), pending: Capacity::new(limits.max_pending) }
     }

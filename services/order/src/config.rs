@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser};
 use messaging::HostConfig;
-use runtime::config::{ProcessConfig, duration};
+use runtime::config::{ProcessConfig, positive_duration};
 
 /// Takes orders, and confirms, completes or cancels them by the events of the other services.
 #[derive(Debug, Clone, Parser)]
@@ -18,7 +18,7 @@ pub struct Config {
 
     /// The time that an order waits for stock and money before it is cancelled, 1ms or more, e.g. 30s
     #[arg(id = "ORDER_DEADLINE", long = "order-deadline", env = "ORDER_DEADLINE")]
-    #[arg(default_value = "30s", value_parser = deadline)]
+    #[arg(default_value = "30s", value_parser = positive_duration)]
     pub deadline: Duration,
 
     #[command(flatten)]
@@ -37,11 +37,4 @@ pub struct Limits {
     #[arg(long, env = "MAX_PENDING", default_value_t = 5_000)]
     #[arg(value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
     pub max_pending: i64,
-}
-
-fn deadline(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("an order needs time: give 1ms or more".to_owned()),
-        deadline => Ok(deadline),
-    }
 }

@@ -189,7 +189,6 @@ pub struct Awaited {
 
 impl Order {
     /// An order as `order.placed` begins it.
-    #[must_use]
     pub fn placed(placed: OrderPlaced, placed_at: DateTime<Utc>, deadline_at: DateTime<Utc>) -> Self {
         let OrderPlaced { order_id, customer, lines, total, payment_method } = placed;
         Self {
@@ -210,13 +209,11 @@ impl Order {
     }
 
     /// Whether it is cancelled and both participants have compensated.
-    #[must_use]
     pub fn settled(&self) -> bool {
         self.status == Status::Cancelled && self.stock.is_settled() && self.payment.is_settled()
     }
 
     /// The events that it waits for, by service.
-    #[must_use]
     pub fn awaits(&self) -> Vec<Awaited> {
         let until = (self.status == Status::Pending).then_some(self.deadline_at);
         let (stock, payment) = (self.stock.awaited(self.status), self.payment.awaited(self.status));

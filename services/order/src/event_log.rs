@@ -26,7 +26,6 @@ pub struct RecordedEvent {
 
 impl RecordedEvent {
     /// `published` by this service, or `consumed` from another.
-    #[must_use]
     pub fn direction(&self) -> &'static str {
         if self.event.event_type().owner() == Service::Order { "published" } else { "consumed" }
     }

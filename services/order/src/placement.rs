@@ -106,7 +106,6 @@ pub struct PlacementBatcher {
 
 impl PlacementBatcher {
     /// `deadline` is the time from placing an order to its cancellation, unless it is decided before.
-    #[must_use]
     pub fn new(
         pool: PgPool,
         unit_of_work: UnitOfWork,

@@ -71,7 +71,6 @@ impl Stock {
     }
 
     /// Whether nothing is reserved any more, for good.
-    #[must_use]
     pub fn is_settled(self) -> bool {
         matches!(self, Self::Rejected | Self::Released)
     }
@@ -109,7 +108,6 @@ impl Payment {
     }
 
     /// Whether no money is held or captured any more, for good.
-    #[must_use]
     pub fn is_settled(self) -> bool {
         matches!(self, Self::Declined | Self::Voided | Self::Refunded)
     }

@@ -28,7 +28,6 @@ It is `settled` once both participants have compensated.
 ";
 
 /// For `services/order/transitions.md`.
-#[must_use]
 pub fn transitions() -> String {
     let inputs = inputs();
     let states = reachable(&inputs).into_iter().map(|((status, stock, payment), orders)| {

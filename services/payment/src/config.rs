@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use messaging::{BreakerConfig, HostConfig, jobs::JobSettings};
-use runtime::config::{ProcessConfig, duration};
+use runtime::config::{ProcessConfig, positive_duration};
 use url::Url;
 
 /// The queue of the calls to the card processor.
@@ -34,11 +34,11 @@ pub struct ProcessorConfig {
 
     /// The time that a call may take, from connecting to the end of its answer, e.g. 2s; then its outcome is
     /// unknown and the same call is made again
-    #[arg(long, env = "CALL_TIMEOUT", default_value = "2s", value_parser = some_time)]
+    #[arg(long, env = "CALL_TIMEOUT", default_value = "2s", value_parser = positive_duration)]
     pub call_timeout: Duration,
 
     /// The time that connecting may take, e.g. 1s
-    #[arg(long, env = "CALL_CONNECT_TIMEOUT", default_value = "1s", value_parser = some_time)]
+    #[arg(long, env = "CALL_CONNECT_TIMEOUT", default_value = "1s", value_parser = positive_duration)]
     pub call_connect_timeout: Duration,
 
     /// The number of calls to make at once at most, 1 to 1000
@@ -48,11 +48,11 @@ pub struct ProcessorConfig {
 
     /// The time within which a call whose outcome is unknown is made again the first time; it doubles with every
     /// further one, e.g. 100ms
-    #[arg(long, env = "CALL_BACKOFF_BASE", default_value = "100ms", value_parser = some_time)]
+    #[arg(long, env = "CALL_BACKOFF_BASE", default_value = "100ms", value_parser = positive_duration)]
     pub call_backoff_base: Duration,
 
     /// The time within which such a call is made again at the latest, e.g. 5s
-    #[arg(long, env = "CALL_BACKOFF_CAP", default_value = "5s", value_parser = some_time)]
+    #[arg(long, env = "CALL_BACKOFF_CAP", default_value = "5s", value_parser = positive_duration)]
     pub call_backoff_cap: Duration,
 
     /// When the processor is left alone.
@@ -66,7 +66,6 @@ const LEASE_MARGIN: Duration = Duration::from_secs(3);
 impl ProcessorConfig {
     /// How a call's job is run. Its lease is made from the timeout, so that it cannot end before the call does:
     /// two workers would make the same call at once.
-    #[must_use]
     pub fn jobs(&self) -> JobSettings {
         JobSettings {
             queue: CALLS,
@@ -86,14 +85,6 @@ fn processor_url(text: &str) -> Result<Url, String> {
         return Err("it does not begin with http://".to_owned());
     }
     Ok(url)
-}
-
-/// A duration longer than none: a call that may take no time never ends well.
-fn some_time(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("it is zero: give a time such as 250ms or 2s".to_owned()),
-        time => Ok(time),
-    }
 }
 
 #[cfg(test)]
@@ -122,9 +113,9 @@ mod tests {
         for text in ["", "localhost:8090", "https://processor.example", "amqp://x"] {
             assert!(processor_url(text).is_err(), "{text:?}");
         }
-        assert_eq!(some_time("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(positive_duration("250ms"), Ok(Duration::from_millis(250)));
         for text in ["0s", "", "2"] {
-            assert!(some_time(text).is_err(), "{text:?}");
+            assert!(positive_duration(text).is_err(), "{text:?}");
         }
     }
 }

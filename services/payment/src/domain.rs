@@ -209,7 +209,6 @@ fn invalid(payment: &Payment, input: &Input) -> InvalidTransition {
 
 impl Payment {
     /// The payment of an order that nothing is known of yet.
-    #[must_use]
     pub fn placeholder(order_id: OrderId, payment_id: Uuid) -> Self {
         Self {
             order_id,
@@ -226,7 +225,6 @@ impl Payment {
 
 impl Input {
     /// The event as an input; `None` for an event that the service does not consume.
-    #[must_use]
     pub fn of(event: &Event) -> Option<Self> {
         match event {
             Event::OrderPlaced(placed) => Some(Self::Placed(Terms {
@@ -240,7 +238,6 @@ impl Input {
     }
 
     /// Its name in the transition table and in messages.
-    #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Placed(_) => "order.placed",

@@ -63,7 +63,6 @@ pub struct Entry {
 
 impl Posting {
     /// The posting of this amount as entries, which sum to zero.
-    #[must_use]
     pub fn entries(self, amount: &Money) -> [Entry; 2] {
         let (from, to) = match self {
             Self::Authorized => (Account::Customer, Account::AuthorizedHolds),

@@ -93,7 +93,6 @@ pub enum Reply {
 
 impl Request {
     /// The call that this action of the payment takes; none when the payment lacks what the call needs.
-    #[must_use]
     pub fn new(action: Action, payment: &Payment) -> Option<Self> {
         let authorization_id = payment.authorization_id.clone();
         let command = match action {
@@ -108,7 +107,6 @@ impl Request {
         Some(Self { payment_id: payment.payment_id, command })
     }
 
-    #[must_use]
     pub fn action(&self) -> Action {
         match self.command {
             Command::Authorize { .. } => Action::Authorize,
@@ -119,7 +117,6 @@ impl Request {
     }
 
     /// The same for the same call of the same payment, however often it is made.
-    #[must_use]
     pub fn idempotency_key(&self) -> String {
         format!("{}:{}", self.payment_id, self.action())
     }
@@ -156,7 +153,10 @@ impl Processor {
         let span = tracing::info_span!(
             "payment.call",
             otel.kind = "client",
-            otel.name = format!("POST {}", route(request.action())),
+            otel.name = match request.action() {
+                Action::Authorize => "POST /v1/authorizations".to_owned(),
+                action => format!("POST /v1/authorizations/{{id}}/{action}"),
+            },
             http.request.method = "POST",
             server.address = self.base.host_str(),
             server.port = self.base.port_or_known_default(),
@@ -180,36 +180,28 @@ impl Processor {
     }
 
     fn http_request(&self, request: &Request) -> RequestBuilder {
-        let mut url = self.base.clone();
-        let mut body = None;
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["v1", "authorizations"]);
-            match &request.command {
-                Command::Authorize { order_id, amount, method } => {
-                    body = Some(serde_json::json!({
-                        "merchant_reference": order_id,
-                        "amount_minor": amount.amount_minor,
-                        "currency": amount.currency,
-                        "payment_method": method,
-                    }));
-                }
-                Command::Capture { authorization_id }
-                | Command::Void { authorization_id }
-                | Command::Refund { authorization_id } => {
-                    path.extend([authorization_id.as_str(), request.action().into_str()]);
-                }
+        let post = |below: &[&str]| {
+            let mut url = self.base.clone();
+            if let Ok(mut path) = url.path_segments_mut() {
+                path.pop_if_empty().extend(["v1", "authorizations"]).extend(below);
             }
-        }
-        let http = self.client.post(url).header("idempotency-key", request.idempotency_key());
-        match body {
-            Some(body) => http.json(&body),
-            None => http,
+            self.client.post(url).header("idempotency-key", request.idempotency_key())
+        };
+        match &request.command {
+            Command::Authorize { order_id, amount, method } => post(&[]).json(&serde_json::json!({
+                "merchant_reference": order_id,
+                "amount_minor": amount.amount_minor,
+                "currency": amount.currency,
+                "payment_method": method,
+            })),
+            Command::Capture { authorization_id }
+            | Command::Void { authorization_id }
+            | Command::Refund { authorization_id } => post(&[authorization_id, request.action().into_str()]),
         }
     }
 }
 
 /// What a complete answer means for the call.
-#[must_use]
 pub fn read(action: Action, status: StatusCode, body: &[u8]) -> Reply {
     let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
     let stated = refusal.code.is_some();
@@ -245,15 +237,6 @@ impl Refusal {
         let text =
             self.code.or(self.title).filter(|text| !text.is_empty()).unwrap_or_else(|| status.to_string());
         text.chars().filter(|character| !character.is_control()).take(REASON_LENGTH).collect()
-    }
-}
-
-fn route(action: Action) -> &'static str {
-    match action {
-        Action::Authorize => "/v1/authorizations",
-        Action::Capture => "/v1/authorizations/{id}/capture",
-        Action::Void => "/v1/authorizations/{id}/void",
-        Action::Refund => "/v1/authorizations/{id}/refund",
     }
 }
 

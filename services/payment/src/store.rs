@@ -143,23 +143,18 @@ pub(crate) async fn find(
     .fetch_optional(&mut *tx)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let entries = ledger(&mut tx, order_id).await?;
-    tx.commit().await?;
-    Ok(Some((row.try_into()?, entries)))
-}
-
-async fn ledger(conn: &mut PgConnection, order_id: OrderId) -> sqlx::Result<Vec<WrittenEntry>> {
-    let rows = sqlx::query!(
+    let entries = sqlx::query!(
         "select account, amount_minor, currency, posting, at from ledger_entries where order_id = $1 order by id",
         order_id.0,
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *tx)
     .await?;
-    let entries = rows.into_iter().map(|row| {
+    tx.commit().await?;
+    let entries = entries.into_iter().map(|row| {
         let amount = money(row.amount_minor, &row.currency)?;
         Ok(WrittenEntry { account: row.account, amount, posting: row.posting, at: row.at })
     });
-    entries.collect()
+    Ok(Some((row.try_into()?, entries.collect::<sqlx::Result<_>>()?)))
 }
 
 /// The payments before a place in the list, newest order first: as many rows as the limit asks for.

@@ -15,7 +15,6 @@ was never made or contradicts the answer that was given.
 ";
 
 /// For `services/payment/transitions.md`.
-#[must_use]
 pub fn transitions() -> String {
     let states = payments().into_iter().map(|payment| (vec![name(&payment)], payment)).collect();
     TransitionTable { title: TITLE, notes: NOTES, heads: &["payment is"], states, inputs: inputs() }

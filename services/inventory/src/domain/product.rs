@@ -55,7 +55,6 @@ impl Offer {
 
 impl Product {
     /// A product that is listed for the first time.
-    #[must_use]
     pub fn new(sku: Sku, Offer { name, price }: Offer) -> Self {
         Self { sku, name, price, version: 1 }
     }
@@ -68,7 +67,6 @@ impl Product {
     }
 
     /// What is published when it is listed.
-    #[must_use]
     pub fn listed(&self) -> Event {
         ProductListed { sku: self.sku.clone(), name: self.name.clone(), price: self.price.clone() }.into()
     }

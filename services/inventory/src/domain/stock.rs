@@ -23,7 +23,6 @@ pub struct Level {
 
 impl Level {
     /// Pieces that can be reserved for another order.
-    #[must_use]
     pub fn available(self) -> i64 {
         self.on_hand - self.reserved
     }
@@ -70,7 +69,6 @@ pub struct Stock(pub BTreeMap<Sku, Level>);
 
 impl Stock {
     /// Pieces of the SKU that can be reserved: 0 when there is no such product.
-    #[must_use]
     pub fn available(&self, sku: &Sku) -> i64 {
         self.0.get(sku).map_or(0, |level| level.available())
     }
@@ -97,13 +95,11 @@ pub struct Movement {
 
 impl Movement {
     /// What it adds to `on_hand`.
-    #[must_use]
     pub fn on_hand_delta(&self) -> i64 {
         self.kind.signs().0 * self.quantity
     }
 
     /// What it adds to `reserved`.
-    #[must_use]
     pub fn reserved_delta(&self) -> i64 {
         self.kind.signs().1 * self.quantity
     }
@@ -127,7 +123,6 @@ pub enum MovementKind {
 
 impl MovementKind {
     /// Whether `on_hand` and `reserved` grow (1), stay (0) or shrink (-1).
-    #[must_use]
     pub fn signs(self) -> (i64, i64) {
         match self {
             Self::Restocked | Self::Returned => (1, 0),

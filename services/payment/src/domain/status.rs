@@ -48,7 +48,6 @@ pub enum Action {
 
 impl Status {
     /// The call whose answer this state waits for.
-    #[must_use]
     pub fn awaits(self) -> Option<Action> {
         match self {
             Self::Authorizing => Some(Action::Authorize),
