@@ -22,7 +22,6 @@ pub enum Status {
 }
 
 impl Status {
-    /// Why the order was cancelled, if it was.
     pub fn reason(self) -> Option<CancelReason> {
         match self {
             Self::Cancelled(reason) => Some(reason),
@@ -30,7 +29,6 @@ impl Status {
         }
     }
 
-    /// The status of these two texts.
     pub fn from_words(status: &str, reason: Option<&str>) -> Option<Self> {
         match (status, reason) {
             ("pending", None) => Some(Self::Pending),
@@ -49,7 +47,6 @@ pub struct OrderFacts {
     pub placed_at: Option<DateTime<Utc>>,
     pub confirmed_at: Option<DateTime<Utc>>,
     pub completed_at: Option<DateTime<Utc>>,
-    /// When and why it was cancelled.
     pub cancelled: Option<(DateTime<Utc>, CancelReason)>,
     pub captured: Option<Money>,
     /// Each refund by the aggregate version of its event, all in the currency of the capture.
@@ -91,17 +88,12 @@ fn keep_first<T>(known: &mut Option<T>, fact: T) {
 /// Everything counted; also the difference between two counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Orders in each status.
     pub orders: BTreeMap<Status, i64>,
-    /// Money by currency.
     pub revenue: BTreeMap<Currency, Revenue>,
-    /// Mails that were sent.
     pub mails_sent: i64,
     /// Mails that the mail server refused.
     pub mails_failed: i64,
-    /// Events consumed.
     pub events: i64,
-    /// The time of the newest of them.
     pub newest_event_at: Option<DateTime<Utc>>,
 }
 
@@ -119,7 +111,6 @@ impl Revenue {
 }
 
 impl Counts {
-    /// Orders ever placed.
     pub fn placed(&self) -> i64 {
         self.orders.values().sum()
     }

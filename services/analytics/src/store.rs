@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 use crate::domain::{Counts, OrderFacts, Projection, Revenue, Status};
 
-/// The migrations of the service's own tables.
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/analytics");
 
 /// What is known of these orders; an order that nothing is known of is missing.

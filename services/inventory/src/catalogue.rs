@@ -13,16 +13,12 @@ use crate::store;
 /// What became of an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listed {
-    /// The product is new.
     Created(Product),
-    /// The product has a new name or price.
     Changed(Product),
-    /// The product was listed like this before: there is nothing to publish.
     Unchanged,
 }
 
 impl Listed {
-    /// The events to publish.
     pub fn effects(&self) -> Effects {
         match self {
             Self::Created(product) | Self::Changed(product) => publish(slice::from_ref(product)),

@@ -23,7 +23,6 @@ pub use stock::{Level, Movement, MovementKind, Stock};
 pub enum Status {
     /// Nothing is known of the order yet.
     Placeholder,
-    /// Every line is reserved.
     Reserved,
     /// A line was short, so none was reserved.
     Rejected,
@@ -58,7 +57,6 @@ pub struct Transition {
     pub next: Reservation,
     /// To publish, with the version of the reservation.
     pub events: Vec<Event>,
-    /// How the stock moves.
     pub movements: Vec<Movement>,
 }
 

@@ -28,7 +28,6 @@ struct App {
     unit_of_work: UnitOfWork,
 }
 
-/// The routes of `/api/v1`.
 pub fn router(pool: PgPool, unit_of_work: UnitOfWork) -> Router {
     Router::new()
         .route("/api/v1/products", get(list_products))

@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use crate::domain::{Level, Movement, Product, Reservation, Stock};
 
-/// The tables, as `migrations/inventory` makes them.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/inventory");
 
 /// A product with its stock, as the API shows it.
@@ -166,7 +165,6 @@ pub async fn insert_products(conn: &mut PgConnection, products: &[Product]) -> s
     listed.iter().map(|sku| parse(sku)).collect()
 }
 
-/// Loads a product and locks it.
 pub async fn load_product_for_update(conn: &mut PgConnection, sku: &Sku) -> sqlx::Result<Product> {
     let row = sqlx::query!(
         "select sku, name, price_minor, currency, version from products where sku = $1 for no key update",
@@ -178,7 +176,6 @@ pub async fn load_product_for_update(conn: &mut PgConnection, sku: &Sku) -> sqlx
     Ok(Product { sku: parse(&row.sku)?, name: row.name, price, version: row.version })
 }
 
-/// Saves a product that was listed anew.
 pub async fn save_product(conn: &mut PgConnection, product: &Product) -> sqlx::Result<()> {
     sqlx::query!(
         "update products set name = $2, price_minor = $3, currency = $4, version = $5 where sku = $1",

@@ -12,7 +12,6 @@ const NOTES: &str = "
 By `react` in `services/inventory/src/domain.rs`. The postings are what moves per piece of a line.
 ";
 
-/// For `services/inventory/transitions.md`.
 pub fn transitions() -> String {
     let states =
         Status::VARIANTS.iter().map(|status| (vec![status.to_string()], reservation(*status))).collect();

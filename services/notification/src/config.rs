@@ -43,7 +43,6 @@ pub struct SmtpConfig {
     #[arg(id = "SMTP_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub connections: u32,
 
-    /// When the mail server is left alone.
     #[command(flatten)]
     pub breaker: BreakerConfig,
 }

@@ -19,9 +19,7 @@ use crate::mail;
 pub enum Status {
     /// Due, but the contact is not known yet.
     Waiting,
-    /// A job sends it, now or again later.
     Queued,
-    /// The mail server accepted it.
     Sent,
     /// The mail server refused it for good.
     Failed,
@@ -45,7 +43,6 @@ pub enum Input {
 pub struct Known {
     /// Where mails go.
     pub contact: bool,
-    /// That the order is cancelled.
     pub cancelled: bool,
 }
 
@@ -95,7 +92,6 @@ pub struct OrderNotifications {
     pub notifications: BTreeMap<Key, Notification>,
 }
 
-/// One mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
     /// The id of the event that made it; also that of the job that sends it.
@@ -106,7 +102,6 @@ pub struct Notification {
     pub attempts: i32,
     /// Why the mail server last refused it.
     pub reason: Option<String>,
-    /// When the mail server accepted it.
     pub sent_at: Option<DateTime<Utc>>,
 }
 

@@ -44,7 +44,6 @@ const LEASE_MARGIN: Duration = ANSWER_TIMEOUT.saturating_mul(2);
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
 const BACKOFF_CAP: Duration = Duration::from_secs(60);
 
-/// The runner of the mail jobs.
 pub(crate) fn runner(config: &SmtpConfig, host: &ServiceHost) -> JobRunner<Mailer> {
     let settings = JobSettings {
         queue: QUEUE,

@@ -20,7 +20,6 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Longer than this no server need keep one that is not used (RFC 5321, section 4.5.3.2.7, lets it wait for 5 min).
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
-/// Why a mail was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     #[error("the mail server cannot be reached")]

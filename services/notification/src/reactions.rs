@@ -19,13 +19,11 @@ use crate::{
     store,
 };
 
-/// The queue of the jobs that send mails.
 pub(crate) const QUEUE: &str = "notification.mails";
 
 #[derive(Debug, Clone, Copy)]
 pub struct Reactions;
 
-/// An input for the mails about an order.
 #[derive(Debug, Clone)]
 pub struct OrderInput {
     pub order_id: OrderId,

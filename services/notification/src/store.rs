@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 use crate::domain::{Notification, OrderNotifications};
 
-/// The migrations of the service's own tables.
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/notification");
 
 /// Makes a placeholder of every order that has none: `for update` locks no row that is not there.
@@ -123,7 +122,6 @@ async fn save_notifications(conn: &mut PgConnection, changed: &[OrderNotificatio
     Ok(())
 }
 
-/// What the mail server is to be given.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) order_id: OrderId,

@@ -16,7 +16,6 @@ The contact is known once `order.confirmed` or `order.cancelled` is consumed.
 
 type State = (NotificationKind, Option<Status>, Known);
 
-/// For `services/notification/transitions.md`.
 pub fn transitions() -> String {
     let heads = &["notification", "is", "known"];
     let states = states().into_iter().map(|state| (names(&state), state)).collect();

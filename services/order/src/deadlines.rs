@@ -25,7 +25,6 @@ const MIN_PAUSE: Duration = Duration::from_millis(20);
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
 const BACKOFF_CAP: Duration = Duration::from_secs(2);
 
-/// Watches the deadlines until the shutdown.
 pub async fn watch_deadlines(
     pool: PgPool,
     unit_of_work: UnitOfWork,

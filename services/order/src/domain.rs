@@ -27,7 +27,6 @@ pub struct Order {
     pub total: Money,
     pub payment_method: PaymentMethod,
     pub placed_at: DateTime<Utc>,
-    /// A pending order is cancelled at this time.
     pub deadline_at: DateTime<Utc>,
     pub status: Status,
     /// Why it was cancelled; of a cancelled order only.
@@ -36,11 +35,9 @@ pub struct Order {
     pub payment: Payment,
     /// The events consumed, each with the version of the aggregate that published it: tells a repeat from a late event.
     pub consumed: BTreeSet<(EventType, i64)>,
-    /// The number of events in its log.
     pub version: i64,
 }
 
-/// The command to place an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlaceOrder {
     pub customer: Customer,
@@ -48,10 +45,8 @@ pub struct PlaceOrder {
     pub payment_method: PaymentMethod,
 }
 
-/// The price of each SKU that is for sale.
 pub type Prices = HashMap<Sku, Money>;
 
-/// Why a command is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("an order has 1 to {MAX_LINES} lines, not {0}")]
@@ -179,7 +174,6 @@ pub fn replay<'a>(
 /// An event that an order waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Awaited {
-    /// The service that publishes it.
     pub from: Service,
     /// It is one of these.
     pub any_of: &'static [EventType],
@@ -188,7 +182,6 @@ pub struct Awaited {
 }
 
 impl Order {
-    /// An order as `order.placed` begins it.
     pub fn placed(placed: OrderPlaced, placed_at: DateTime<Utc>, deadline_at: DateTime<Utc>) -> Self {
         let OrderPlaced { order_id, customer, lines, total, payment_method } = placed;
         Self {
@@ -224,7 +217,6 @@ impl Order {
             .collect()
     }
 
-    /// Whether nothing is missing but the confirmation.
     fn is_ready(&self) -> bool {
         (self.stock, self.payment) == (Stock::Reserved, Payment::Authorized)
     }
@@ -239,7 +231,6 @@ impl Order {
         Some(next)
     }
 
-    /// The order after an event of its own.
     fn after_own(mut self, event: &Event) -> Self {
         match event {
             Event::OrderConfirmed(_) => self.status = Status::Confirmed,

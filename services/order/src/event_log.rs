@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use crate::domain::{Order, Transition};
 
-/// An event as it stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedEvent {
     pub order_id: OrderId,
@@ -38,7 +37,6 @@ pub struct EventRecorder {
     pub events: Vec<OutgoingEvent>,
 }
 
-/// Why something is recorded, and when.
 #[derive(Debug)]
 pub struct Cause<'a> {
     now: DateTime<Utc>,

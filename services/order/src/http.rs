@@ -35,12 +35,10 @@ use crate::{
 
 const ORDERS: &str = "/api/v1/orders";
 
-/// What the handlers of [`router`] share.
 #[derive(Debug, Clone)]
 pub struct App {
     pub pool: PgPool,
     pub unit_of_work: UnitOfWork,
-    /// Which versions of events the log may hold.
     pub versions: Versions<Event>,
 }
 
@@ -50,7 +48,6 @@ pub fn placement_router(placement: PlacementHandle) -> Router {
     Router::new().route(ORDERS, post(place_order)).with_state(placement)
 }
 
-/// The routes that use the database.
 pub fn router(app: App) -> Router {
     Router::new()
         .route(ORDERS, get(list_orders))

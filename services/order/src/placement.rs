@@ -33,7 +33,6 @@ use crate::{
     store,
 };
 
-/// The most orders in one transaction.
 const BATCH: usize = 32;
 /// Concurrent transactions: while one waits for the disk, the next batch is collected.
 const WORKERS: usize = 2;
@@ -80,7 +79,6 @@ impl Queue {
     }
 }
 
-/// Hands orders to the [`PlacementBatcher`].
 #[derive(Debug, Clone)]
 pub struct PlacementHandle(mpsc::Sender<PlacementRequest>);
 
@@ -212,7 +210,6 @@ impl PlacementBatcher {
     }
 }
 
-/// What the requests of one transaction share.
 struct PlacementBatch {
     prices: Prices,
     now: DateTime<Utc>,

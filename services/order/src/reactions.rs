@@ -17,7 +17,6 @@ use crate::{
 
 #[derive(Debug, Clone, Default)]
 pub struct Reactions {
-    /// The versions of events that it reads.
     pub versions: Versions<Event>,
 }
 

@@ -17,10 +17,8 @@ use uuid::Uuid;
 
 use crate::{domain::Order, event_log::RecordedEvent, state::Status};
 
-/// The migrations of the service's own tables.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/order");
 
-/// Inserts orders that were just placed.
 pub async fn insert(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into orders (id, customer_id, customer_email, lines, total_minor, currency, payment_method,
@@ -72,7 +70,6 @@ pub async fn save(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<()>
     Ok(())
 }
 
-/// An order as it stands in the table.
 struct Row {
     id: Uuid,
     customer_id: String,
@@ -91,7 +88,6 @@ struct Row {
     version: i64,
 }
 
-/// Selects whole orders by the rest of the statement.
 macro_rules! select_orders {
     ($rest:literal $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
@@ -105,7 +101,6 @@ macro_rules! select_orders {
     };
 }
 
-/// An order, if there is one of that id.
 pub async fn load(conn: &mut PgConnection, order_id: OrderId) -> sqlx::Result<Option<Order>> {
     let row = select_orders!("where id = $1", order_id.0).fetch_optional(conn).await?;
     row.map(Order::try_from).transpose()
@@ -141,7 +136,6 @@ pub async fn claim_expired(
     rows.into_iter().map(Order::try_from).collect()
 }
 
-/// The earliest deadline of a pending order.
 pub async fn next_deadline(conn: &mut PgConnection) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar!("select min(deadline_at) from orders where status = 'pending'").fetch_one(conn).await
 }
@@ -231,7 +225,6 @@ pub async fn append(conn: &mut PgConnection, entries: &[RecordedEvent]) -> sqlx:
     Ok(())
 }
 
-/// The log of an order, in the order of the versions.
 pub async fn log(
     conn: &mut PgConnection,
     versions: &Versions<Event>,

@@ -27,7 +27,6 @@ A cancelled order records late answers in whatever order they come (*noted* when
 It is `settled` once both participants have compensated.
 ";
 
-/// For `services/order/transitions.md`.
 pub fn transitions() -> String {
     let inputs = inputs();
     let states = reachable(&inputs).into_iter().map(|((status, stock, payment), orders)| {

@@ -24,13 +24,9 @@ pub use values::{Amount, Currency, MerchantReference, PaymentMethod};
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Status {
-    /// The amount is held.
     Authorized,
-    /// The amount was taken.
     Captured,
-    /// The hold was given up.
     Voided,
-    /// The amount was taken and given back.
     Refunded,
 }
 
@@ -38,7 +34,6 @@ pub enum Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewAuthorization {
-    /// The merchant's own name for what is paid.
     pub merchant_reference: MerchantReference,
     pub amount_minor: Amount,
     pub currency: Currency,
@@ -54,15 +49,11 @@ pub struct Authorization {
     pub asked: NewAuthorization,
 }
 
-/// What can be done to an authorization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
-    /// Take the amount.
     Capture,
-    /// Give up the hold.
     Void,
-    /// Give back what was taken.
     Refund,
 }
 
@@ -70,9 +61,7 @@ pub enum Operation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Hold an amount.
     Authorize(NewAuthorization),
-    /// Do something to an authorization.
     Change { id: Uuid, operation: Operation },
 }
 
@@ -87,7 +76,6 @@ pub enum Decline {
     InsufficientFunds,
     /// What was held cannot be taken.
     CaptureFailed,
-    /// There is no such card.
     UnknownPaymentMethod,
 }
 
@@ -105,10 +93,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
-    /// It was received and nothing was done.
-    Received {
-        at: DateTime<Utc>,
-    },
+    Received { at: DateTime<Utc> },
     Answered(Outcome),
 }
 
@@ -124,29 +109,23 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     Outcome(Outcome),
-    /// None at all.
     Silence,
 }
 
 /// What a call does, and what its caller sees of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// What happens, if anything does.
     pub entry: Option<Entry>,
-    /// What the caller sees.
     pub reply: Reply,
 }
 
 /// Why a call is refused. Nothing is remembered of it: the same key may be tried again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The key belongs to another call.
     #[error("the idempotency key was used with another request")]
     KeyReused,
-    /// There is no such authorization.
     #[error("there is no such authorization")]
     Unknown,
-    /// What the authorization has become does not allow it.
     #[error("the authorization is {0}")]
     NotAllowed(Status),
 }

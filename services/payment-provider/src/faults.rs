@@ -56,7 +56,6 @@ pub(crate) enum Fault {
     TimeoutAfterEffect,
 }
 
-/// The settings and the dice.
 #[derive(Debug)]
 pub(crate) struct Faults {
     state: Mutex<(Settings, StdRng)>,
@@ -77,7 +76,6 @@ impl Faults {
         self.lock().0
     }
 
-    /// Changes the settings for the calls that come from now on.
     pub(crate) fn set(&self, settings: Settings) {
         self.lock().0 = settings;
     }

@@ -14,7 +14,6 @@ use crate::{
     journal::Journal,
 };
 
-/// The books and the journal behind them.
 #[derive(Debug)]
 pub(crate) struct Processor {
     state: Mutex<State>,
@@ -27,7 +26,6 @@ struct State {
     journal: Option<Journal>,
 }
 
-/// Why a call has no reply.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(transparent)]

@@ -55,7 +55,6 @@ pub struct ProcessorConfig {
     #[arg(long, env = "CALL_BACKOFF_CAP", default_value = "5s", value_parser = positive_duration)]
     pub call_backoff_cap: Duration,
 
-    /// When the processor is left alone.
     #[command(flatten)]
     pub breaker: BreakerConfig,
 }

@@ -47,10 +47,7 @@ pub struct Payment {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// It holds the money.
-    Approved {
-        /// The processor's id for the hold.
-        authorization_id: String,
-    },
+    Approved { authorization_id: String },
     /// It will not hold the money.
     Declined { reason: String },
     /// It took the money.
@@ -66,11 +63,8 @@ pub enum Answer {
 /// What a payment reacts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// `order.placed`
     Placed(Terms),
-    /// `order.confirmed`
     Confirmed,
-    /// `order.cancelled`
     Cancelled,
     /// A call ended.
     Answered(Answer),
@@ -83,9 +77,7 @@ pub struct Transition {
     pub next: Payment,
     /// To publish, with the version of the payment.
     pub events: Vec<Event>,
-    /// The calls to make to the processor.
     pub jobs: Vec<Action>,
-    /// How much money moved, and how.
     pub postings: Vec<(Posting, Money)>,
 }
 

@@ -21,11 +21,8 @@ use strum::IntoStaticStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Account {
-    /// The customer's own.
     Customer,
-    /// Held by the processor, not taken yet.
     AuthorizedHolds,
-    /// Taken.
     CapturedFunds,
     /// Given back after it was taken: never positive.
     Refunds,
@@ -35,17 +32,12 @@ pub enum Account {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Posting {
-    /// The processor holds the money.
     Authorized,
-    /// The money held was taken.
     Captured,
-    /// The hold was lifted.
     Voided,
-    /// The money taken was given back.
     Refunded,
 }
 
-/// A posting to write, of one order's payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewPosting {
     pub order_id: OrderId,
@@ -57,7 +49,6 @@ pub struct NewPosting {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub account: Account,
-    /// What the account gains.
     pub amount: Money,
 }
 

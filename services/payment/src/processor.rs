@@ -56,7 +56,6 @@ pub struct Request {
     pub command: Command,
 }
 
-/// What the processor is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum Command {
@@ -67,15 +66,12 @@ pub enum Command {
         method: PaymentMethod,
     },
     Capture {
-        /// The processor's id for the hold.
         authorization_id: String,
     },
     Void {
-        /// The processor's id for the hold.
         authorization_id: String,
     },
     Refund {
-        /// The processor's id for the hold that was taken.
         authorization_id: String,
     },
 }

@@ -18,7 +18,6 @@ use crate::store;
 #[derive(Debug, Clone, Copy)]
 pub struct Reactions;
 
-/// An input for the payment of an order.
 #[derive(Debug, Clone)]
 pub struct OrderInput {
     pub order_id: OrderId,

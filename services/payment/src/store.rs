@@ -181,7 +181,6 @@ pub(crate) async fn list(
     rows.into_iter().map(Payment::try_from).collect()
 }
 
-/// A payment as it stands in its table.
 struct Row {
     order_id: Uuid,
     payment_id: Uuid,

@@ -14,7 +14,6 @@ payment no longer waits for is a repeat when it lies on the way to the state, an
 was never made or contradicts the answer that was given.
 ";
 
-/// For `services/payment/transitions.md`.
 pub fn transitions() -> String {
     let states = payments().into_iter().map(|payment| (vec![name(&payment)], payment)).collect();
     TransitionTable { title: TITLE, notes: NOTES, heads: &["payment is"], states, inputs: inputs() }

@@ -5,7 +5,6 @@ use contracts::{Event, Money, ProductListed, Sku};
 /// The longest name of a product, in characters.
 pub const MAX_NAME: usize = 200;
 
-/// A product as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Product {
     pub sku: Sku,
@@ -23,24 +22,17 @@ pub struct Offer {
     price: Money,
 }
 
-/// Why there cannot be such an offer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidOffer {
-    /// The name is empty, too long, or not one line of text.
     #[error(
         "name: must be 1 to {MAX_NAME} characters, with no control characters and no space at either end"
     )]
     Name,
-    /// The price is zero or below.
     #[error("price.amount_minor: must be 1 or more")]
     Price,
 }
 
 impl Offer {
-    /// Checks a name and a price.
-    ///
-    /// # Errors
-    /// When there cannot be such an offer.
     pub fn new(name: String, price: Money) -> Result<Self, InvalidOffer> {
         let length = name.chars().count();
         if !(1..=MAX_NAME).contains(&length) || name.trim() != name || name.chars().any(char::is_control) {
@@ -66,7 +58,6 @@ impl Product {
         changed.then(|| Self { sku: self.sku.clone(), name, price, version: self.version + 1 })
     }
 
-    /// What is published when it is listed.
     pub fn listed(&self) -> Event {
         ProductListed { sku: self.sku.clone(), name: self.name.clone(), price: self.price.clone() }.into()
     }

@@ -27,7 +27,6 @@ impl Level {
         self.on_hand - self.reserved
     }
 
-    /// The level after a movement.
     #[must_use]
     pub fn after(self, movement: &Movement) -> Self {
         Self {
@@ -51,16 +50,12 @@ impl Level {
     }
 }
 
-/// Why a restock is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RestockRefused {
     #[error("quantity: must be from 1 to {MAX_RESTOCK}")]
     Quantity,
     #[error("quantity: there are {on_hand} on hand, and there can be {MAX_ON_HAND} at most")]
-    TooMuch {
-        /// Pieces on the shelf now.
-        on_hand: i64,
-    },
+    TooMuch { on_hand: i64 },
 }
 
 /// The levels of some SKUs. A SKU that is not there has no product.
@@ -73,7 +68,6 @@ impl Stock {
         self.0.get(sku).map_or(0, |level| level.available())
     }
 
-    /// Moves the levels.
     pub fn apply(&mut self, movements: &[Movement]) {
         for movement in movements {
             let level = self.0.entry(movement.sku.clone()).or_default();
@@ -94,24 +88,19 @@ pub struct Movement {
 }
 
 impl Movement {
-    /// What it adds to `on_hand`.
     pub fn on_hand_delta(&self) -> i64 {
         self.kind.signs().0 * self.quantity
     }
 
-    /// What it adds to `reserved`.
     pub fn reserved_delta(&self) -> i64 {
         self.kind.signs().1 * self.quantity
     }
 }
 
-/// How stock moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum MovementKind {
-    /// New pieces came onto the shelf.
     Restocked,
-    /// Pieces on the shelf were reserved for an order.
     Reserved,
     /// Reserved pieces left the shelf.
     Committed,

@@ -61,7 +61,6 @@ struct FactView {
     version: i64,
 }
 
-/// One of these events is awaited.
 #[derive(Debug, Serialize)]
 struct AwaitedView {
     events: Vec<&'static str>,

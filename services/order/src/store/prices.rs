@@ -8,7 +8,6 @@ use sqlx::PgConnection;
 
 use crate::domain::Prices;
 
-/// The prices of those SKUs that are for sale.
 pub async fn prices(conn: &mut PgConnection, skus: &[String]) -> sqlx::Result<Prices> {
     let rows = sqlx::query!("select sku, amount_minor, currency from prices where sku = any($1)", skus)
         .fetch_all(conn)

@@ -14,15 +14,11 @@ pub struct Sums {
     pub held_minor: i64,
     /// Ever taken, whether given back since or not.
     pub captured_minor: i64,
-    /// Given back.
     pub refunded_minor: i64,
     /// How many authorizations were approved.
     pub authorizations: u64,
-    /// How many of them were captured.
     pub captures: u64,
-    /// How many of them were refunded.
     pub refunds: u64,
-    /// How many of them were voided.
     pub voids: u64,
 }
 
@@ -45,7 +41,6 @@ impl Sums {
     }
 }
 
-/// The sums of one merchant reference in one currency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Item {
     pub merchant_reference: MerchantReference,

@@ -25,7 +25,6 @@ impl TryFrom<String> for MerchantReference {
 pub struct Amount(i64);
 
 impl Amount {
-    /// The number of minor units.
     pub fn minor(self) -> i64 {
         self.0
     }

@@ -10,23 +10,17 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 pub enum Status {
     /// Nothing is known of the order yet.
     Placeholder,
-    /// The processor is asked to hold the money.
     Authorizing,
-    /// The money is held.
     Authorized,
     /// The processor refused to hold the money. Final.
     Declined,
-    /// The processor is asked to capture the money it holds.
     Capturing,
-    /// The money is captured.
     Captured,
     /// The money could not be captured; it is still held.
     CaptureFailed,
-    /// The processor is asked to void its hold.
     Voiding,
     /// Nothing is held: the hold was voided, or the cancel overtook the order. Final.
     Voided,
-    /// The processor is asked to refund the money.
     Refunding,
     /// The money was refunded. Final.
     Refunded,
