@@ -8,7 +8,7 @@ use contracts::{Event, EventSet, InvalidTransition, Versions};
 use sqlx::PgConnection;
 
 use crate::delivery::Delivery;
-use crate::effects::{Effects, NewJob, OutgoingEvent};
+use crate::effects::{CausationContext, Effects, NewJob, OutgoingEvent};
 use crate::failure_policy::{Failure, catch_panic};
 use crate::throttle;
 
@@ -99,6 +99,14 @@ pub struct Outcome<C, E = Event> {
 impl<C: Default, E> Default for Outcome<C, E> {
     fn default() -> Self {
         Self { changed: C::default(), events: Vec::new(), jobs: Vec::new() }
+    }
+}
+
+impl<C, E> Outcome<C, E> {
+    /// Publishes what an aggregate did that is of this version by it.
+    pub fn publish(&mut self, events: Vec<E>, aggregate_version: i64, origin: &CausationContext) {
+        let outgoing = |event| OutgoingEvent { event, aggregate_version, origin: origin.clone() };
+        self.events.extend(events.into_iter().map(outgoing));
     }
 }
 

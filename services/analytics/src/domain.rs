@@ -141,7 +141,8 @@ impl Counts {
 pub struct Projection {
     orders: HashMap<OrderId, OrderFacts>,
     changed: BTreeSet<OrderId>,
-    delta: Counts,
+    /// What is to be added to the counts.
+    pub delta: Counts,
 }
 
 impl Projection {
@@ -177,11 +178,6 @@ impl Projection {
     /// The orders of which something new is known.
     pub fn changed(&self) -> impl Iterator<Item = (OrderId, &OrderFacts)> {
         self.changed.iter().filter_map(|order_id| Some((*order_id, self.orders.get(order_id)?)))
-    }
-
-    /// What is to be added to the counts.
-    pub fn delta(&self) -> &Counts {
-        &self.delta
     }
 }
 

@@ -26,20 +26,13 @@ impl Reaction for Reactions {
         Some(delivery.clone())
     }
 
-    async fn open(
-        &self,
-        conn: &mut PgConnection,
-        inputs: &[Delivery],
-    ) -> Result<HashMap<OrderId, OrderFacts>, ReactionError> {
+    async fn open(&self, conn: &mut PgConnection, inputs: &[Delivery]) -> Result<Self::State, ReactionError> {
         let orders = inputs.iter().filter_map(|delivery| delivery.envelope.event.order_id());
         let orders: Vec<Uuid> = orders.map(|order| order.0).collect();
         Ok(store::load(conn, &orders).await?)
     }
 
-    fn fold(
-        orders: HashMap<OrderId, OrderFacts>,
-        inputs: &[Delivery],
-    ) -> Result<Outcome<Projection>, InvalidTransition> {
+    fn fold(orders: Self::State, inputs: &[Delivery]) -> Result<Outcome<Projection>, InvalidTransition> {
         let mut changed = Projection::of(orders);
         for Delivery { envelope, .. } in inputs {
             changed.count(envelope.time, &envelope.event, envelope.aggregate_version);

@@ -45,7 +45,7 @@ pub(crate) async fn load(
 /// Saves what a batch taught, and adds to the counts what that changes.
 pub(crate) async fn save(conn: &mut PgConnection, projection: &Projection) -> sqlx::Result<()> {
     save_orders(conn, projection).await?;
-    let delta = projection.delta();
+    let delta = &projection.delta;
     add_orders(conn, delta).await?;
     add_revenue(conn, delta).await?;
     add_totals(conn, delta).await

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::{Event, EventSet, InvalidTransition, OrderId};
-use messaging::{Delivery, Outcome, OutgoingEvent, Reaction, ReactionError};
+use messaging::{Delivery, Outcome, Reaction, ReactionError};
 use sqlx::PgConnection;
 
 use crate::domain::{Movement, Reservation, Stock, Transition, concerned, react};
@@ -75,14 +75,10 @@ pub fn fold_with(
         if next.version != reservation.version {
             changed.insert(next.order_id);
         }
-        let aggregate_version = next.version;
         *reservation = next;
         stock.apply(&movements);
         outcome.changed.movements.extend(movements);
-        let origin = || delivery.origin();
-        let events =
-            events.into_iter().map(|event| OutgoingEvent { event, aggregate_version, origin: origin() });
-        outcome.events.extend(events);
+        outcome.publish(events, reservation.version, &delivery.origin());
     }
     reservations.retain(|order_id, _| changed.contains(order_id));
     outcome.changed.reservations = reservations.into_values().collect();

@@ -36,6 +36,7 @@ const ACCESS_REFUSED: u16 = 530;
 /// The mailbox is not available now (RFC 5321, section 4.2.3): about the recipient, where another 4xx is about the
 /// server.
 const MAILBOX_BUSY: u16 = 450;
+const TOO_LATE: &str = "the mail server did not answer in time";
 const UNREACHABLE: &str = "the mail server cannot be reached";
 /// The mail server's name in logs and metrics.
 const MAIL_SERVER: &str = "mail-server";
@@ -78,6 +79,7 @@ impl Mailer {
             Ok(message) => message,
             Err(error) => return (refused(job, format!("{error:#}")), CallResult::Ignored),
         };
+        let no_answer = |reason: &str| (JobOutcome::Retry(reason.to_owned()), CallResult::Failure);
         match tokio::time::timeout(self.timeout, self.server.send(&message)).await {
             Ok(Ok(())) => {
                 let accepted = Input::Accepted { id, attempts, at: clock::now() };
@@ -86,12 +88,8 @@ impl Mailer {
             Ok(Err(SendError::Smtp(error))) => {
                 (judge(job, &error), call_result(error.status().map(u16::from)))
             }
-            Ok(Err(SendError::Unreachable(_))) => {
-                (JobOutcome::Retry(UNREACHABLE.to_owned()), CallResult::Failure)
-            }
-            Err(_) => {
-                (JobOutcome::Retry("the mail server did not answer in time".to_owned()), CallResult::Failure)
-            }
+            Ok(Err(SendError::Unreachable(_))) => no_answer(UNREACHABLE),
+            Err(_) => no_answer(TOO_LATE),
         }
     }
 }
@@ -152,7 +150,7 @@ fn judge(job: &Job, error: &smtp::Error) -> JobOutcome<Option<Input>> {
             refused(job, error.to_string())
         }
         Some(code) => JobOutcome::Retry(format!("the mail server refused for now: {code}")),
-        None if error.is_timeout() => JobOutcome::Retry("the mail server did not answer in time".to_owned()),
+        None if error.is_timeout() => JobOutcome::Retry(TOO_LATE.to_owned()),
         None => JobOutcome::Retry(UNREACHABLE.to_owned()),
     }
 }

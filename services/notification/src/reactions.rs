@@ -7,9 +7,8 @@ use std::{
 };
 
 use contracts::{Event, InvalidTransition, OrderId};
-use messaging::{
-    CausationContext, Delivery, NewJob, Outcome, OutgoingEvent, Reaction, ReactionError, throttle,
-};
+use messaging::{CausationContext, Delivery, NewJob, Outcome, Reaction, ReactionError, throttle};
+use runtime::columns::column;
 use serde_json::json;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -57,29 +56,18 @@ impl Reaction for Reactions {
         &self,
         conn: &mut PgConnection,
         inputs: &[OrderInput],
-    ) -> Result<BTreeMap<OrderId, OrderNotifications>, ReactionError> {
-        let orders = |inputs: &mut dyn Iterator<Item = &OrderInput>| -> Vec<Uuid> {
-            let ids: BTreeSet<_> = inputs.map(|input| input.order_id.0).collect();
-            ids.into_iter().collect()
-        };
+    ) -> Result<Self::State, ReactionError> {
         // Only an event can be the first that is known of an order: a result follows a job.
-        let events = orders(&mut inputs.iter().filter(|input| matches!(input.input, Input::Event(..))));
-        store::insert_placeholders(conn, &events).await?;
-        Ok(store::load_for_update(conn, &orders(&mut inputs.iter())).await?)
+        let events = inputs.iter().filter(|input| matches!(input.input, Input::Event(..)));
+        store::insert_placeholders(conn, &events.map(|input| input.order_id.0).collect::<Vec<_>>()).await?;
+        Ok(store::load_for_update(conn, &column(inputs, |input| input.order_id.0)).await?)
     }
 
-    fn fold(
-        mails: BTreeMap<OrderId, OrderNotifications>,
-        inputs: &[OrderInput],
-    ) -> Result<Outcome<Vec<OrderNotifications>>, InvalidTransition> {
+    fn fold(mails: Self::State, inputs: &[OrderInput]) -> Result<Outcome<Self::Changes>, InvalidTransition> {
         fold_with(react, mails, inputs)
     }
 
-    async fn save(
-        &self,
-        conn: &mut PgConnection,
-        changed: &Vec<OrderNotifications>,
-    ) -> Result<(), ReactionError> {
+    async fn save(&self, conn: &mut PgConnection, changed: &Self::Changes) -> Result<(), ReactionError> {
         Ok(store::save(conn, changed).await?)
     }
 }
@@ -101,13 +89,7 @@ pub fn fold_with(
             changed.insert(*order_id);
         }
         *mails = next;
-        let aggregate_version = mails.version;
-        let events = events.into_iter().map(|event| OutgoingEvent {
-            event,
-            aggregate_version,
-            origin: context.clone(),
-        });
-        outcome.events.extend(events);
+        outcome.publish(events, mails.version, context);
         outcome.jobs.extend(jobs.into_iter().map(|id| new_job(*order_id, id, context.clone())));
     }
     orders.retain(|order_id, _| changed.contains(order_id));

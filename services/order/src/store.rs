@@ -114,7 +114,7 @@ pub async fn load_for_update(
     if order_ids.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let ids: Vec<Uuid> = order_ids.iter().map(|order_id| order_id.0).collect();
+    let ids = column(order_ids, |order_id| order_id.0);
     let rows = select_orders!("where id = any($1) order by id for update", &ids).fetch_all(conn).await?;
     rows.into_iter().map(|row| Order::try_from(row).map(|order| (order.id, order))).collect()
 }

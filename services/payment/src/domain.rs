@@ -8,6 +8,7 @@ use contracts::{
     Event, InvalidTransition, Money, OrderId, PaymentAuthorized, PaymentCaptureFailed, PaymentCaptured,
     PaymentDeclined, PaymentMethod, PaymentRefunded, PaymentVoided,
 };
+use strum::IntoStaticStr;
 use uuid::Uuid;
 
 use crate::ledger::Posting;
@@ -44,7 +45,8 @@ pub struct Payment {
 }
 
 /// A definite answer of the processor. A call that timed out has none, and is made again.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Answer {
     /// It holds the money.
     Approved { authorization_id: String },
@@ -53,6 +55,7 @@ pub enum Answer {
     /// It took the money.
     Captured,
     /// It could not take the money, and still holds it.
+    #[strum(serialize = "capture failed")]
     CaptureFailed { reason: String },
     /// It lifted its hold.
     Voided,
@@ -235,12 +238,7 @@ impl Input {
             Self::Placed(_) => "order.placed",
             Self::Confirmed => "order.confirmed",
             Self::Cancelled => "order.cancelled",
-            Self::Answered(Answer::Approved { .. }) => "approved",
-            Self::Answered(Answer::Declined { .. }) => "declined",
-            Self::Answered(Answer::Captured) => "captured",
-            Self::Answered(Answer::CaptureFailed { .. }) => "capture failed",
-            Self::Answered(Answer::Voided) => "voided",
-            Self::Answered(Answer::Refunded) => "refunded",
+            Self::Answered(answer) => answer.into_str(),
         }
     }
 

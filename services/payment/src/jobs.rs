@@ -98,7 +98,7 @@ fn call_result(reply: &Reply) -> CallResult {
 
 fn name_of(reply: &Reply) -> &'static str {
     match reply {
-        Reply::Answer(answer) => Input::Answered(answer.clone()).name(),
+        Reply::Answer(answer) => answer.into_str(),
         Reply::Unknown(_) => "unknown",
         Reply::Trouble(_) => "trouble",
         Reply::Refused(_) => "refused",

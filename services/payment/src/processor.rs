@@ -1,18 +1,7 @@
 //! The card processor over HTTP: one call each to hold, take, give back or let go of an order's money.
 //!
 //! Every call carries an idempotency key of its payment and action, so that it can be made again until its
-//! answer is definite. What an answer means is decided in [`read`]:
-//!
-//! | answer | authorize | capture | void, refund |
-//! |---|---|---|---|
-//! | 200, 201 | approved | captured | done |
-//! | 402 | declined | capture failed | refused |
-//! | 401, 403, 404, 409 with a `code` | refused | refused | refused |
-//! | 409 without one, 425, 3xx | unknown | unknown | unknown |
-//! | 408, 429, 5xx, none in time, garbled | trouble | trouble | trouble |
-//! | another 4xx | declined | refused | refused |
-//!
-//! A 409 without a code is the same call under way; with one it says what stands in the way.
+//! answer is definite. What an answer means is decided in [`read`].
 //!
 //! Unknown is never declined: the money may be held. Trouble is unknown, too, and says that the processor itself is
 //! not well: its breaker counts nothing else. Refused is no answer that the payment can live with (money
@@ -59,8 +48,8 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum Command {
+    /// The processor knows the order as the merchant's reference.
     Authorize {
-        /// The order, which the processor knows as the merchant's reference.
         order_id: OrderId,
         amount: Money,
         method: PaymentMethod,
@@ -216,7 +205,7 @@ pub fn read(action: Action, status: StatusCode, body: &[u8]) -> Reply {
 
         // Late, too many, or broken: the same call may well succeed, and so may no other.
         (_, 408 | 429 | 500..=599) => Reply::Trouble(reason),
-        // Too early, or under way.
+        // Too early, or the same call is under way; a 409 with a code says what stands in the way.
         (_, 425) => Reply::Unknown(reason),
         (_, 409) if !stated => Reply::Unknown(reason),
         // Not the customer's card: ours to put right.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::{Event, InvalidTransition, OrderId};
-use messaging::{CausationContext, Delivery, NewJob, Outcome, OutgoingEvent, Reaction, ReactionError};
+use messaging::{CausationContext, Delivery, NewJob, Outcome, Reaction, ReactionError};
 use runtime::clock;
 use serde_json::json;
 use sqlx::PgConnection;
@@ -46,7 +46,7 @@ impl Reaction for Reactions {
         &self,
         conn: &mut PgConnection,
         inputs: &[OrderInput],
-    ) -> Result<BTreeMap<OrderId, Payment>, ReactionError> {
+    ) -> Result<Self::State, ReactionError> {
         // Only an event can be the first that is known of an order: an answer follows a call.
         let events = inputs.iter().filter(|input| !matches!(input.input, Input::Answered(_)));
         let ids: BTreeSet<_> = events.map(|input| input.order_id).collect();
@@ -56,10 +56,7 @@ impl Reaction for Reactions {
         Ok(store::load_for_update(conn, &Vec::from_iter(ids)).await?)
     }
 
-    fn fold(
-        payments: BTreeMap<OrderId, Payment>,
-        inputs: &[OrderInput],
-    ) -> Result<Outcome<Changes>, InvalidTransition> {
+    fn fold(payments: Self::State, inputs: &[OrderInput]) -> Result<Outcome<Changes>, InvalidTransition> {
         fold_with(react, payments, inputs)
     }
 
@@ -86,12 +83,7 @@ pub fn fold_with(
             changed.insert(*order_id);
         }
         *payment = next;
-        let aggregate_version = payment.version;
-        outcome.events.extend(events.into_iter().map(|event| OutgoingEvent {
-            event,
-            aggregate_version,
-            origin: context.clone(),
-        }));
+        outcome.publish(events, payment.version, context);
         for action in jobs {
             outcome.jobs.push(call(action, payment, context.clone())?);
         }

@@ -35,15 +35,13 @@ pub(crate) async fn insert_placeholders(
     if placeholders.is_empty() {
         return Ok(());
     }
-    let (order_ids, payment_ids): (Vec<Uuid>, Vec<Uuid>) =
-        placeholders.iter().map(|(order, id)| (order.0, *id)).unzip();
     sqlx::query!(
         "insert into payments (order_id, payment_id)
          select order_id, payment_id from unnest($1::uuid[], $2::uuid[]) as new (order_id, payment_id)
          order by order_id
          on conflict (order_id) do nothing",
-        &order_ids,
-        &payment_ids,
+        &column(placeholders, |(order_id, _)| order_id.0),
+        &column(placeholders, |(_, payment_id)| *payment_id),
     )
     .execute(conn)
     .await?;
@@ -55,13 +53,12 @@ pub(crate) async fn load_for_update(
     conn: &mut PgConnection,
     order_ids: &[OrderId],
 ) -> sqlx::Result<BTreeMap<OrderId, Payment>> {
-    let order_ids: Vec<Uuid> = order_ids.iter().map(|order_id| order_id.0).collect();
     let rows = sqlx::query_as!(
         Row,
         "select order_id, payment_id, status, cancel_requested, amount_minor, currency, method, authorization_id,
                 reason, version
          from payments where order_id = any($1) order by order_id for update",
-        &order_ids,
+        &column(order_ids, |order_id| order_id.0),
     )
     .fetch_all(conn)
     .await?;

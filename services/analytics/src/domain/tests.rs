@@ -22,7 +22,7 @@ impl Tables {
         let mut projection = Projection::of(batch.iter().filter_map(known).collect());
         batch.iter().for_each(|event| projection.count(DateTime::UNIX_EPOCH, event, 1));
         self.orders.extend(projection.changed().map(|(id, order)| (id, order.clone())));
-        self.add(projection.delta());
+        self.add(projection.delta);
     }
 
     fn add(&mut self, delta: &Counts) {
@@ -200,6 +200,6 @@ fn second_refund_counts_and_its_repeat_does_not() {
     for aggregate_version in [4, 4, 5] {
         projection.count(DateTime::UNIX_EPOCH, &refund, aggregate_version);
     }
-    let eur = projection.delta().revenue[&"EUR".parse().expect("a currency")];
+    let eur = projection.delta.revenue[&"EUR".parse().expect("a currency")];
     assert_eq!(eur.refunded_minor, 80);
 }
