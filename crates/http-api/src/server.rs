@@ -20,6 +20,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub use self::observe::DURATION_BOUNDARIES;
+
 use self::connections::Patient;
 use crate::{Json, Problem};
 

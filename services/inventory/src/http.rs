@@ -51,8 +51,7 @@ async fn list_products(
 ) -> Result<Json<Page<Shelf>>, Problem> {
     let after = query.cursor.map(|Cursor(sku)| sku);
     let shelves = store::shelves(&app.pool, after.as_ref(), query.limit.rows()).await?;
-    let page = Page::cut(shelves, query.limit, |last| last.sku.clone());
-    Ok(Json(page))
+    Ok(Json(Page::cut(shelves, query.limit, |last| last.sku.clone())))
 }
 
 async fn get_product(State(app): State<App>, Path(sku): Path<Sku>) -> Result<Json<Shelf>, Problem> {

@@ -35,10 +35,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         http::router(host.pool.clone(), host.unit_of_work.clone()),
         config.host.database.max_connections,
     );
-    tasks.spawn(
-        "http",
-        http_api::serve(listener, router, host.health.clone(), config.process.http, shutdown.clone()),
-    );
+    let http = http_api::serve(listener, router, host.health.clone(), config.process.http, shutdown.clone());
+    tasks.spawn("http", http);
     if host.open(&[&http_api::MIGRATIONS, &store::MIGRATIONS]).await? == Wait::Usable {
         if config.demo_catalogue {
             catalogue::list_demo_once(&host.pool, &host.unit_of_work).await?;

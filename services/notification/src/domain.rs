@@ -193,12 +193,8 @@ impl OrderNotifications {
 
     fn invalid_transition(&self, key: Key, input: &Input) -> InvalidTransition {
         let id = format!("{} of order {}", key.0, self.order_id);
-        InvalidTransition::new(
-            "notification",
-            id,
-            self.status(key).map_or("not there", <&str>::from),
-            input.name(),
-        )
+        let status = self.status(key).map_or("not there", |status| status.into_str());
+        InvalidTransition::new("notification", id, status, input.name())
     }
 
     fn known(&self) -> Known {

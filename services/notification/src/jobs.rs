@@ -4,7 +4,7 @@
 //! unavailable for longer than the job's lease: a mail server joins no transaction. Both copies have the same
 //! Message-ID, by which many mail programs show only one.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context;
 use contracts::OrderId;
@@ -55,8 +55,10 @@ pub(crate) fn runner(config: &SmtpConfig, host: &ServiceHost) -> JobRunner<Maile
         breaker: config.breaker.settings(MAIL_SERVER),
     };
     let (pool, unit_of_work, health) = (host.pool.clone(), host.unit_of_work.clone(), host.health.clone());
-    let worker = Arc::new(Mailer::new(config, pool.clone()));
-    JobRunner { settings, pool, unit_of_work, health, worker }
+    let server =
+        MailServer::new(config.url.host_str().unwrap_or_default(), config.url.port().unwrap_or(SMTP_PORT));
+    let worker = Mailer { pool: pool.clone(), server, from: config.from.clone(), timeout: config.timeout };
+    JobRunner { settings, pool, unit_of_work, health, worker: worker.into() }
 }
 
 pub(crate) struct Mailer {
@@ -67,12 +69,6 @@ pub(crate) struct Mailer {
 }
 
 impl Mailer {
-    fn new(config: &SmtpConfig, pool: PgPool) -> Self {
-        let host = config.url.host_str().unwrap_or_default();
-        let server = MailServer::new(host, config.url.port().unwrap_or(SMTP_PORT));
-        Self { pool, server, from: config.from.clone(), timeout: config.timeout }
-    }
-
     async fn send(&self, job: &Job, outgoing: Outgoing) -> (JobOutcome<Option<Input>>, CallResult) {
         let (id, attempts) = (job.id, job.attempts);
         let message = match compose(&self.from, id, outgoing) {

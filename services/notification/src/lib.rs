@@ -36,10 +36,8 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let mut tasks = Tasks::new(shutdown.clone());
 
     let router = http_api::admit(http::router(host.pool.clone()), config.host.database.max_connections);
-    tasks.spawn(
-        "http",
-        http_api::serve(listener, router, host.health.clone(), config.process.http, shutdown.clone()),
-    );
+    let http = http_api::serve(listener, router, host.health.clone(), config.process.http, shutdown.clone());
+    tasks.spawn("http", http);
     if host.open(&[&store::MIGRATIONS]).await? == Wait::Usable {
         host.start(&mut tasks, Reactions);
         tasks.spawn("mails", mails.run(shutdown));

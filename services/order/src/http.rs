@@ -21,10 +21,11 @@ use http_api::{
 use messaging::{Effects, UnitOfWork};
 use runtime::{clock, database};
 use serde::Deserialize;
+use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use self::view::{OrderView, TimelineView};
+use self::view::OrderView;
 use crate::{
     domain::{Order, PlaceOrder, Refusal, decide_cancel, replay},
     event_log::{Cause, EventRecorder},
@@ -142,7 +143,7 @@ async fn list_orders(
 }
 
 /// Replays the event log, so that the timeline shows what the events alone say.
-async fn get_timeline(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<TimelineView>, Problem> {
+async fn get_timeline(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<Value>, Problem> {
     let mut conn = app.pool.acquire().await?;
     let row = store::load(&mut conn, OrderId(id)).await?.ok_or_else(|| no_such_order(id))?;
     let log = store::log(&mut conn, &app.versions, row.id).await?;
@@ -150,7 +151,7 @@ async fn get_timeline(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Js
     let order = replay(row.placed_at, row.deadline_at, events).ok_or_else(|| {
         Problem::internal(format_args!("the event log of order {id} does not begin with order.placed"))
     })?;
-    Ok(Json(TimelineView::new(&order, log)))
+    Ok(Json(view::timeline(&order, log)))
 }
 
 fn no_such_order(id: Uuid) -> Problem {

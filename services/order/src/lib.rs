@@ -56,10 +56,8 @@ pub async fn run_with(
     let placement_router = http_api::admit(http::placement_router(placement), placement::QUEUE_CAPACITY);
     let router =
         http_api::admit(http::router(app), config.host.database.max_connections).merge(placement_router);
-    tasks.spawn(
-        "http",
-        http_api::serve(listener, router, host.health.clone(), config.process.http, shutdown.clone()),
-    );
+    let http = http_api::serve(listener, router, host.health.clone(), config.process.http, shutdown.clone());
+    tasks.spawn("http", http);
     tasks.spawn("placement", batcher.run());
     if host.open(&[&http_api::MIGRATIONS, &store::MIGRATIONS]).await? == Wait::Usable {
         tasks.spawn("deadlines", deadlines::watch_deadlines(pool.clone(), unit_of_work, shutdown.clone()));

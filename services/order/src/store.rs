@@ -8,9 +8,7 @@ pub use prices::{list_prices, prices};
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use contracts::{
-    CancelReason, Customer, CustomerId, Event, EventSet, EventType, Money, OrderId, OrderLine, Versions,
-};
+use contracts::{CancelReason, Customer, CustomerId, Event, EventSet, Money, OrderId, OrderLine, Versions};
 use runtime::columns::{column, parse};
 use sqlx::{PgConnection, migrate::Migrator, types::Json};
 use uuid::Uuid;
@@ -259,6 +257,7 @@ impl TryFrom<Row> for Order {
     type Error = sqlx::Error;
 
     fn try_from(row: Row) -> sqlx::Result<Self> {
+        let consumed = row.consumed.iter().map(|(name, version)| Ok((parse(name)?, *version)));
         Ok(Self {
             id: OrderId(row.id),
             customer: Customer { id: parse(&row.customer_id)?, email: parse(&row.customer_email)? },
@@ -271,7 +270,7 @@ impl TryFrom<Row> for Order {
             reason: row.reason.as_deref().map(CancelReason::from_stored),
             stock: parse(&row.stock)?,
             payment: parse(&row.payment)?,
-            consumed: row.consumed.iter().map(consumed_event).collect::<sqlx::Result<_>>()?,
+            consumed: consumed.collect::<sqlx::Result<_>>()?,
             version: row.version,
         })
     }
@@ -280,8 +279,4 @@ impl TryFrom<Row> for Order {
 /// What an order has consumed, as it is stored: `[["payment.refunded", 4]]`.
 fn consumed(order: &Order) -> Json<Vec<(&'static str, i64)>> {
     Json(order.consumed.iter().map(|(event_type, version)| (event_type.name(), *version)).collect())
-}
-
-fn consumed_event((name, version): &(String, i64)) -> sqlx::Result<(EventType, i64)> {
-    Ok((parse(name)?, *version))
 }

@@ -12,10 +12,6 @@ use crate::domain::{Answer, Input};
 use crate::processor::{Processor, Reply, Request};
 use crate::reactions::{OrderInput, Reactions};
 
-/// The boundaries that the semantic conventions advise for HTTP durations, in seconds.
-const DURATION_BOUNDARIES: [f64; 14] =
-    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
-
 #[derive(Debug, Clone)]
 pub(crate) struct Calls {
     processor: Processor,
@@ -28,7 +24,7 @@ impl Calls {
             .f64_histogram("payment.call.duration")
             .with_unit("s")
             .with_description("Duration of calls to the card processor; alarm on reply=refused")
-            .with_boundaries(DURATION_BOUNDARIES.to_vec())
+            .with_boundaries(http_api::server::DURATION_BOUNDARIES.to_vec())
             .build();
         Self { processor, duration }
     }

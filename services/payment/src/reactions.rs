@@ -97,13 +97,9 @@ pub fn fold_with(
 }
 
 fn call(action: Action, payment: &Payment, origin: CausationContext) -> Result<NewJob, InvalidTransition> {
-    let request = Request::new(action, payment).ok_or_else(|| {
-        InvalidTransition::new(
-            "payment",
-            payment.payment_id,
-            payment.status,
-            format_args!("a call to {action}"),
-        )
-    })?;
-    Ok(NewJob { id: None, queue: CALLS, key: payment.order_id.0, payload: json!(request), origin })
+    let Payment { order_id, payment_id, status, .. } = *payment;
+    let invalid =
+        || InvalidTransition::new("payment", payment_id, status, format_args!("a call to {action}"));
+    let request = Request::new(action, payment).ok_or_else(invalid)?;
+    Ok(NewJob { id: None, queue: CALLS, key: order_id.0, payload: json!(request), origin })
 }

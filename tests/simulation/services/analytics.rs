@@ -32,7 +32,7 @@ impl Analytics {
         self.offset = end;
         let changed = outcome.changed.changed();
         self.orders.extend(changed.map(|(order_id, facts)| (order_id, facts.clone())));
-        self.add(outcome.changed.delta);
+        self.add(&outcome.changed.delta);
     }
 
     fn add(&mut self, delta: &Counts) {

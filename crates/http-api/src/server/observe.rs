@@ -16,8 +16,8 @@ use opentelemetry::{
 use tracing::{Instrument, Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// The boundaries that the conventions advise for `http.server.request.duration`, in seconds.
-const DURATION_BOUNDARIES: [f64; 14] =
+/// The boundaries that the semantic conventions advise for durations of HTTP requests, in seconds.
+pub const DURATION_BOUNDARIES: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
 /// The instruments of an HTTP server.

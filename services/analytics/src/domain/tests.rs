@@ -22,7 +22,7 @@ impl Tables {
         let mut projection = Projection::of(batch.iter().filter_map(known).collect());
         batch.iter().for_each(|event| projection.count(DateTime::UNIX_EPOCH, event, 1));
         self.orders.extend(projection.changed().map(|(id, order)| (id, order.clone())));
-        self.add(projection.delta);
+        self.add(&projection.delta);
     }
 
     fn add(&mut self, delta: &Counts) {

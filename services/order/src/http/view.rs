@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{CancelReason, Customer, EventType, Money, OrderId, OrderLine};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::{
     domain::{Awaited, Order},
@@ -41,70 +42,31 @@ impl From<&Order> for OrderView {
 }
 
 /// The facts of an order in the order of their times, and what it waits for.
-#[derive(Debug, Serialize)]
-pub(super) struct TimelineView {
-    order_id: OrderId,
-    status: &'static str,
-    settled: bool,
-    facts: Vec<FactView>,
-    awaiting: Vec<AwaitedView>,
-}
-
-#[derive(Debug, Serialize)]
-struct FactView {
-    at: DateTime<Utc>,
-    service: &'static str,
-    event: &'static str,
-    direction: &'static str,
-    delay_ms: Option<f64>,
-    recorded_at: DateTime<Utc>,
-    version: i64,
-}
-
-#[derive(Debug, Serialize)]
-struct AwaitedView {
-    events: Vec<&'static str>,
-    from: &'static str,
-    until: Option<DateTime<Utc>>,
-}
-
-impl TimelineView {
-    pub(super) fn new(order: &Order, mut log: Vec<RecordedEvent>) -> Self {
-        log.sort_by_key(|entry| (entry.occurred_at, entry.version));
-        let before = std::iter::once(None).chain(log.iter().map(|entry| Some(entry.occurred_at)));
-        Self {
-            order_id: order.id,
-            status: order.status.into_str(),
-            settled: order.settled(),
-            facts: before.zip(&log).map(|(before, entry)| FactView::new(before, entry)).collect(),
-            awaiting: order.awaits().into_iter().map(AwaitedView::from).collect(),
-        }
-    }
-}
-
-impl FactView {
-    fn new(before: Option<DateTime<Utc>>, entry: &RecordedEvent) -> Self {
-        let event_type = entry.event.event_type();
-        Self {
-            at: entry.occurred_at,
-            service: event_type.owner().as_str(),
-            event: event_type.name(),
-            direction: entry.direction(),
-            delay_ms: before.map(|before| milliseconds(entry.occurred_at - before)),
-            recorded_at: entry.recorded_at,
-            version: entry.version,
-        }
-    }
-}
-
-impl From<Awaited> for AwaitedView {
-    fn from(awaited: Awaited) -> Self {
-        Self {
-            events: awaited.any_of.iter().copied().map(EventType::name).collect(),
-            from: awaited.from.as_str(),
-            until: awaited.until,
-        }
-    }
+pub(super) fn timeline(order: &Order, mut log: Vec<RecordedEvent>) -> Value {
+    log.sort_by_key(|entry| (entry.occurred_at, entry.version));
+    let before = std::iter::once(None).chain(log.iter().map(|entry| Some(entry.occurred_at)));
+    let facts = before.zip(&log).map(|(before, entry)| {
+        json!({
+            "at": entry.occurred_at,
+            "service": entry.event.event_type().owner().as_str(),
+            "event": entry.event.event_type().name(),
+            "direction": entry.direction(),
+            "delay_ms": before.map(|before| milliseconds(entry.occurred_at - before)),
+            "recorded_at": entry.recorded_at,
+            "version": entry.version,
+        })
+    });
+    let awaiting = order.awaits().into_iter().map(|Awaited { from, any_of, until }| {
+        let events: Vec<_> = any_of.iter().copied().map(EventType::name).collect();
+        json!({ "events": events, "from": from.as_str(), "until": until })
+    });
+    json!({
+        "order_id": order.id,
+        "status": order.status.into_str(),
+        "settled": order.settled(),
+        "facts": facts.collect::<Vec<_>>(),
+        "awaiting": awaiting.collect::<Vec<_>>(),
+    })
 }
 
 fn milliseconds(delay: TimeDelta) -> f64 {
