@@ -10,34 +10,18 @@ use sqlx::{PgConnection, PgPool};
 use crate::domain::{Level, Movement, Offer, Product, Stock};
 use crate::store;
 
-/// What became of an offer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listed {
-    Created(Product),
-    Changed(Product),
-    Unchanged,
-}
-
-impl Listed {
-    pub fn effects(&self) -> Effects {
-        match self {
-            Self::Created(product) | Self::Changed(product) => publish(slice::from_ref(product)),
-            Self::Unchanged => Effects::default(),
-        }
-    }
-}
-
-/// Lists a product for the first time, with nothing in stock, or anew.
-pub async fn list(conn: &mut PgConnection, sku: &Sku, offer: Offer) -> sqlx::Result<Listed> {
+/// Lists a product for the first time, with nothing in stock, or anew. `None` when it was listed like this before: there
+/// is nothing to publish.
+pub async fn list(conn: &mut PgConnection, sku: &Sku, offer: Offer) -> sqlx::Result<Option<Product>> {
     let new = Product::new(sku.clone(), offer.clone());
     if store::insert_products(conn, slice::from_ref(&new)).await?.contains(sku) {
-        return Ok(Listed::Created(new));
+        return Ok(Some(new));
     }
-    let Some(changed) = store::load_product_for_update(conn, sku).await?.relisted(offer) else {
-        return Ok(Listed::Unchanged);
-    };
-    store::save_product(conn, &changed).await?;
-    Ok(Listed::Changed(changed))
+    let changed = store::load_product_for_update(conn, sku).await?.relisted(offer);
+    if let Some(changed) = &changed {
+        store::save_product(conn, changed).await?;
+    }
+    Ok(changed)
 }
 
 /// Lists and stocks the demo catalogue once, however many replicas start at the same time. A product that is listed
@@ -62,7 +46,8 @@ pub async fn list_demo_once(pool: &PgPool, unit_of_work: &UnitOfWork) -> anyhow:
     Ok(())
 }
 
-fn publish(products: &[Product]) -> Effects {
+/// Publishes that the products are listed.
+pub fn publish(products: &[Product]) -> Effects {
     let event = |product: &Product| OutgoingEvent {
         event: product.listed(),
         aggregate_version: product.version,

@@ -18,7 +18,7 @@ use runtime::database;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgExecutor, PgPool};
 
-use crate::catalogue::{self, Listed};
+use crate::catalogue;
 use crate::domain::{Offer, Reservation};
 use crate::store::{self, Shelf};
 
@@ -68,14 +68,12 @@ async fn put_product(
     let mut tx = database::begin(&app.pool).await?;
     let listed = catalogue::list(&mut tx, &sku, offer).await?;
     let product = shelf_of(&mut *tx, &sku).await?;
-    app.unit_of_work.commit(tx, listed.effects()).await?;
-    match listed {
-        Listed::Created(_) => {
-            let location = [(header::LOCATION, format!("/api/v1/products/{sku}"))];
-            Ok((StatusCode::CREATED, location, Json(product)).into_response())
-        }
-        Listed::Changed(_) | Listed::Unchanged => Ok(Json(product).into_response()),
+    app.unit_of_work.commit(tx, catalogue::publish(listed.as_slice())).await?;
+    if listed.is_some_and(|listed| listed.is_new()) {
+        let location = [(header::LOCATION, format!("/api/v1/products/{sku}"))];
+        return Ok((StatusCode::CREATED, location, Json(product)).into_response());
     }
+    Ok(Json(product).into_response())
 }
 
 async fn restock(

@@ -24,24 +24,21 @@ pub struct Config {
 #[derive(Debug, Clone, clap::Args)]
 pub struct SmtpConfig {
     /// The mail server's URL, e.g. smtp://localhost:1025; without a port it is 25
-    #[arg(long = "smtp-url", env = "SMTP_URL", value_parser = smtp_url)]
-    #[arg(id = "SMTP_URL")]
-    pub url: Url,
+    #[arg(long, env = "SMTP_URL", value_parser = smtp_url)]
+    pub smtp_url: Url,
 
     /// The sender of every mail, whose domain also ends every Message-ID, e.g. Order Saga <shop@example.com>
-    #[arg(long = "mail-from", env = "MAIL_FROM", default_value = "Order Saga <shop@order-saga.example>")]
-    #[arg(id = "MAIL_FROM")]
-    pub from: Mailbox,
+    #[arg(long, env = "MAIL_FROM", default_value = "Order Saga <shop@order-saga.example>")]
+    pub mail_from: Mailbox,
 
     /// The time that one try to hand over a mail may take, from connecting to the server's answer, e.g. 10s
-    #[arg(long = "smtp-timeout", env = "SMTP_TIMEOUT", default_value = "10s", value_parser = duration)]
-    #[arg(id = "SMTP_TIMEOUT")]
-    pub timeout: Duration,
+    #[arg(long, env = "SMTP_TIMEOUT", default_value = "10s", value_parser = duration)]
+    pub smtp_timeout: Duration,
 
     /// The number of mails to hand over at once at most, each over a connection of its own, 1 to 100
-    #[arg(long = "smtp-connections", env = "SMTP_CONNECTIONS", default_value_t = 8)]
-    #[arg(id = "SMTP_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub connections: u32,
+    #[arg(long, env = "SMTP_CONNECTIONS", default_value_t = 8)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub smtp_connections: u32,
 
     #[command(flatten)]
     pub breaker: BreakerConfig,

@@ -48,16 +48,17 @@ const BACKOFF_CAP: Duration = Duration::from_secs(60);
 pub(crate) fn runner(config: &SmtpConfig, host: &ServiceHost) -> JobRunner<Mailer> {
     let settings = JobSettings {
         queue: QUEUE,
-        concurrency: config.connections as usize,
-        lease: config.timeout + LEASE_MARGIN,
+        concurrency: config.smtp_connections as usize,
+        lease: config.smtp_timeout + LEASE_MARGIN,
         backoff_base: BACKOFF_BASE,
         backoff_cap: BACKOFF_CAP,
         breaker: config.breaker.settings(MAIL_SERVER),
     };
     let (pool, unit_of_work, health) = (host.pool.clone(), host.unit_of_work.clone(), host.health.clone());
-    let server =
-        MailServer::new(config.url.host_str().unwrap_or_default(), config.url.port().unwrap_or(SMTP_PORT));
-    let worker = Mailer { pool: pool.clone(), server, from: config.from.clone(), timeout: config.timeout };
+    let url = &config.smtp_url;
+    let server = MailServer::new(url.host_str().unwrap_or_default(), url.port().unwrap_or(SMTP_PORT));
+    let (from, timeout) = (config.mail_from.clone(), config.smtp_timeout);
+    let worker = Mailer { pool: pool.clone(), server, from, timeout };
     JobRunner { settings, pool, unit_of_work, health, worker: worker.into() }
 }
 

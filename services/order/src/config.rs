@@ -17,9 +17,8 @@ pub struct Config {
     pub host: HostConfig,
 
     /// The time that an order waits for stock and money before it is cancelled, 1ms or more, e.g. 30s
-    #[arg(id = "ORDER_DEADLINE", long = "order-deadline", env = "ORDER_DEADLINE")]
-    #[arg(default_value = "30s", value_parser = positive_duration)]
-    pub deadline: Duration,
+    #[arg(long, env = "ORDER_DEADLINE", default_value = "30s", value_parser = positive_duration)]
+    pub order_deadline: Duration,
 
     #[command(flatten)]
     pub limits: Limits,

@@ -164,11 +164,9 @@ impl PlacementBatcher {
         let skus: HashSet<String> = lines.map(|line| line.sku.to_string()).collect();
         let prices = store::prices(&mut tx, &Vec::from_iter(skus)).await?;
 
-        let now = clock::now();
         let mut batch = PlacementBatch {
             prices,
-            now,
-            deadline: now + self.deadline,
+            now: clock::now(),
             recorder: EventRecorder::default(),
             responses: Vec::new(),
         };
@@ -200,7 +198,7 @@ impl PlacementBatcher {
         // After the keys: a repeated request adds no work, so it is never refused here.
         self.admission.try_admit()?;
         let placed = decide_place(OrderId(clock::new_id()), request.command.clone(), &batch.prices)?;
-        let order = Order::placed(placed.clone(), batch.now, batch.deadline);
+        let order = Order::placed(placed.clone(), batch.now, batch.now + self.deadline);
         if let Some(key) = &request.key {
             // Now, since the order changes later: the response could not be made again byte for byte.
             batch.responses.push((key.key.clone(), order_accepted(&order)?));
@@ -213,7 +211,6 @@ impl PlacementBatcher {
 struct PlacementBatch {
     prices: Prices,
     now: DateTime<Utc>,
-    deadline: DateTime<Utc>,
     recorder: EventRecorder,
     /// The responses to store, each under its key.
     responses: Vec<(String, StoredResponse)>,

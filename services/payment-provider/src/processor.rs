@@ -16,14 +16,8 @@ use crate::{
 
 #[derive(Debug)]
 pub(crate) struct Processor {
-    state: Mutex<State>,
+    books: Mutex<(Books, Option<Journal>)>,
     down_for: Duration,
-}
-
-#[derive(Debug)]
-struct State {
-    books: Books,
-    journal: Option<Journal>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -40,27 +34,27 @@ impl Processor {
         let (journal, entries) = journal.map(Journal::open).transpose()?.unzip();
         let mut books = Books::default();
         entries.into_iter().flatten().for_each(|entry| books.apply(entry));
-        Ok(Self { state: Mutex::new(State { books, journal }), down_for })
+        Ok(Self { books: Mutex::new((books, journal)), down_for })
     }
 
     /// Does what the call asks for, once for each key.
     pub(crate) fn process(&self, key: &str, request: &Request) -> Result<Reply, Failure> {
-        let mut state = self.lock();
-        let decision = state.books.decide(key, request, clock::new_id(), clock::now(), self.down_for)?;
+        let (books, journal) = &mut *self.lock();
+        let decision = books.decide(key, request, clock::new_id(), clock::now(), self.down_for)?;
         if let Some(entry) = decision.entry {
-            if let Some(journal) = &mut state.journal {
+            if let Some(journal) = journal {
                 journal.append(&entry)?;
             }
-            state.books.apply(entry);
+            books.apply(entry);
         }
         Ok(decision.reply)
     }
 
     pub(crate) fn report(&self, reference: Option<&MerchantReference>) -> Report {
-        self.lock().books.report(reference)
+        self.lock().0.report(reference)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, (Books, Option<Journal>)> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

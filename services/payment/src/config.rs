@@ -28,9 +28,8 @@ pub struct Config {
 #[derive(Debug, Clone, clap::Args)]
 pub struct ProcessorConfig {
     /// The card processor's URL, e.g. http://localhost:8090
-    #[arg(long = "payment-provider-url", env = "PAYMENT_PROVIDER_URL", value_parser = processor_url)]
-    #[arg(id = "PAYMENT_PROVIDER_URL")]
-    pub url: Url,
+    #[arg(long, env = "PAYMENT_PROVIDER_URL", value_parser = processor_url)]
+    pub payment_provider_url: Url,
 
     /// The time that a call may take, from connecting to the end of its answer, e.g. 2s; then its outcome is
     /// unknown and the same call is made again
@@ -94,7 +93,7 @@ mod tests {
     fn a_lease_outlasts_its_call() {
         for call_timeout in [Duration::from_millis(1), Duration::from_secs(2), Duration::from_secs(3600)] {
             let config = ProcessorConfig {
-                url: processor_url("http://localhost:8090").expect("a URL"),
+                payment_provider_url: processor_url("http://localhost:8090").expect("a URL"),
                 call_timeout,
                 call_connect_timeout: call_timeout,
                 call_concurrency: 1,

@@ -130,7 +130,7 @@ impl Processor {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("payment/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { client, base: config.url.clone() })
+        Ok(Self { client, base: config.payment_provider_url.clone() })
     }
 
     /// Makes the call once. `trace` goes with it where this process does not trace itself.

@@ -51,6 +51,11 @@ impl Product {
         Self { sku, name, price, version: 1 }
     }
 
+    /// Whether it was listed once.
+    pub fn is_new(&self) -> bool {
+        self.version == 1
+    }
+
     /// The product listed anew; nothing when the offer is the same.
     #[must_use]
     pub fn relisted(&self, Offer { name, price }: Offer) -> Option<Self> {

@@ -24,7 +24,7 @@ const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-
 
 fn config(url: &str) -> ProcessorConfig {
     ProcessorConfig {
-        url: url.parse().expect("a URL"),
+        payment_provider_url: url.parse().expect("a URL"),
         call_timeout: TIMEOUT,
         call_connect_timeout: TIMEOUT,
         call_concurrency: 1,
