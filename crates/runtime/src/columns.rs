@@ -10,7 +10,7 @@ pub fn column<R: IntoIterator, T>(rows: R, value: impl FnMut(R::Item) -> T) -> V
 /// The value that a text in the database stands for.
 ///
 /// # Errors
-/// When it is none: a constraint keeps it right, so the row is of a newer build.
+/// When it does not parse: a constraint keeps it right, so the row is of a newer build.
 pub fn parse<T: FromStr<Err: Display>>(text: &str) -> sqlx::Result<T> {
     text.parse().map_err(|error: T::Err| sqlx::Error::Decode(error.to_string().into()))
 }

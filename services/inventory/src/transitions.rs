@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use crate::domain::{Level, Reservation, Status, Stock, react};
 
-const TITLE: &str = "What a reservation does";
 const NOTES: &str = "
 By `react` in `services/inventory/src/domain.rs`. The postings are what moves per piece of a line.
 ";
@@ -18,7 +17,7 @@ pub fn transitions() -> String {
     let inputs =
         consumed(system::Service::Inventory.subscriptions()).into_iter().flat_map(variants).collect();
     let heads = &["reservation is"];
-    TransitionTable { title: TITLE, notes: NOTES, heads, states, inputs }.print(cell)
+    TransitionTable { title: "What a reservation does", notes: NOTES, heads, states, inputs }.print(cell)
 }
 
 fn cell(before: &Reservation, (event, stock): &(Event, Stock)) -> String {

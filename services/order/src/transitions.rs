@@ -11,7 +11,6 @@ use crate::{
     state::{Payment, Status, Stock},
 };
 
-const TITLE: &str = "What an order does";
 const NOTES: &str = "
 Every state that can be reached from `order.placed`, by `services/order/src/domain.rs`. A cell names the participants
 that advance, what is published, and what that makes of the order. The event consumed is recorded in the order's event
@@ -34,7 +33,7 @@ pub fn transitions() -> String {
     });
     let states = states.collect();
     let heads = &["status", "stock", "payment"];
-    TransitionTable { title: TITLE, notes: NOTES, heads, states, inputs }
+    TransitionTable { title: "What an order does", notes: NOTES, heads, states, inputs }
         .print(|orders, input| cell(orders, input))
 }
 

@@ -51,7 +51,7 @@ impl Product {
         Self { sku, name, price, version: 1 }
     }
 
-    /// Whether it was listed once.
+    /// Whether this is its first listing.
     pub fn is_new(&self) -> bool {
         self.version == 1
     }
