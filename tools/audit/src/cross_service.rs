@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::snapshot::{OrderRow, PaymentRow, Snapshot};
+use super::snapshot::{OrderRow, Snapshot};
 use super::{Found, Violation};
 
 /// How long a cancelled order may take to settle, in seconds.
@@ -10,10 +10,6 @@ const SETTLED_WITHIN: f64 = 60.0;
 
 fn violation(about: &(impl ToString + ?Sized), fault: impl Into<String>) -> Violation {
     Violation { about: about.to_string(), fault: fault.into() }
-}
-
-fn count(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// Both sides of a comparison, key by key; what is on one side only is compared with nothing.
@@ -35,33 +31,23 @@ pub(super) fn cancelled_orders_settle(snapshot: &Snapshot) -> Found {
         let seconds = order.cancelled_for.filter(|seconds| *seconds > SETTLED_WITHIN)?;
         Some(violation(id, format!("cancelled {seconds:.0} s ago, and not settled")))
     });
-    Found {
-        counted: vec![(count(cancelled().count()), "cancelled orders")],
-        violations: violations.collect(),
-    }
+    Found::of([(cancelled().count(), "cancelled orders")], violations)
 }
 
 pub(super) fn only_expected_dead_letters(snapshot: &Snapshot) -> Found {
-    let found: usize = snapshot.dead_letters.values().map(BTreeSet::len).sum();
+    let (places, expected) = (&snapshot.dead_letters, snapshot.expected_dead_letters);
+    let found: usize = places.values().map(BTreeSet::len).sum();
     let mut violations = Vec::new();
-    if found != snapshot.expected_dead_letters {
-        let places = snapshot.dead_letters.iter().filter(|(_, ids)| !ids.is_empty());
-        violations.extend(places.map(|(place, ids)| {
-            let expected = snapshot.expected_dead_letters;
-            let first = ids.first().map_or("", String::as_str);
-            violation(
-                place,
-                format!("{} dead letters, {expected} expected in all; one is {first}", ids.len()),
-            )
+    if found == 0 && expected > 0 {
+        violations.push(violation("dead letters", format!("none, {expected} expected")));
+    } else if found != expected {
+        violations.extend(places.iter().filter_map(|(place, ids)| {
+            let (count, first) = (ids.len(), ids.first()?);
+            let fault = format!("{count} dead letters, {expected} expected in all; one is {first}");
+            Some(violation(place, fault))
         }));
-        if violations.is_empty() {
-            violations.push(violation(
-                "dead letters",
-                format!("none, {} expected", snapshot.expected_dead_letters),
-            ));
-        }
     }
-    Found { counted: vec![(count(found), "dead letters")], violations }
+    Found::of([(found, "dead letters")], violations)
 }
 
 pub(super) fn every_accepted_order_exists(snapshot: &Snapshot) -> Found {
@@ -77,7 +63,7 @@ pub(super) fn every_accepted_order_exists(snapshot: &Snapshot) -> Found {
     for (key, orders) in orders_of_a_key.iter().filter(|(_, orders)| orders.len() > 1) {
         violations.push(violation(key, format!("the key was answered with {} orders", orders.len())));
     }
-    Found { counted: vec![(count(snapshot.recorded.len()), "recorded answers")], violations }
+    Found::of([(snapshot.recorded.len(), "recorded answers")], violations)
 }
 
 pub(super) fn the_processor_charged_once(snapshot: &Snapshot) -> Found {
@@ -88,7 +74,7 @@ pub(super) fn the_processor_charged_once(snapshot: &Snapshot) -> Found {
         let (holds, captures, refunds) = (charge.authorizations, charge.captures, charge.refunds);
         violation(order, format!("held {holds} times, captured {captures} times, refunded {refunds} times"))
     });
-    Found { counted: vec![(count(snapshot.charges.len()), "orders")], violations: violations.collect() }
+    Found::of([(snapshot.charges.len(), "orders")], violations)
 }
 
 /// What an ended order must have of something that has a status, by how the order ended.
@@ -115,9 +101,8 @@ fn ended<T>(
 pub(super) fn each_order_has_its_stock(snapshot: &Snapshot) -> Found {
     let violations =
         ended(snapshot, &snapshot.reservations, String::as_str, &["committed"], &["rejected", "released"]);
-    let counted =
-        vec![(count(snapshot.orders.len()), "orders"), (count(snapshot.reservations.len()), "reservations")];
-    Found { counted, violations }
+    let (orders, reservations) = (snapshot.orders.len(), snapshot.reservations.len());
+    Found::of([(orders, "orders"), (reservations, "reservations")], violations)
 }
 
 pub(super) fn stock_sold_was_ordered(snapshot: &Snapshot) -> Found {
@@ -132,14 +117,13 @@ pub(super) fn stock_sold_was_ordered(snapshot: &Snapshot) -> Found {
         (ordered != sold).then(|| format!("{sold} left the shelf, {ordered} are in completed orders"))
     });
     let items = ordered.values().sum::<i64>().try_into().unwrap_or_default();
-    Found { counted: vec![(items, "items"), (count(ordered.len()), "SKUs")], violations }
+    Found::of([(items, "items"), (ordered.len(), "SKUs")], violations)
 }
 
 pub(super) fn each_order_has_its_money(snapshot: &Snapshot) -> Found {
-    let status = |payment: &PaymentRow| payment.status.clone();
-    let statuses = snapshot.payments.iter().map(|(id, payment)| (*id, status(payment))).collect();
+    let of_cancelled = &["declined", "voided", "refunded"];
     let mut violations =
-        ended(snapshot, &statuses, String::as_str, &["captured"], &["declined", "voided", "refunded"]);
+        ended(snapshot, &snapshot.payments, |payment| &payment.status, &["captured"], of_cancelled);
     for (id, payment) in &snapshot.payments {
         let (Some(order), Some(amount)) = (snapshot.orders.get(id), payment.amount_minor) else { continue };
         let asked = (amount, payment.currency.as_deref());
@@ -148,9 +132,7 @@ pub(super) fn each_order_has_its_money(snapshot: &Snapshot) -> Found {
             violations.push(violation(id, format!("its total is {total} {currency}, its payment {asked:?}")));
         }
     }
-    let counted =
-        vec![(count(snapshot.orders.len()), "orders"), (count(snapshot.payments.len()), "payments")];
-    Found { counted, violations }
+    Found::of([(snapshot.orders.len(), "orders"), (snapshot.payments.len(), "payments")], violations)
 }
 
 pub(super) fn no_capture_without_an_order(snapshot: &Snapshot) -> Found {
@@ -162,7 +144,7 @@ pub(super) fn no_capture_without_an_order(snapshot: &Snapshot) -> Found {
         let (taken, back) = (payment.captured, payment.refunded);
         (kept != due).then(|| violation(id, format!("{taken} captured and {back} refunded, {due} due")))
     });
-    Found { counted: vec![(count(captures().count()), "captures")], violations: violations.collect() }
+    Found::of([(captures().count(), "captures")], violations)
 }
 
 pub(super) fn the_ledger_matches_the_processor(snapshot: &Snapshot) -> Found {
@@ -179,8 +161,7 @@ pub(super) fn the_ledger_matches_the_processor(snapshot: &Snapshot) -> Found {
         (ours != theirs.as_ref())
             .then(|| format!("ledger: {}; processor: {}", words(ours), words(theirs.as_ref())))
     });
-    let counted = vec![(count(ledger.len()), "orders"), (count(snapshot.charges.len()), "charges")];
-    Found { counted, violations }
+    Found::of([(ledger.len(), "orders"), (snapshot.charges.len(), "charges")], violations)
 }
 
 pub(super) fn each_order_has_its_mails(snapshot: &Snapshot) -> Found {
@@ -208,7 +189,7 @@ pub(super) fn each_order_has_its_mails(snapshot: &Snapshot) -> Found {
     for (id, kind) in snapshot.mails.keys().filter(|mail| !due.contains(mail)) {
         violations.push(violation(id, format!("a mail {kind}, and no reason for it")));
     }
-    Found { counted: vec![(count(snapshot.mails.len()), "notifications")], violations }
+    Found::of([(snapshot.mails.len(), "notifications")], violations)
 }
 
 pub(super) fn the_summary_matches_a_recount(snapshot: &Snapshot) -> Found {
@@ -231,8 +212,5 @@ pub(super) fn the_summary_matches_a_recount(snapshot: &Snapshot) -> Found {
         let (there, counted) = (there.copied().unwrap_or_default(), counted.copied().unwrap_or_default());
         (there != counted).then(|| format!("analytics counts {counted}, the sources {there}"))
     });
-    Found {
-        counted: vec![(count(snapshot.orders.len()), "orders"), (count(recount.len()), "counts")],
-        violations,
-    }
+    Found::of([(snapshot.orders.len(), "orders"), (recount.len(), "counts")], violations)
 }

@@ -14,6 +14,7 @@ pub mod report;
 pub mod rules;
 pub mod snapshot;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use amqp::RetryDelays;
@@ -21,12 +22,12 @@ use amqp::topology::EVENT_STREAM;
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 use rules::{Check, RULES, Rule};
-use snapshot::{Pools, Snapshot, Tables};
+use serde::Serialize;
+use snapshot::{Snapshot, Tables};
+use sqlx::PgPool;
 use system::Service;
 use tokio::time::Instant;
 
-/// How many violations of a rule are read.
-const VIOLATION_LIMIT: i64 = 1_000;
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone)]
@@ -53,44 +54,77 @@ pub struct Recorded {
     pub order_id: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow, Serialize)]
 pub struct Violation {
     /// An order's id, a SKU, a currency, or whatever else it is about.
     pub about: String,
     pub fault: String,
 }
 
-/// What a check across databases found.
-#[derive(Debug, Default)]
+/// How many of what were looked at.
+#[derive(Debug, Clone, Serialize)]
+pub struct Count {
+    pub count: usize,
+    pub what: &'static str,
+}
+
+/// What was looked at, and what the rule does not hold for.
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Found {
-    /// What was looked at: how many of what.
-    pub counted: Vec<(u64, &'static str)>,
-    /// What the rule does not hold for.
+    pub counted: Vec<Count>,
     pub violations: Vec<Violation>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+impl Found {
+    fn of<const N: usize>(
+        counted: [(usize, &'static str); N],
+        violations: impl IntoIterator<Item = Violation>,
+    ) -> Self {
+        let counted = counted.map(|(count, what)| Count { count, what });
+        Self { counted: counted.into(), violations: violations.into_iter().collect() }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Verdict {
+    #[serde(rename = "ok")]
     Holds,
-    /// It does not hold, for these.
-    Broken(Vec<Violation>),
+    #[serde(rename = "wrong")]
+    Broken,
     /// It does not hold yet: something is under way.
+    #[serde(rename = "not at rest")]
     NotAtRest,
 }
 
-/// A rule, what was looked at, and the result.
-#[derive(Debug, Clone)]
+/// A rule, and the result.
+#[derive(Debug, Clone, Serialize)]
 pub struct Finding {
+    #[serde(flatten)]
     pub rule: &'static Rule,
-    /// What was looked at: how many of what.
-    pub counted: Vec<(u64, &'static str)>,
     pub verdict: Verdict,
+    #[serde(flatten)]
+    pub found: Found,
+}
+
+impl Finding {
+    fn of(rule: &'static Rule, mut found: Found, at_rest: bool) -> Self {
+        let verdict = match rule.check {
+            _ if found.violations.is_empty() => Verdict::Holds,
+            Check::AtRest(_) if !at_rest => Verdict::NotAtRest,
+            _ => Verdict::Broken,
+        };
+        if verdict == Verdict::NotAtRest {
+            found.violations.clear();
+        }
+        Self { rule, verdict, found }
+    }
 }
 
 /// The result of one look at everything.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Audit {
     pub at: DateTime<Utc>,
+    #[serde(rename = "rules")]
     pub findings: Vec<Finding>,
     /// What is under way; empty at rest.
     pub under_way: Vec<String>,
@@ -106,7 +140,7 @@ impl Audit {
 
     /// The names of the rules that are broken.
     pub fn broken(&self) -> impl Iterator<Item = &'static str> {
-        let broken = self.findings.iter().filter(|finding| matches!(finding.verdict, Verdict::Broken(_)));
+        let broken = self.findings.iter().filter(|finding| finding.verdict == Verdict::Broken);
         broken.map(|finding| finding.rule.name)
     }
 }
@@ -115,14 +149,14 @@ impl Audit {
 #[derive(Debug)]
 pub struct Auditor {
     sources: Sources,
-    pools: Pools,
+    pools: BTreeMap<Service, PgPool>,
     http: reqwest::Client,
 }
 
 impl Auditor {
     /// Connects to the databases.
     pub async fn open(sources: Sources) -> Result<Self> {
-        let pools = Pools::open(&sources.databases).await?;
+        let pools = snapshot::open(&sources.databases).await?;
         let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
         Ok(Self { sources, pools, http })
     }
@@ -151,12 +185,12 @@ impl Auditor {
 
     /// Checks the rules about one database.
     pub async fn watch(&self) -> Result<Audit> {
-        let mut tables = self.pools.tables().await?;
+        let mut tables = Tables::begin(&self.pools).await?;
         let at = runtime::clock::now();
         let mut findings = Vec::new();
         for rule in RULES {
-            if let Check::Alone { .. } = rule.check {
-                findings.push(ask(rule, &mut tables, None).await?);
+            if let Check::Alone(queries) = &rule.check {
+                findings.push(Finding::of(rule, tables.ask(queries).await?, false));
             }
         }
         Ok(Audit { at, findings, under_way: Vec::new(), awaiting_processor: Vec::new() })
@@ -175,47 +209,18 @@ impl Auditor {
         let queues = amqp::inspect::waiting(&self.sources.amqp_url, &self.queues())
             .await
             .context("cannot read the broker's queues")?;
-        let mut tables = self.pools.tables().await?;
+        let mut tables = Tables::begin(&self.pools).await?;
         let charges = charges::fetch(&self.http, &self.sources.provider_url).await?;
         let snapshot = Snapshot::read(&mut tables, &self.sources, queues, charges).await?;
         let under_way = snapshot.under_way();
         let mut findings = Vec::with_capacity(RULES.len());
         for rule in RULES {
-            findings.push(ask(rule, &mut tables, Some((&snapshot, under_way.is_empty()))).await?);
+            let found = match &rule.check {
+                Check::Alone(queries) => tables.ask(queries).await?,
+                Check::Always(check) | Check::AtRest(check) => check(&snapshot),
+            };
+            findings.push(Finding::of(rule, found, under_way.is_empty()));
         }
         Ok(Audit { at, findings, under_way, awaiting_processor: snapshot.awaiting_processor() })
     }
-}
-
-/// Checks one rule. Those across databases need the snapshot, and whether the system was at rest when it was read.
-async fn ask(
-    rule: &'static Rule,
-    tables: &mut Tables,
-    snapshot: Option<(&Snapshot, bool)>,
-) -> Result<Finding> {
-    let (counted, violations) = match (&rule.check, snapshot) {
-        (Check::Alone { services, counts, faults }, _) => {
-            let mut counted: Vec<(u64, &'static str)> = counts.iter().map(|(what, _)| (0, *what)).collect();
-            let mut violations = Vec::new();
-            for service in services.iter().filter(|service| service.has_database()) {
-                for (sum, (_, count)) in counted.iter_mut().zip(*counts) {
-                    sum.0 += tables.count(*service, count).await?;
-                }
-                violations.extend(tables.violations(*service, faults, VIOLATION_LIMIT).await?);
-            }
-            (counted, violations)
-        }
-        (Check::Always(check) | Check::AtRest(check), Some((snapshot, _))) => {
-            let found = check(snapshot);
-            (found.counted, found.violations)
-        }
-        (Check::Always(_) | Check::AtRest(_), None) => (Vec::new(), Vec::new()),
-    };
-    let at_rest = snapshot.is_none_or(|(_, at_rest)| at_rest);
-    let verdict = match rule.check {
-        _ if violations.is_empty() => Verdict::Holds,
-        Check::AtRest(_) if !at_rest => Verdict::NotAtRest,
-        _ => Verdict::Broken(violations),
-    };
-    Ok(Finding { rule, counted, verdict })
 }

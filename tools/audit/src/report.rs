@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Audit, Finding, Verdict, Violation};
+use super::{Audit, Count, Finding, Verdict, Violation};
 
 const SHOWN: usize = 5;
 
@@ -13,7 +13,8 @@ pub fn lines(audit: &Audit) -> Vec<String> {
     let mut lines = Vec::new();
     for finding in &audit.findings {
         lines.push(line(finding));
-        if let Verdict::Broken(violations) = &finding.verdict {
+        let violations = &finding.found.violations;
+        if finding.verdict == Verdict::Broken {
             lines.push(format!("    why: {}", finding.rule.why));
             lines.extend(violations.iter().take(SHOWN).flat_map(shown));
             if violations.len() > SHOWN {
@@ -21,12 +22,9 @@ pub fn lines(audit: &Audit) -> Vec<String> {
             }
         }
     }
-    if !audit.awaiting_processor.is_empty() {
-        let (count, first) = (
-            audit.awaiting_processor.len(),
-            audit.awaiting_processor.iter().take(SHOWN).cloned().collect::<Vec<_>>(),
-        );
-        lines.push(format!("waiting for the card processor's answer: {count}, such as {}", first.join(", ")));
+    if let waiting @ [_, ..] = audit.awaiting_processor.as_slice() {
+        let first = waiting[..waiting.len().min(SHOWN)].join(", ");
+        lines.push(format!("waiting for the card processor's answer: {}, such as {first}", waiting.len()));
     }
     lines.push(verdict(audit));
     lines
@@ -35,25 +33,9 @@ pub fn lines(audit: &Audit) -> Vec<String> {
 /// The same as JSON: `at`, `verdict`, `under_way`, `awaiting_processor`, `rules`.
 #[must_use]
 pub fn json(audit: &Audit) -> Value {
-    let rules = audit.findings.iter().map(|finding| {
-        let (verdict, violations) = match &finding.verdict {
-            Verdict::Holds => ("ok", &[][..]),
-            Verdict::NotAtRest => ("not at rest", &[][..]),
-            Verdict::Broken(violations) => ("wrong", violations.as_slice()),
-        };
-        let counted = finding.counted.iter().map(|(count, what)| json!({"count": count, "what": what}));
-        json!({
-            "name": finding.rule.name, "why": finding.rule.why, "verdict": verdict,
-            "counted": counted.collect::<Vec<_>>(), "violations": violations,
-        })
-    });
-    json!({
-        "at": audit.at,
-        "verdict": verdict(audit),
-        "under_way": audit.under_way,
-        "awaiting_processor": audit.awaiting_processor,
-        "rules": rules.collect::<Vec<_>>(),
-    })
+    let mut json = json!(audit);
+    json["verdict"] = verdict(audit).into();
+    json
 }
 
 #[must_use]
@@ -69,13 +51,15 @@ pub fn verdict(audit: &Audit) -> String {
 }
 
 fn line(finding: &Finding) -> String {
-    let counted = finding.counted.iter().map(|(count, what)| format!("{} {what}", thousands(*count)));
+    let counted = finding.found.counted.iter();
+    let counted: Vec<_> =
+        counted.map(|Count { count, what }| format!("{} {what}", thousands(*count))).collect();
+    let counted = counted.join(", ");
     let verdict = match finding.verdict {
         Verdict::Holds => "ok",
         Verdict::NotAtRest => "not at rest yet",
-        Verdict::Broken(_) => "WRONG",
+        Verdict::Broken => "WRONG",
     };
-    let counted = counted.collect::<Vec<_>>().join(", ");
     format!("{:<36}  {counted:<36}  {verdict}", finding.rule.name)
 }
 
@@ -89,21 +73,17 @@ fn shown(violation: &Violation) -> Vec<String> {
 }
 
 /// `48210` as `48,210`.
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
+fn thousands(number: usize) -> String {
+    match number {
+        0..1_000 => number.to_string(),
+        _ => format!("{},{:03}", thousands(number / 1_000), number % 1_000),
     }
-    grouped
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Found;
     use crate::rules::RULES;
 
     #[test]
@@ -119,8 +99,8 @@ mod tests {
     fn a_broken_rule_shows_its_first_violations() {
         let order = "01a1fe4c-0000-7000-8000-000000000001";
         let violations = (0..7).map(|_| Violation { about: order.to_owned(), fault: "is gone".to_owned() });
-        let verdict = Verdict::Broken(violations.collect());
-        let finding = Finding { rule: &RULES[0], counted: vec![(12, "SKUs")], verdict };
+        let found = Found::of([(12, "SKUs")], violations);
+        let finding = Finding::of(&RULES[0], found, true);
         let audit = Audit {
             at: chrono::DateTime::UNIX_EPOCH,
             findings: vec![finding],
@@ -140,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_rule_not_at_rest_is_not_broken() {
-        let finding = Finding { rule: &RULES[0], counted: vec![], verdict: Verdict::NotAtRest };
+        let finding = Finding { rule: &RULES[0], verdict: Verdict::NotAtRest, found: Found::default() };
         let under_way = vec!["3 orders not ended".to_owned()];
         let audit = Audit {
             at: chrono::DateTime::UNIX_EPOCH,

@@ -4,25 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use contracts::OrderLine;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::types::{Json, Uuid};
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, FromRow, PgPool, Postgres, Transaction};
 use system::Service;
 
 use super::charges::Charges;
-use super::{Recorded, Sources, Violation};
+use super::rules::Queries;
+use super::{Count, Found, Recorded, Sources, Violation};
 
-/// Orders by id, in memory: some hundred bytes each.
-pub type ByOrder<T> = BTreeMap<Uuid, T>;
+/// How many violations of a rule are read.
+const VIOLATION_LIMIT: i64 = 1_000;
 
-/// Everything that the rules across databases look at.
+/// Everything that the rules across databases look at, in memory: some hundred bytes for each order.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    pub orders: ByOrder<OrderRow>,
-    pub reservations: ByOrder<String>,
+    pub orders: BTreeMap<Uuid, OrderRow>,
+    pub reservations: BTreeMap<Uuid, String>,
     /// What left the stock and did not come back, by SKU.
     pub sold: BTreeMap<String, i64>,
-    pub payments: ByOrder<PaymentRow>,
+    pub payments: BTreeMap<Uuid, PaymentRow>,
     /// Status of the mail, by order and kind.
     pub mails: BTreeMap<(Uuid, String), String>,
     /// What analytics counts, by name.
@@ -39,7 +40,7 @@ pub struct Snapshot {
     pub waiting: BTreeMap<Service, (i64, i64)>,
 }
 
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone, FromRow)]
 pub struct OrderRow {
     id: Uuid,
     /// `pending`, `confirmed`, `completed` or `cancelled`.
@@ -56,7 +57,7 @@ pub struct OrderRow {
 }
 
 /// A payment with what was posted for it, in minor units.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone, FromRow)]
 pub struct PaymentRow {
     order_id: Uuid,
     pub status: String,
@@ -71,64 +72,59 @@ pub struct PaymentRow {
     pub calling: bool,
 }
 
-/// A pool of one connection for each database.
-#[derive(Debug)]
-pub struct Pools(BTreeMap<Service, PgPool>);
+/// Connects to each database, once.
+pub(super) async fn open(databases: &[(Service, String)]) -> Result<BTreeMap<Service, PgPool>> {
+    let mut pools = BTreeMap::new();
+    for (service, url) in databases {
+        let options: PgConnectOptions = url.parse().context("not a valid database URL")?;
+        // Whatever its role is allowed: an auditor writes nothing.
+        let options = options.options([("default_transaction_read_only", "on")]);
+        let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await;
+        let pool = pool.with_context(|| format!("cannot connect to the database of {service}"))?;
+        pools.insert(*service, pool);
+    }
+    Ok(pools)
+}
 
 /// One snapshot of each database.
 #[derive(Debug)]
-pub struct Tables(BTreeMap<Service, Transaction<'static, Postgres>>);
-
-impl Pools {
-    /// Connects to each.
-    pub async fn open(databases: &[(Service, String)]) -> Result<Self> {
-        let mut pools = BTreeMap::new();
-        for (service, url) in databases {
-            let options: PgConnectOptions = url.parse().context("not a valid database URL")?;
-            // Whatever its role is allowed: an auditor writes nothing.
-            let options = options.options([("default_transaction_read_only", "on")]);
-            let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await;
-            let pool = pool.with_context(|| format!("cannot connect to the database of {service}"))?;
-            pools.insert(*service, pool);
-        }
-        Ok(Self(pools))
-    }
-
-    /// Takes a snapshot of each.
-    pub async fn tables(&self) -> Result<Tables> {
-        let mut tables = BTreeMap::new();
-        for (service, pool) in &self.0 {
-            let begin = "begin isolation level repeatable read read only";
-            let snapshot = pool.begin_with(begin).await;
-            tables.insert(*service, snapshot.with_context(|| format!("the database of {service}"))?);
-        }
-        Ok(Tables(tables))
-    }
-}
+pub(super) struct Tables(BTreeMap<Service, Transaction<'static, Postgres>>);
 
 impl Tables {
-    fn of(&mut self, service: Service) -> Result<&mut PgConnection> {
+    pub(super) async fn begin(pools: &BTreeMap<Service, PgPool>) -> Result<Self> {
+        let mut tables = BTreeMap::new();
+        for (service, pool) in pools {
+            let snapshot = pool.begin_with("begin isolation level repeatable read read only").await;
+            tables.insert(*service, snapshot.with_context(|| format!("the database of {service}"))?);
+        }
+        Ok(Self(tables))
+    }
+
+    /// What a rule's queries find: the counts of all databases together, and the first violations.
+    pub(super) async fn ask(&mut self, queries: &Queries) -> Result<Found> {
+        let Queries { services, counts, faults } = queries;
+        let mut found = Found::default();
+        found.counted.extend(counts.iter().map(|(what, _)| Count { count: 0, what }));
+        // The queries are this crate's own.
+        let faults = format!("select about, fault from ({faults}\n) as violation limit {VIOLATION_LIMIT}");
+        for service in services.iter().filter(|service| service.has_database()) {
+            for (sum, (_, table)) in found.counted.iter_mut().zip(*counts) {
+                let count: Vec<(i64,)> = self.rows(*service, format!("select count(*) from {table}")).await?;
+                sum.count += usize::try_from(count[0].0)?;
+            }
+            let violations: Vec<Violation> = self.rows(*service, faults.clone()).await?;
+            found.violations.extend(violations);
+        }
+        Ok(found)
+    }
+
+    async fn rows<T>(&mut self, service: Service, query: impl Into<String>) -> Result<Vec<T>>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
         let table = self.0.get_mut(&service).with_context(|| format!("no database of {service}"))?;
-        Ok(&mut *table)
-    }
-
-    /// The number that a query gives.
-    pub(super) async fn count(&mut self, service: Service, query: &'static str) -> Result<u64> {
-        let count: i64 = sqlx::query_scalar(query).fetch_one(self.of(service)?).await?;
-        Ok(count.try_into().unwrap_or_default())
-    }
-
-    /// The first violations that a rule's query gives.
-    pub(super) async fn violations(
-        &mut self,
-        service: Service,
-        query: &'static str,
-        limit: i64,
-    ) -> Result<Vec<Violation>> {
-        // The query is one of this crate's own files.
-        let query = AssertSqlSafe(format!("select about, fault from ({query}\n) as violation limit {limit}"));
-        let violations = sqlx::query_as(query).fetch_all(self.of(service)?).await;
-        violations.with_context(|| format!("a rule of {service} cannot be asked"))
+        let rows = sqlx::query_as(AssertSqlSafe(query.into())).fetch_all(&mut **table).await;
+        rows.with_context(|| format!("the database of {service} cannot be asked"))
     }
 }
 
@@ -139,19 +135,14 @@ impl Snapshot {
         queues: BTreeMap<String, u32>,
         charges: Charges,
     ) -> Result<Self> {
-        let orders: Vec<OrderRow> = sqlx::query_as(ORDERS).fetch_all(tables.of(Service::Order)?).await?;
-        let inventory = tables.of(Service::Inventory)?;
+        let orders: Vec<OrderRow> = tables.rows(Service::Order, ORDERS).await?;
         let reservations: Vec<(Uuid, String)> =
-            sqlx::query_as("select order_id, status from reservations").fetch_all(&mut *inventory).await?;
-        let sold: Vec<(String, i64)> = sqlx::query_as(SOLD).fetch_all(inventory).await?;
-        let payments: Vec<PaymentRow> =
-            sqlx::query_as(PAYMENTS).fetch_all(tables.of(Service::Payment)?).await?;
+            tables.rows(Service::Inventory, "select order_id, status from reservations").await?;
+        let sold: Vec<(String, i64)> = tables.rows(Service::Inventory, SOLD).await?;
+        let payments: Vec<PaymentRow> = tables.rows(Service::Payment, PAYMENTS).await?;
         let mails: Vec<(Uuid, String, String)> =
-            sqlx::query_as("select order_id, kind, status from notifications")
-                .fetch_all(tables.of(Service::Notification)?)
-                .await?;
-        let summary: Vec<(String, i64)> =
-            sqlx::query_as(SUMMARY).fetch_all(tables.of(Service::Analytics)?).await?;
+            tables.rows(Service::Notification, "select order_id, kind, status from notifications").await?;
+        let summary: Vec<(String, i64)> = tables.rows(Service::Analytics, SUMMARY).await?;
         Ok(Self {
             orders: orders.into_iter().map(|order| (order.id, order)).collect(),
             reservations: reservations.into_iter().collect(),
@@ -199,9 +190,8 @@ impl Snapshot {
 
 async fn waiting(tables: &mut Tables) -> Result<BTreeMap<Service, (i64, i64)>> {
     let mut waiting = BTreeMap::new();
-    for (service, table) in &mut tables.0 {
-        let counts = "select (select count(*) from messaging.outbox), (select count(*) from messaging.jobs)";
-        waiting.insert(*service, sqlx::query_as(counts).fetch_one(&mut **table).await?);
+    for service in tables.0.keys().copied().collect::<Vec<_>>() {
+        waiting.extend(tables.rows(service, WAITING).await?.into_iter().map(|counts| (service, counts)));
     }
     Ok(waiting)
 }
@@ -220,11 +210,8 @@ async fn dead_letters(
         };
         dead_letters.insert(queue.clone(), ids);
     }
-    let of_the_stream: Vec<String> =
-        sqlx::query_scalar("select stream || ' at ' || stream_offset from messaging.stream_dead_letters")
-            .fetch_all(tables.of(Service::Analytics)?)
-            .await?;
-    dead_letters.insert("analytics".to_owned(), of_the_stream.into_iter().collect());
+    let of_the_stream: Vec<(String,)> = tables.rows(Service::Analytics, STREAM_DEAD_LETTERS).await?;
+    dead_letters.insert("analytics".to_owned(), of_the_stream.into_iter().map(|(place,)| place).collect());
     Ok(dead_letters)
 }
 
@@ -255,6 +242,11 @@ const PAYMENTS: &str = "
         coalesce(refunded, 0) as refunded, posted.order_id is not null as posted,
         exists (select from messaging.jobs where key = payments.order_id) as calling
     from payments left join posted using (order_id)";
+
+const WAITING: &str = "select (select count(*) from messaging.outbox), (select count(*) from messaging.jobs)";
+
+const STREAM_DEAD_LETTERS: &str =
+    "select stream || ' at ' || stream_offset from messaging.stream_dead_letters";
 
 const SUMMARY: &str = "
     select concat_ws(' ', 'orders', status, cancel_reason), orders from order_counts where orders <> 0
