@@ -6,13 +6,13 @@ use std::env;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::ArgGroup;
+use devstack::print;
 use messaging::dead_letters::{self, Action, DeadLetter, DeadLetterId, DeadLetterSession, Request, Source};
 use runtime::clock;
 use system::Service;
 
-use crate::print;
 use crate::urls::{Database, Urls};
 
 /// The arguments of `sagactl dead-letters`.
@@ -113,31 +113,45 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     match args.command {
         Command::List { place, json, history: true } => history(&place, json).await?,
         Command::List { place, json, history: false } => list(&place, json).await?,
-        Command::Show { id, place } => show(&id, &place).await?,
+        Command::Show { id, place } => {
+            in_sessions(&place, async |sessions| {
+                print(&show::dead_letter(find(sessions, &id, &place)?)?);
+                Ok(())
+            })
+            .await?;
+        }
         Command::Replay { which, place, signature, reason } => {
             let request = Request { by: signature.name(), reason };
-            replay(&which, &place, &request).await?;
+            in_sessions(&place, async |sessions| replay(sessions, &which, &place, &request).await).await?;
         }
         Command::Discard { id, place, signature, reason } => {
+            ensure!(
+                !reason.trim().is_empty(),
+                "a reason is required: only the history will tell that the message existed"
+            );
             let request = Request { by: signature.name(), reason: Some(reason) };
-            discard(&id, &place, &request).await?;
+            in_sessions(&place, async |sessions| {
+                find(sessions, &id, &place)?;
+                act(sessions, Action::Discard, &[id], &request, "discarded").await
+            })
+            .await?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn list(place: &Place, json: bool) -> Result<()> {
-    let sessions = open(place).await?;
-    let mut all: Vec<DeadLetter> =
-        sessions.iter().flat_map(DeadLetterSession::dead_letters).cloned().collect();
-    close(sessions).await?;
-    all.sort_by_key(|dead_letter| dead_letter.failed_at);
-    print(&match (json, all.is_empty()) {
-        (true, _) => show::dead_letters_as_json(&all)?,
-        (false, true) => format!("there are no dead letters{}", place.suffix()),
-        (false, false) => show::dead_letters(&all),
-    });
-    Ok(())
+    in_sessions(place, async |sessions| {
+        let mut all: Vec<_> = sessions.iter().flat_map(DeadLetterSession::dead_letters).collect();
+        all.sort_by_key(|dead_letter| dead_letter.failed_at);
+        print(&match (json, all.is_empty()) {
+            (true, _) => serde_json::to_string_pretty(&all)?,
+            (false, true) => format!("there are no dead letters{}", place.suffix()),
+            (false, false) => show::dead_letters(&all),
+        });
+        Ok(())
+    })
+    .await
 }
 
 async fn history(place: &Place, json: bool) -> Result<()> {
@@ -155,82 +169,58 @@ async fn history(place: &Place, json: bool) -> Result<()> {
     Ok(())
 }
 
-async fn show(id: &DeadLetterId, place: &Place) -> Result<()> {
-    let sessions = open(place).await?;
-    let found = find(&sessions, id, place).cloned();
-    close(sessions).await?;
-    print(&show::dead_letter(&found?)?.join("\n"));
-    Ok(())
-}
-
-async fn replay(which: &Which, place: &Place, request: &Request) -> Result<()> {
-    let sessions = open(place).await?;
-    let there = sessions.iter().map(|session| session.dead_letters().len()).sum::<usize>();
-    match which.ids(&sessions, place) {
-        Ok(ids) if ids.is_empty() => {
-            close(sessions).await?;
-            print(&nothing_to_replay(there, place));
-            Ok(())
-        }
-        Ok(ids) => act(sessions, Action::Replay, &ids, request, "to be handled again").await,
-        Err(error) => {
-            close(sessions).await?;
-            Err(error)
-        }
+async fn replay(
+    sessions: &mut [DeadLetterSession],
+    which: &Which,
+    place: &Place,
+    request: &Request,
+) -> Result<()> {
+    let ids = which.ids(sessions, place)?;
+    if ids.is_empty() {
+        let there = sessions.iter().map(|session| session.dead_letters().len()).sum();
+        print(&nothing_to_replay(there, place));
+        return Ok(());
     }
-}
-
-async fn discard(id: &DeadLetterId, place: &Place, request: &Request) -> Result<()> {
-    ensure!(
-        request.reason.as_ref().is_some_and(|reason| !reason.trim().is_empty()),
-        "a reason is required: only the history will tell that the message existed"
-    );
-    let sessions = open(place).await?;
-    if let Err(error) = find(&sessions, id, place) {
-        close(sessions).await?;
-        return Err(error);
-    }
-    act(sessions, Action::Discard, std::slice::from_ref(id), request, "discarded").await
+    act(sessions, Action::Replay, &ids, request, "to be handled again").await
 }
 
 /// Does it in every session, and prints the counts.
 async fn act(
-    mut sessions: Vec<DeadLetterSession>,
+    sessions: &mut [DeadLetterSession],
     action: Action,
     ids: &[DeadLetterId],
     request: &Request,
     done: &str,
 ) -> Result<()> {
-    for session in &mut sessions {
+    for session in sessions {
         let count = session.act(action, ids, request).await?;
         if count > 0 {
             print(&format!("{done}: {count} of {}", session.service()));
         }
     }
-    close(sessions).await
+    Ok(())
 }
 
-/// Opens a session for each wanted service, always in the same order.
-async fn open(place: &Place) -> Result<Vec<DeadLetterSession>> {
+/// Opens a session for each wanted service, always in the same order, does the work, and closes them.
+async fn in_sessions(
+    place: &Place,
+    work: impl AsyncFnOnce(&mut [DeadLetterSession]) -> Result<()>,
+) -> Result<()> {
     let mut sessions = Vec::new();
     for source in place.sources() {
         sessions.push(DeadLetterSession::open(&source).await?);
     }
-    Ok(sessions)
-}
-
-async fn close(sessions: Vec<DeadLetterSession>) -> Result<()> {
+    let done = work(&mut sessions).await;
     for session in sessions {
         session.close().await?;
     }
-    Ok(())
+    done
 }
 
 fn find<'a>(sessions: &'a [DeadLetterSession], id: &DeadLetterId, place: &Place) -> Result<&'a DeadLetter> {
-    let found =
-        sessions.iter().flat_map(DeadLetterSession::dead_letters).find(|dead_letter| dead_letter.id == *id);
-    found.ok_or_else(|| {
-        anyhow::anyhow!("there is no dead letter {id}{}: see `sagactl dead-letters list`", place.suffix())
+    let mut all = sessions.iter().flat_map(DeadLetterSession::dead_letters);
+    all.find(|dead_letter| dead_letter.id == *id).with_context(|| {
+        format!("there is no dead letter {id}{}: see `sagactl dead-letters list`", place.suffix())
     })
 }
 

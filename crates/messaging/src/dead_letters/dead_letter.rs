@@ -51,8 +51,8 @@ impl fmt::Display for DeadLetterId {
     }
 }
 
-/// A message that failed every attempt, or cannot be decoded.
-#[derive(Debug, Clone)]
+/// A message that failed every attempt, or cannot be decoded. Serializes without its headers and its body.
+#[derive(Debug, Clone, Serialize)]
 pub struct DeadLetter {
     pub id: DeadLetterId,
     /// The service that did not handle it.
@@ -70,11 +70,15 @@ pub struct DeadLetter {
     pub reason: String,
     /// When a replay was requested that the stream reader has not carried out yet; only for a dead letter of the stream.
     pub replay_requested_at: Option<DateTime<Utc>>,
+    #[serde(skip)]
     pub body: Vec<u8>,
     /// The headers; none for a message of the stream.
+    #[serde(skip)]
     pub headers: Value,
+    #[serde(skip)]
     pub(super) content_type: Option<String>,
     /// The delivery tag under which it is held, or its offset in the stream.
+    #[serde(skip)]
     pub(super) place: u64,
 }
 

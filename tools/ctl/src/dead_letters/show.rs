@@ -13,8 +13,8 @@ const TABLE_CHARS: u16 = 120;
 const BYTES_PER_LINE: usize = 32;
 
 /// The dead letters as a table.
-pub(super) fn dead_letters(dead_letters: &[DeadLetter]) -> String {
-    let row = |dead_letter: &DeadLetter| {
+pub(super) fn dead_letters(dead_letters: &[&DeadLetter]) -> String {
+    let row = |dead_letter: &&DeadLetter| {
         let requested = dead_letter.replay_requested_at.map(|_| "(replay requested) ").unwrap_or_default();
         [
             format!("{}\n{}", time(dead_letter.failed_at), dead_letter.id),
@@ -56,7 +56,7 @@ fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; 
 }
 
 /// Everything that is known of a dead letter.
-pub(super) fn dead_letter(dead_letter: &DeadLetter) -> Result<Vec<String>> {
+pub(super) fn dead_letter(dead_letter: &DeadLetter) -> Result<String> {
     let mut lines = vec![
         format!("dead letter {} of {}", dead_letter.id, dead_letter.service),
         format!("message  {}", cell(Some(&dead_letter.message_id))),
@@ -68,23 +68,7 @@ pub(super) fn dead_letter(dead_letter: &DeadLetter) -> Result<Vec<String>> {
         "body".to_owned(),
     ];
     lines.extend(body(&dead_letter.body)?);
-    Ok(lines)
-}
-
-/// The dead letters as JSON, without their bodies.
-pub(super) fn dead_letters_as_json(dead_letters: &[DeadLetter]) -> Result<String> {
-    let dead_letters: Vec<Value> = dead_letters
-        .iter()
-        .map(|dead_letter| {
-            json!({
-                "id": dead_letter.id, "failed_at": dead_letter.failed_at, "service": dead_letter.service,
-                "message_id": dead_letter.message_id, "event_type": dead_letter.event_type, "subject": dead_letter.subject,
-                "attempts": dead_letter.attempts, "reason": dead_letter.reason,
-                "replay_requested_at": dead_letter.replay_requested_at,
-            })
-        })
-        .collect();
-    Ok(serde_json::to_string_pretty(&dead_letters)?)
+    Ok(lines.join("\n"))
 }
 
 pub(super) fn history_as_json(taken: &[(&str, RecordedAction)]) -> Result<String> {
