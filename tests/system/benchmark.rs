@@ -63,7 +63,7 @@ async fn an_empty_search_range_is_refused() {
     let dir = TempDir::new().expect("a folder");
     let error = run(dir.path(), &["--from", "200", "--up-to", "100"]).await.0.expect_err("nothing to search");
     assert!(error.to_string().contains("--from 200 is above --up-to 100"), "{error:#}");
-    assert!(run(dir.path(), &["--from", "0"]).await.0.is_err(), "a rate is at least 1");
+    assert!(run(dir.path(), &["--from", "0"]).await.0.is_err(), "a rate is above 0");
     assert!(run(dir.path(), &["--hold", "1"]).await.0.is_err(), "too short for anything");
     let too_short = run(dir.path(), &["--growth", "--hold", "29"]).await;
     let error = too_short.0.expect_err("too short for growth");

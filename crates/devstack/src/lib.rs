@@ -1,6 +1,7 @@
 //! Runs the whole system on one machine: a private Postgres, a private RabbitMQ, a mail sink and
 //! the services, each a child process with its data and log in one folder, none left behind.
 
+mod command;
 mod folder;
 mod ports;
 mod postgres;
@@ -15,6 +16,7 @@ mod system;
 mod wait;
 
 pub use crate::system::{HttpPorts, Replicas, System, SystemOptions, SystemPorts};
+pub use command::{exit_code, own_folder, print, print_error};
 pub use folder::{default_folder, temporary_folder};
 pub use ports::{
     free as free_ports, free_for as free_ports_for, holder as port_holder, local as local_address,

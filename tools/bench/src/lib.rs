@@ -41,10 +41,10 @@ pub struct Args {
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(6..=3600))]
     hold: u32,
     /// The lowest rate to try, in orders a second
-    #[arg(long, default_value_t = 200.0, value_parser = rate)]
+    #[arg(long, default_value_t = 200.0, value_parser = loadgen::rate)]
     from: f64,
     /// The highest rate to try, in orders a second
-    #[arg(long, default_value_t = 20_000.0, value_parser = rate)]
+    #[arg(long, default_value_t = 20_000.0, value_parser = loadgen::rate)]
     up_to: f64,
     /// Measure only how past orders, replicas and a backlog change the rate: takes 45 minutes
     #[arg(long)]
@@ -55,13 +55,6 @@ pub struct Args {
     /// Where to write the results: FILE.json
     #[arg(long, default_value = "target/bench", value_name = "FILE")]
     out: PathBuf,
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if (1.0..=100_000.0).contains(&rate) => Ok(rate),
-        _ => Err("a rate is a number from 1 to 100000".to_owned()),
-    }
 }
 
 /// How long each part is measured.

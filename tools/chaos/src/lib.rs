@@ -13,13 +13,13 @@ mod report;
 pub mod service;
 mod stage;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use amqp::topology::dead_letter_queue;
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use devstack::Signals;
+use devstack::{Signals, print};
 use loadgen::{Accepted, Catalogue, Customers, LoadResult};
 use reqwest::Client;
 use sqlx::{Connection, PgConnection};
@@ -76,12 +76,12 @@ pub struct Args {
 }
 
 /// Runs chaos until its end, or Ctrl-C, and prints what happens.
-pub async fn run(args: Args, print: fn(&str)) -> Result<ExitCode> {
+pub async fn run(args: Args) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let folder = devstack::temporary_folder()?;
     let dir = args.dir.clone().unwrap_or_else(|| folder.path().to_owned());
     let verdict = tokio::select! {
-        verdict = run_all(&args, &dir, print) => verdict,
+        verdict = run_all(&args, &dir) => verdict,
         _ = signals.next() => Err(anyhow!("interrupted")),
     };
     let well = matches!(verdict, Ok(true));
@@ -108,7 +108,7 @@ fn repeat(args: &Args) -> String {
 }
 
 /// The whole run; gives whether it succeeded.
-async fn run_all(args: &Args, dir: &std::path::Path, print: fn(&str)) -> Result<bool> {
+async fn run_all(args: &Args, dir: &Path) -> Result<bool> {
     ensure!(args.rate > 0.0 && args.every > 0.0, "--rate and --every must be above 0");
     print("starting the system");
     let stage = Stage::start(dir, args.seed).await?;
@@ -127,7 +127,7 @@ async fn run_all(args: &Args, dir: &std::path::Path, print: fn(&str)) -> Result<
     load.spawn(async move { loadgen::drive(&customers, orders, rate, || {}).await });
     sleep(WARM_UP).await;
     let start = Instant::now();
-    let mut chaos = Chaos { injector: &mut injector, probe, print, start, begun: 0, injected: Vec::new() };
+    let mut chaos = Chaos { injector: &mut injector, probe, start, begun: 0, injected: Vec::new() };
     if args.matrix {
         chaos.inject_one_by_one(faults::matrix(&args.faults)).await?;
     } else {
@@ -137,7 +137,7 @@ async fn run_all(args: &Args, dir: &std::path::Path, print: fn(&str)) -> Result<
     }
     let injected = chaos.injected;
     injector.rate.send_replace(0.0);
-    finish(injector, load, &injected, print).await
+    finish(injector, load, &injected).await
 }
 
 /// Waits for rest, audits, and prints the result.
@@ -145,7 +145,6 @@ async fn finish(
     injector: Injector,
     mut load: JoinSet<Result<LoadResult>>,
     injected: &[Injected],
-    print: fn(&str),
 ) -> Result<bool> {
     print("the faults are over: waiting for rest");
     let over = Instant::now();
@@ -225,7 +224,6 @@ async fn audit(stage: &Stage, load: &LoadResult) -> Result<Audit> {
 struct Chaos<'a> {
     injector: &'a mut Injector,
     probe: Probe,
-    print: fn(&str),
     start: Instant,
     /// How many faults have begun.
     begun: usize,
@@ -278,7 +276,7 @@ impl Chaos<'_> {
                     Err(error) => {
                         self.note((Injected { fault: step.fault, recovery: Err(error) }, None));
                     }
-                    Ok(false) => (self.print)("            the failpoint was not hit"),
+                    Ok(false) => print("            the failpoint was not hit"),
                     Ok(true) if step.lasts.is_zero() => {
                         self.recover(&step, lasting.is_empty(), &mut recovering);
                     }
@@ -295,7 +293,7 @@ impl Chaos<'_> {
             Duration::ZERO => String::new(),
             lasts => format!(", for {:.1} s", lasts.as_secs_f64()),
         };
-        (self.print)(&format!("{:8.1} s  {}{lasts}", self.start.elapsed().as_secs_f64(), step.fault));
+        print(&format!("{:8.1} s  {}{lasts}", self.start.elapsed().as_secs_f64(), step.fault));
         self.injector.begin(step.fault).await
     }
 
@@ -316,10 +314,10 @@ impl Chaos<'_> {
         let fault = injected.fault;
         match &injected.recovery {
             Ok(Some(took)) => {
-                (self.print)(&format!("{at:8.1} s      recovered in {} ms: {fault}", took.as_millis()));
+                print(&format!("{at:8.1} s      recovered in {} ms: {fault}", took.as_millis()));
             }
             Ok(None) => {}
-            Err(error) => (self.print)(&format!("{at:8.1} s      NOT RECOVERED: {fault}: {error:#}")),
+            Err(error) => print(&format!("{at:8.1} s      NOT RECOVERED: {fault}: {error:#}")),
         }
         self.injected.push(injected);
     }
@@ -328,7 +326,7 @@ impl Chaos<'_> {
     fn restart_ended(&mut self) -> Result<()> {
         for (name, status) in self.injector.stage.system.services.ended()? {
             if !inject::is_replica(&name) {
-                (self.print)(&format!("            {name} ended ({status}): started again"));
+                print(&format!("            {name} ended ({status}): started again"));
                 self.injector.stage.system.services.resume(&name)?;
             }
         }

@@ -1,6 +1,5 @@
 //! The `chaos` command.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -15,21 +14,8 @@ struct Cli {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    if let Some(ended) = chaos::service::run().await {
-        return ended;
+    match chaos::service::run().await {
+        Some(ended) => ended,
+        None => devstack::exit_code(chaos::run(Cli::parse().args).await),
     }
-    chaos::run(Cli::parse().args, print).await.unwrap_or_else(|error| {
-        print_error(&format!("{error:#}"));
-        ExitCode::FAILURE
-    })
-}
-
-/// A reader that is gone, such as `head`, is no error.
-fn print(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
-}
-
-#[expect(clippy::print_stderr, reason = "a command reports errors on stderr")]
-fn print_error(line: &str) {
-    eprintln!("error: {line}");
 }

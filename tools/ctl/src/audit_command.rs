@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use audit::{Audit, Auditor, Recorded, Sources, report};
+use devstack::print;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{client, load, print};
+use crate::{client, load};
 
 /// A violation across databases counts when it is still there after this time at rest.
 const CONFIRM: Duration = Duration::from_secs(3);

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
+use devstack::print;
 use doctor::{self, Sources, report};
 
 use system::{Outside, Service};
 
+use crate::client;
 use crate::urls::{Http, Urls};
-use crate::{client, print};
 
 /// A fault counts when it is still there after this time.
 const PATIENCE: Duration = Duration::from_secs(6);

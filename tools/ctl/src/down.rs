@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use devstack::print;
 use rustix::process::{Signal, kill_process};
 
-use crate::{print, supervisor, up};
+use crate::{supervisor, up};
 
 /// More than the services' 12 s and the servers' stops together.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -14,11 +14,13 @@ mod topology;
 mod up;
 mod urls;
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::anyhow;
 use clap::{Parser, Subcommand};
+use devstack::print;
 
 /// Run the order saga on this machine, and work with it.
 #[derive(Debug, Parser)]
@@ -98,11 +100,10 @@ async fn main() -> ExitCode {
         Command::New { new, root } => scaffold::run(&root, &new),
         Command::Generate { root } => generate(&root),
     };
-    result.unwrap_or_else(|error| {
-        let hint = if nobody_listens(&error) { ": is the system up? start it with scripts/up" } else { "" };
-        print_error(&format!("{error:#}{hint}"));
-        ExitCode::FAILURE
-    })
+    devstack::exit_code(result.map_err(|error| match nobody_listens(&error) {
+        true => anyhow!("{error:#}: is the system up? start it with scripts/up"),
+        false => error,
+    }))
 }
 
 fn nobody_listens(error: &anyhow::Error) -> bool {
@@ -126,14 +127,4 @@ fn generate(root: &Path) -> anyhow::Result<ExitCode> {
     }
     written.iter().for_each(|path| print(&format!("wrote {}", path.display())));
     Ok(ExitCode::SUCCESS)
-}
-
-/// A reader that is gone, such as `head`, is no error.
-fn print(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
-}
-
-#[expect(clippy::print_stderr, reason = "a command reports errors on stderr")]
-fn print_error(line: &str) {
-    eprintln!("error: {line}");
 }

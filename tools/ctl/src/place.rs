@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use contracts::{PaymentMethod, Quantity, Sku};
+use devstack::print;
 use serde::Deserialize;
 
 use system::Service;
 
-use crate::print;
 use crate::urls::{Http, Urls};
 
 /// The arguments of `sagactl place`.

@@ -60,8 +60,8 @@ pub(crate) fn run(root: &Path, new: &New) -> Result<ExitCode> {
         New::Service { name, consumes, port } => service(root, name, consumes, *port)?,
         New::Event { name, owner, fields } => event(root, name, *owner, fields)?,
     };
-    written.iter().for_each(|path| crate::print(&format!("wrote {path}")));
-    crate::print("next: cargo run --package ctl -- generate");
+    written.iter().for_each(|path| devstack::print(&format!("wrote {path}")));
+    devstack::print("next: cargo run --package ctl -- generate");
     Ok(ExitCode::SUCCESS)
 }
 

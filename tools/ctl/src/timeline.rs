@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use devstack::print;
 use serde::Deserialize;
 
 use system::Service;
 
-use crate::print;
 use crate::urls::{Http, Urls};
 
 /// The arguments of `sagactl timeline`.

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use amqp::RetryDelays;
 use amqp::apply_topology;
 use anyhow::Result;
-
-use crate::print;
+use devstack::print;
 
 /// The arguments of `sagactl topology`.
 #[derive(Debug, clap::Args)]
@@ -27,7 +26,7 @@ enum Action {
             default_value = "amqp://topology:topology@127.0.0.1:8672/shop"
         )]
         amqp_url: String,
-        /// The delays of the retry retry delays, as the services have them
+        /// The delays of the retries, as the services have them
         #[arg(long, env = "RETRY_DELAYS", default_value_t)]
         retry_delays: RetryDelays,
     },

@@ -7,10 +7,9 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use devstack::{Signals, Storage, System, SystemOptions, SystemPorts};
+use devstack::{Signals, Storage, System, SystemOptions, SystemPorts, print, print_error};
 
 use crate::supervisor::{self, Claim};
-use crate::{print, print_error};
 
 /// How often it is checked whether a part has ended.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -52,7 +51,7 @@ async fn hold(dir: &Path, fresh: bool) -> Result<ExitCode> {
     let options = SystemOptions {
         dir: dir.to_owned(),
         ports: SystemPorts::standard(),
-        binaries: own_folder()?,
+        binaries: devstack::own_folder()?,
         storage: Storage::Kept,
         environment: passed_on(),
         proxied: false,
@@ -85,7 +84,7 @@ async fn supervise(system: &mut System) {
         tokio::time::sleep(LOOK_INTERVAL).await;
         match system.revive().await {
             Ok(revived) => revived.iter().for_each(|part| print(&format!("started again: {part}"))),
-            Err(error) => print_error(&format!("{error:#}")),
+            Err(error) => print_error(&error),
         }
     }
 }
@@ -136,12 +135,6 @@ fn passed_on() -> Vec<(String, String)> {
         .into_iter()
         .filter_map(|name| Some((name.to_owned(), env::var(name).ok()?)))
         .collect()
-}
-
-/// The services' programs lie beside this one.
-pub(crate) fn own_folder() -> Result<PathBuf> {
-    let program = env::current_exe()?;
-    Ok(program.parent().context("this program has no folder")?.to_owned())
 }
 
 /// Removes the data of an earlier run, and nothing else that may be in the folder.

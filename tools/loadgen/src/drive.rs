@@ -78,6 +78,14 @@ pub async fn drive(
     Ok(result)
 }
 
+/// Parses a rate of a command line.
+pub fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate <= 100_000.0 => Ok(rate),
+        _ => Err("a rate is a number above 0 and up to 100000".to_owned()),
+    }
+}
+
 struct Schedule {
     start: Instant,
     /// The last due time, in seconds from the start.
@@ -133,6 +141,14 @@ async fn serve(customers: Customers, number: usize, order: PlaceOrder, due: Date
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_is_a_number_above_zero() {
+        assert!(rate("0.5").is_ok());
+        for text in ["0", "-1", "NaN", "fast", "1e9"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_change_of_rate_takes_effect_at_once() {

@@ -9,6 +9,6 @@ mod orders;
 mod percentile;
 
 pub use customers::{Customers, answer};
-pub use drive::{Accepted, LoadResult, drive};
+pub use drive::{Accepted, LoadResult, drive, rate};
 pub use orders::{Catalogue, PlaceOrder, mixed, order_body, uniform};
 pub use percentile::percentile;

@@ -13,13 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 #[tokio::main]
-#[expect(clippy::print_stderr, reason = "a command talks to the person who gave it")]
 async fn main() -> ExitCode {
     let command: Vec<OsString> = std::env::args_os().skip(1).collect();
-    run(&command).await.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    devstack::exit_code(run(&command).await)
 }
 
 async fn run(command: &[OsString]) -> Result<ExitCode> {
