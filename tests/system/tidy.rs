@@ -16,8 +16,8 @@ use crate::tidy::source::{Source, code_of, packages, sources};
 
 /// Names that say nothing of what is in a crate, and so gather everything.
 const EMPTY_NAMES: [&str; 6] = ["common", "core", "helper", "helpers", "shared", "utils"];
-/// The client library of the broker is known to amqp, and to the tools and tests that play broken clients.
-const MAY_USE_LAPIN: [&str; 4] = ["amqp", "bench", "chaos", "testkit"];
+/// The client library of the broker is known to amqp, and to the tests that play broken clients.
+const MAY_USE_LAPIN: [&str; 2] = ["amqp", "testkit"];
 
 #[test]
 fn every_file_keeps_the_rules() {

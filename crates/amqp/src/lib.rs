@@ -38,4 +38,4 @@ pub use held_queue::HeldQueue;
 pub use message::{OutgoingMessage, RawMessage};
 pub use publisher::{ConfirmChannel, Publisher};
 pub use receiver::{Receiver, StreamConnection, StreamStart};
-pub use topology::{Topology, apply_topology};
+pub use topology::{Topology, apply_topology, remove_topology};

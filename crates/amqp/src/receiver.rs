@@ -8,6 +8,7 @@ use lapin::{
 };
 
 use crate::broker::Broker;
+use crate::connection::connect;
 use crate::error::BrokerError;
 use crate::message::{RawMessage, STREAM_OFFSET};
 use crate::topology::{EVENT_STREAM, events_queue};
@@ -68,6 +69,13 @@ impl Receiver {
         Self::consume(connection, channel, queue, broker.config().batch, FieldTable::default()).await
     }
 
+    /// Receives from any queue that the user of the URL may read; the broker lists the connection under `name`.
+    pub async fn of_queue(amqp_url: &str, name: &str, queue: &str, batch: u16) -> Result<Self, BrokerError> {
+        let connection = connect(amqp_url, name).await?;
+        let channel = connection.create_channel().await?;
+        Self::consume(connection, channel, queue.to_owned(), batch, FieldTable::default()).await
+    }
+
     async fn consume(
         connection: Connection,
         channel: Channel,
@@ -95,11 +103,11 @@ impl Receiver {
         arrived.into_iter().map(|message| Ok(RawMessage(message?))).collect()
     }
 
-    /// Acknowledges every message that was received, up to the last of these.
+    /// Acknowledges every message that was received, up to the last one of these, in whatever order they are.
     pub async fn ack_through(&self, messages: &[RawMessage]) -> Result<(), BrokerError> {
-        let Some(last) = messages.last() else { return Ok(()) };
+        let Some(last) = messages.iter().map(RawMessage::delivery_tag).max() else { return Ok(()) };
         let multiple = BasicAckOptions { multiple: true };
-        Ok(self.channel.basic_ack(last.delivery_tag(), multiple).await?)
+        Ok(self.channel.basic_ack(last, multiple).await?)
     }
 
     /// Whether the channel is open. When it is not, the broker has requeued every message without an acknowledgement.

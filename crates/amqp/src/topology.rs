@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 
 use lapin::{
     Channel, Connection, ExchangeKind,
-    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable},
 };
 use serde::Deserialize;
@@ -204,6 +204,20 @@ pub async fn apply_topology(amqp_url: &str, topology: &Topology) -> Result<(), B
             return Err(error);
         }
         tokio::time::sleep(DECLARE_INTERVAL).await;
+    }
+    close(&connection).await
+}
+
+/// Removes the bindings and the queues, with the messages in them. What does not exist is no error.
+pub async fn remove_topology(amqp_url: &str, topology: &Topology) -> Result<(), BrokerError> {
+    let connection = connect(amqp_url, "topology").await?;
+    let channel = connection.create_channel().await?;
+    for Binding { exchange, queue, routing_key } in &topology.bindings {
+        let (queue, exchange) = (queue.as_str().into(), exchange.as_str().into());
+        channel.queue_unbind(queue, exchange, routing_key.as_str().into(), FieldTable::default()).await?;
+    }
+    for queue in &topology.queues {
+        channel.queue_delete(queue.name.as_str().into(), QueueDeleteOptions::default()).await?;
     }
     close(&connection).await
 }

@@ -4,22 +4,14 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use contracts::{Envelope, Event, OrderId, Sku, samples::samples};
-use futures::{StreamExt, stream::ReadyChunks};
-use lapin::{
-    Channel, Consumer,
-    options::{
-        BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions, QueueDeleteOptions,
-    },
-    types::{AMQPValue, FieldTable},
-};
 use runtime::clock;
 use sqlx::PgPool;
 use tokio::{task::JoinSet, time::Instant};
 
 use amqp::config::BATCH;
 use amqp::connection::connect;
-use amqp::topology;
-use amqp::{ConfirmChannel, Headers, OutgoingMessage};
+use amqp::topology::{self, Argument, Queue, Topology};
+use amqp::{ConfirmChannel, Headers, OutgoingMessage, Receiver};
 use messaging::consumer::commit_events;
 use messaging::{Delivery, Reaction, UnitOfWork};
 
@@ -68,23 +60,16 @@ pub struct QueueCapacity {
 
 /// Measures how many messages with this body pass a quorum queue, from two connections to a third.
 pub async fn queue(amqp_url: &str, body: &[u8], duration: Duration) -> anyhow::Result<QueueCapacity> {
-    let consuming = connect(amqp_url, QUEUE).await?.create_channel().await?;
-    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-    consuming.queue_declare(QUEUE.into(), durable, arguments).await?;
-    consuming.basic_qos(BATCH * 2, BasicQosOptions::default()).await?;
-    let options = BasicConsumeOptions::default();
-    let consumer =
-        consuming.basic_consume(QUEUE.into(), QUEUE.into(), options, FieldTable::default()).await?;
-    let mut arriving = consumer.ready_chunks(BATCH.into());
-
+    let arguments = vec![("x-queue-type", Argument::Text("quorum".to_owned()))];
+    let queue = Queue { name: QUEUE.to_owned(), arguments };
+    let topology = Topology { queues: vec![queue], ..Topology::default() };
+    amqp::apply_topology(amqp_url, &topology).await?;
+    let mut receiver = Receiver::of_queue(amqp_url, QUEUE, QUEUE, BATCH).await?;
     let publishing = open(amqp_url).await?;
     let mut hops = Vec::with_capacity(HOPS);
     for _ in 0..HOPS {
         let begun = Instant::now();
-        let (published, consumed) =
-            tokio::join!(publish(&publishing, body, 1), consume(&consuming, &mut arriving));
+        let (published, consumed) = tokio::join!(publish(&publishing, body, 1), consume(&mut receiver));
         anyhow::ensure!(published == 1 && consumed? == 1, "the broker did not take a message");
         hops.push(begun.elapsed());
     }
@@ -102,11 +87,12 @@ pub async fn queue(amqp_url: &str, body: &[u8], duration: Duration) -> anyhow::R
     }
     let mut count = 0;
     while begun.elapsed() < duration {
-        count += consume(&consuming, &mut arriving).await?;
+        count += consume(&mut receiver).await?;
     }
     let per_second = f64::from(u32::try_from(count)?) / begun.elapsed().as_secs_f64();
     publishers.join_all().await;
-    consuming.queue_delete(QUEUE.into(), QueueDeleteOptions::default()).await?;
+    receiver.close().await?;
+    amqp::remove_topology(amqp_url, &topology).await?;
     Ok(QueueCapacity { per_second, hop: hops[HOPS / 2] })
 }
 
@@ -115,11 +101,9 @@ async fn open(amqp_url: &str) -> anyhow::Result<ConfirmChannel> {
 }
 
 /// Takes what has arrived and acknowledges it.
-async fn consume(channel: &Channel, arriving: &mut ReadyChunks<Consumer>) -> anyhow::Result<usize> {
-    let arrived = arriving.next().await.unwrap_or_default();
-    let arrived = arrived.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let Some(last) = arrived.last() else { anyhow::bail!("the broker ended the consumer") };
-    channel.basic_ack(last.delivery_tag, BasicAckOptions { multiple: true }).await?;
+async fn consume(receiver: &mut Receiver) -> anyhow::Result<usize> {
+    let arrived = receiver.receive().await?;
+    receiver.ack_through(&arrived).await?;
     Ok(arrived.len())
 }
 

@@ -8,13 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
-use lapin::message::Delivery;
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueBindOptions, QueueDeclareOptions,
-};
-use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, Consumer};
+use contracts::EventType;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -24,8 +18,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use amqp::connection::connect;
-use amqp::topology::{EVENTS_EXCHANGE, events_queue, own_exchange};
-use amqp::{BrokerError, ConfirmChannel, Headers, OutgoingMessage};
+use amqp::topology::{Argument, Binding, EVENTS_EXCHANGE, Queue, Topology, events_queue, own_exchange};
+use amqp::{
+    BrokerError, ConfirmChannel, Headers, OutgoingMessage, RawMessage, Receiver, apply_topology,
+    remove_topology,
+};
 
 const PURPOSE: &str = "message-faults";
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -37,7 +34,8 @@ const WINDOW_TIME: Duration = Duration::from_millis(200);
 /// How late a delayed message is, unless the fault ends earlier.
 const DELAY: Duration = Duration::from_secs(60);
 const POISON_PERCENT: u32 = 1;
-const PREFETCH: u16 = 1_000;
+/// How many messages may arrive at once: twice as many may be held.
+const BATCH: u16 = 500;
 
 /// What is done to the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,37 +127,28 @@ impl MessageFaults {
 }
 
 impl Route {
-    async fn connect(&self) -> anyhow::Result<Connection> {
-        Ok(connect(&self.amqp_url, PURPOSE).await?)
-    }
-
     /// The queue survives a crash of the broker, as those of the services do.
-    async fn declare(&self) -> anyhow::Result<()> {
-        let connection = self.connect().await?;
-        let channel = connection.create_channel().await?;
-        let mut arguments = FieldTable::default();
-        arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(self.queue.as_str().into(), durable, arguments).await?;
-        Ok(connection.close(200, "done".into()).await?)
+    async fn declare(&self) -> Result<(), BrokerError> {
+        let arguments = vec![("x-queue-type", Argument::Text("quorum".to_owned()))];
+        let queue = Queue { name: self.queue.clone(), arguments };
+        apply_topology(&self.amqp_url, &Topology { queues: vec![queue], ..Topology::default() }).await
     }
 
     /// Binds one of the two queues, and then unbinds the other: meanwhile a message may go both ways.
-    async fn redirect(&self, through_here: bool) -> anyhow::Result<()> {
-        let connection = self.connect().await?;
-        let channel = connection.create_channel().await?;
-        let direct = events_queue(self.service.as_str());
-        let (to, from) = if through_here { (&self.queue, &direct) } else { (&direct, &self.queue) };
-        for event in self.service.subscriptions() {
-            let (exchange, key) = (EVENTS_EXCHANGE.into(), event.name().into());
-            let options = QueueBindOptions::default();
-            channel.queue_bind(to.as_str().into(), exchange, key, options, FieldTable::default()).await?;
-        }
-        for event in self.service.subscriptions() {
-            let (exchange, key) = (EVENTS_EXCHANGE.into(), event.name().into());
-            channel.queue_unbind(from.as_str().into(), exchange, key, FieldTable::default()).await?;
-        }
-        Ok(connection.close(200, "done".into()).await?)
+    async fn redirect(&self, through_here: bool) -> Result<(), BrokerError> {
+        let bindings = |queue: &str| {
+            let binding = |event: &EventType| Binding {
+                exchange: EVENTS_EXCHANGE.to_owned(),
+                queue: queue.to_owned(),
+                routing_key: event.name().to_owned(),
+            };
+            let bindings = self.service.subscriptions().iter().map(binding).collect();
+            Topology { bindings, ..Topology::default() }
+        };
+        let (here, direct) = (bindings(&self.queue), bindings(&events_queue(self.service.as_str())));
+        let (to, from) = if through_here { (here, direct) } else { (direct, here) };
+        apply_topology(&self.amqp_url, &to).await?;
+        remove_topology(&self.amqp_url, &from).await
     }
 }
 
@@ -191,18 +180,13 @@ impl Mover {
     }
 
     async fn session(&mut self) -> anyhow::Result<()> {
-        let connection = Arc::new(self.route.connect().await?);
-        let publisher = ConfirmChannel::open(connection.clone()).await?;
-        let channel = connection.create_channel().await?;
-        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-        let (queue, tag) = (self.route.queue.as_str().into(), PURPOSE.into());
-        let mut consumer: Consumer =
-            channel.basic_consume(queue, tag, BasicConsumeOptions::default(), FieldTable::default()).await?;
-        let mut held: Vec<(Instant, Delivery)> = Vec::new();
+        let Route { amqp_url, queue, .. } = self.route.as_ref();
+        let publisher = ConfirmChannel::open(Arc::new(connect(amqp_url, PURPOSE).await?)).await?;
+        let mut receiver = Receiver::of_queue(amqp_url, PURPOSE, queue, BATCH).await?;
+        let mut held: Vec<(Instant, RawMessage)> = Vec::new();
         loop {
-            while let Ok(arrived) = timeout(TICK, consumer.next()).await {
-                let Some(arrived) = arrived else { anyhow::bail!("the broker cancelled the consumer") };
-                held.push((Instant::now(), arrived?));
+            while let Ok(arrived) = timeout(TICK, receiver.receive()).await {
+                held.extend(arrived?.into_iter().map(|message| (Instant::now(), message)));
                 self.held.send_replace(held.len() + self.poison.len());
                 if held.len() >= WINDOW {
                     break;
@@ -210,53 +194,47 @@ impl Mover {
             }
             let due = self.due(&mut held);
             self.add_poison(&due);
-            self.forward(&channel, &publisher, due).await?;
+            self.forward(&publisher, &due).await?;
+            receiver.ack_through(&due).await?;
             self.held.send_replace(held.len());
         }
     }
 
     /// The messages that have been held for long enough, in the order in which they go out.
-    fn due(&mut self, held: &mut Vec<(Instant, Delivery)>) -> Vec<Delivery> {
+    fn due(&mut self, held: &mut Vec<(Instant, RawMessage)>) -> Vec<RawMessage> {
         let oldest = held.first().map(|(since, _)| since.elapsed()).unwrap_or_default();
         let fault = *self.fault.borrow();
         let count = match fault {
             Some(MessageFault::Delayed) => held.iter().filter(|(since, _)| since.elapsed() >= DELAY).count(),
             Some(MessageFault::Shuffled) if held.len() < WINDOW && oldest < WINDOW_TIME => 0,
+            Some(MessageFault::Shuffled) => held.len().min(WINDOW),
             _ => held.len(),
         };
-        let mut due: Vec<_> = held.drain(..count).map(|(_, delivery)| delivery).collect();
+        let mut due: Vec<_> = held.drain(..count).map(|(_, message)| message).collect();
         if fault == Some(MessageFault::Shuffled) {
             due.shuffle(&mut self.random);
         }
         due
     }
 
-    /// Publishes the messages and the poison to the service, and acknowledges the messages.
-    async fn forward(
-        &mut self,
-        channel: &Channel,
-        publisher: &ConfirmChannel,
-        due: Vec<Delivery>,
-    ) -> anyhow::Result<()> {
+    /// Publishes the messages and the poison to the service, and waits for their confirms.
+    async fn forward(&mut self, publisher: &ConfirmChannel, due: &[RawMessage]) -> anyhow::Result<()> {
         if due.is_empty() && self.poison.is_empty() {
             return Ok(());
         }
-        let (exchange, key) =
-            (own_exchange(self.route.service.as_str()), events_queue(self.route.service.as_str()));
-        let message = |id: String, body, headers| OutgoingMessage {
+        let service = self.route.service.as_str();
+        let (exchange, key) = (own_exchange(service), events_queue(service));
+        let message = |id: String, body| OutgoingMessage {
             id,
             exchange: &exchange,
             routing_key: &key,
             content_type: contracts::envelope::CONTENT_TYPE,
-            headers,
+            headers: Headers::default(),
             body,
         };
-        let mut messages: Vec<OutgoingMessage<'_>> = Vec::with_capacity(due.len() + self.poison.len());
-        for delivery in &due {
-            messages.push(message(id_of(delivery), &delivery.data, Headers::default()));
-        }
-        let poison = self.poison.iter();
-        messages.extend(poison.map(|(id, body)| message(id.clone(), body, Headers::default())));
+        let events = due.iter().map(|event| message(event.id().unwrap_or_default(), event.body()));
+        let poison = self.poison.iter().map(|(id, body)| message(id.clone(), body));
+        let messages: Vec<OutgoingMessage<'_>> = events.chain(poison).collect();
         let times = if *self.fault.borrow() == Some(MessageFault::Doubled) { 2 } else { 1 };
         for _ in 0..times {
             let confirmed = publisher.publish(&messages).await.confirmed().await;
@@ -266,19 +244,16 @@ impl Mover {
             );
         }
         self.poison.clear();
-        for delivery in &due {
-            channel.basic_ack(delivery.delivery_tag, BasicAckOptions::default()).await?;
-        }
         Ok(())
     }
 
     /// Adds poison to some of the messages, and notes its ids.
-    fn add_poison(&mut self, due: &[Delivery]) {
+    fn add_poison(&mut self, due: &[RawMessage]) {
         let fault = *self.fault.borrow();
-        for delivery in due {
+        for event in due {
             let body = match fault {
                 Some(MessageFault::Poisoned) => b"\xff no event".to_vec(),
-                Some(MessageFault::WrongVersion) => in_a_wrong_version(&delivery.data),
+                Some(MessageFault::WrongVersion) => in_a_wrong_version(event.body()),
                 _ => continue,
             };
             if self.random.random_range(0..100) < POISON_PERCENT {
@@ -288,10 +263,6 @@ impl Mover {
             }
         }
     }
-}
-
-fn id_of(delivery: &Delivery) -> String {
-    delivery.properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default()
 }
 
 /// The event as a later build would publish it.
