@@ -25,7 +25,6 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::commit_cost::CommitCost;
 use super::drive::CATALOGUE;
 use loadgen::percentile;
 use system::VHOST;
@@ -46,7 +45,6 @@ pub(super) struct Calibration {
     pub(super) commits_of_1_per_second: f64,
     /// Commits a second of 20 events each.
     pub(super) commits_of_20_per_second: f64,
-    pub(super) commit: CommitCost,
     /// A commit of one event, alone, in ms.
     pub(super) commit_alone_ms: f64,
     /// Messages a second through a quorum queue.
@@ -66,37 +64,39 @@ pub(super) struct Calibration {
 impl Calibration {
     /// The largest relative difference between two calibrations.
     pub(super) fn drift(&self, other: &Self) -> f64 {
-        let pairs = [
-            (self.commits_of_1_per_second, other.commits_of_1_per_second),
-            (self.commits_of_20_per_second, other.commits_of_20_per_second),
-            (self.commit_alone_ms, other.commit_alone_ms),
-            (self.queue_per_second, other.queue_per_second),
-            (self.hop_alone_ms, other.hop_alone_ms),
-            (self.http_per_second, other.http_per_second),
-            (self.http_alone_ms, other.http_alone_ms),
-            (self.smtp_per_second, other.smtp_per_second),
-            (self.fdatasync_ms, other.fdatasync_ms),
-        ];
-        pairs.iter().map(|(one, two)| one.max(*two) / one.min(*two) - 1.0).fold(0.0, f64::max)
+        let mut drift = 0.0;
+        self.combine(other, |one, two| {
+            drift = f64::max(drift, one.max(two) / one.min(two) - 1.0);
+            drift
+        });
+        drift
     }
 
     pub(super) fn mean(&self, other: &Self) -> Self {
-        let mean = |of: fn(&Self) -> f64| f64::midpoint(of(self), of(other));
+        self.combine(other, f64::midpoint)
+    }
+
+    fn combine(&self, other: &Self, mut by: impl FnMut(f64, f64) -> f64) -> Self {
+        let mut by = |of: fn(&Self) -> f64| by(of(self), of(other));
         Self {
-            commits_of_1_per_second: mean(|it| it.commits_of_1_per_second),
-            commits_of_20_per_second: mean(|it| it.commits_of_20_per_second),
-            commit: CommitCost {
-                fixed_ms: mean(|it| it.commit.fixed_ms),
-                per_item_ms: mean(|it| it.commit.per_item_ms),
-            },
-            commit_alone_ms: mean(|it| it.commit_alone_ms),
-            queue_per_second: mean(|it| it.queue_per_second),
-            hop_alone_ms: mean(|it| it.hop_alone_ms),
-            http_per_second: mean(|it| it.http_per_second),
-            http_alone_ms: mean(|it| it.http_alone_ms),
-            smtp_per_second: mean(|it| it.smtp_per_second),
-            fdatasync_ms: mean(|it| it.fdatasync_ms),
+            commits_of_1_per_second: by(|it| it.commits_of_1_per_second),
+            commits_of_20_per_second: by(|it| it.commits_of_20_per_second),
+            commit_alone_ms: by(|it| it.commit_alone_ms),
+            queue_per_second: by(|it| it.queue_per_second),
+            hop_alone_ms: by(|it| it.hop_alone_ms),
+            http_per_second: by(|it| it.http_per_second),
+            http_alone_ms: by(|it| it.http_alone_ms),
+            smtp_per_second: by(|it| it.smtp_per_second),
+            fdatasync_ms: by(|it| it.fdatasync_ms),
         }
+    }
+
+    /// What a commit costs, in ms: `a + b * n` for a batch of n, the line through the costs of both batch sizes.
+    pub(super) fn commit_ms(&self) -> (f64, f64) {
+        let (small, large) = (1000.0 / self.commits_of_1_per_second, 1000.0 / self.commits_of_20_per_second);
+        // Noise never makes a negative cost.
+        let per_item = ((large - small) / (LARGE_BATCH as f64 - 1.0)).max(0.0);
+        ((small - per_item).max(0.0), per_item)
     }
 
     /// The shortest time from placed to confirmed: four commits, two hops and one call, in ms.
@@ -122,7 +122,6 @@ pub(super) async fn calibrate(system: &System, dir: &Path, duration: Duration) -
     Ok(Calibration {
         commits_of_1_per_second: of_1,
         commits_of_20_per_second: of_20,
-        commit: CommitCost::fit((1.0, of_1), (LARGE_BATCH as f64, of_20)),
         commit_alone_ms,
         queue_per_second: queue.per_second,
         hop_alone_ms: queue.hop.as_secs_f64() * 1000.0,
@@ -303,4 +302,37 @@ async fn fdatasync_ms(dir: &Path) -> Result<f64> {
     .await?;
     std::fs::remove_file(path)?;
     Ok(median)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(of_1: f64, of_20: f64, (fixed, per_item): (f64, f64)) {
+        let alone = Calibration {
+            commits_of_1_per_second: of_1,
+            commits_of_20_per_second: of_20,
+            ..Calibration::default()
+        };
+        let found = alone.commit_ms();
+        assert!((found.0 - fixed).abs() < 1e-9 && (found.1 - per_item).abs() < 1e-9, "{found:?}");
+    }
+
+    #[test]
+    fn the_line_goes_through_both_batch_sizes() {
+        // 0.5 ms with one, 1.45 ms with twenty.
+        check(2_000.0, 1_000.0 / 1.45, (0.45, 0.05));
+    }
+
+    #[test]
+    fn noise_never_makes_a_negative_cost() {
+        check(100.0, 200.0, (10.0, 0.0));
+    }
+
+    #[test]
+    fn drift_is_the_largest_difference() {
+        let one = Calibration { commits_of_1_per_second: 100.0, fdatasync_ms: 2.0, ..Calibration::default() };
+        let two = Calibration { commits_of_1_per_second: 110.0, fdatasync_ms: 1.0, ..Calibration::default() };
+        assert_eq!((one.drift(&two), two.mean(&one).fdatasync_ms), (1.0, 1.5));
+    }
 }

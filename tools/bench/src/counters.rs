@@ -1,12 +1,12 @@
 //! What the running system counts itself: Postgres, RabbitMQ, the services and the kernel.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::iter;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use devstack::{Replicas, System};
+use procfs::process::{Process, Stat, all_processes};
 use reqwest::Client;
 use serde::Serialize;
 use serde_json::Value;
@@ -14,33 +14,19 @@ use sqlx::{PgPool, Row};
 use system::Service;
 use tokio::time::{Instant, sleep};
 
-pub(super) const PROVIDER: &str = system::Outside::PaymentProvider.program().name;
+const PROVIDER: &str = system::Outside::PaymentProvider.program().name;
 /// How often the broker's counters are read, which it updates every 5 s.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 const REST_LIMIT: Duration = Duration::from_secs(60);
 /// The kernel's unit of CPU time, 1/100 s on every Linux.
 const TICK_MS: f64 = 10.0;
 
-/// All counters, at one moment at rest.
-#[derive(Debug, Clone)]
-pub(super) struct Counters {
-    writes: f64,
-    /// Transactions of any kind, in the services' databases.
-    transactions: f64,
-    statements: f64,
-    wal_bytes: f64,
-    deliveries: f64,
-    placements: f64,
-    requests: f64,
-    mails: f64,
-    /// CPU in ms, by process, with its children.
-    cpu_ms: BTreeMap<String, f64>,
-}
-
+/// All counters at one moment at rest; or, of one order, by how much they grew.
 #[derive(Debug, Clone, Default, Serialize)]
-pub(super) struct PerOrder {
+pub(super) struct Counters {
+    /// Transactions that wrote.
     pub(super) commits: f64,
-    /// Transactions of any kind, reading ones and polls included.
+    /// Transactions of any kind in the services' databases, reading ones and polls included.
     pub(super) transactions: f64,
     pub(super) statements: f64,
     pub(super) wal_bytes: f64,
@@ -51,11 +37,32 @@ pub(super) struct PerOrder {
     /// Calls to the card processor among them.
     pub(super) calls: f64,
     pub(super) mails: f64,
-    /// CPU in ms, by process.
+    /// CPU in ms, by process, with its children.
     pub(super) cpu_ms: BTreeMap<String, f64>,
 }
 
-impl PerOrder {
+impl Counters {
+    /// The cost of each of `orders` since an earlier moment.
+    pub(super) fn per_order(&self, before: &Self, orders: usize) -> Self {
+        let each = |of: fn(&Self) -> f64| (of(self) - of(before)) / orders as f64;
+        let cpu = |(name, now): (&String, &f64)| {
+            let spent = now - before.cpu_ms.get(name).copied().unwrap_or(0.0);
+            (name.clone(), spent / orders as f64)
+        };
+        Self {
+            commits: each(|it| it.commits),
+            transactions: each(|it| it.transactions),
+            statements: each(|it| it.statements),
+            wal_bytes: each(|it| it.wal_bytes),
+            deliveries: each(|it| it.deliveries),
+            placements: each(|it| it.placements),
+            requests: each(|it| it.requests),
+            calls: each(|it| it.calls),
+            mails: each(|it| it.mails),
+            cpu_ms: self.cpu_ms.iter().map(cpu).collect(),
+        }
+    }
+
     /// What commits are about: events that are applied, orders that are placed, calls and mails whose outcome is
     /// recorded. The commits in which the relay deletes what is published are counted, its deletes are not.
     pub(super) fn items(&self) -> f64 {
@@ -99,18 +106,21 @@ impl<'a> Sources<'a> {
         .bind(Service::ALL.iter().map(|service| service.as_str()).collect::<Vec<_>>())
         .fetch_one(&self.admin)
         .await?;
-        let mut requests = BTreeMap::new();
+        let (mut requests, mut placements) = (0.0, 0.0);
         for (name, urls) in &self.urls {
-            requests.insert(*name, self.requests(urls).await?);
+            let answered = self.requests(urls).await?;
+            requests += answered;
+            placements += if *name == Service::Order.as_str() { answered } else { 0.0 };
         }
         Ok(Counters {
-            writes: row.try_get(0)?,
+            commits: row.try_get(0)?,
             transactions: row.try_get(1)?,
             statements: row.try_get(2)?,
             wal_bytes: row.try_get(3)?,
             deliveries,
-            placements: requests["order"],
-            requests: requests.values().sum(),
+            placements,
+            requests,
+            calls: requests - placements,
             mails: self.system.smtp.count() as f64,
             cpu_ms: cpu_ms(self.system)?,
         })
@@ -152,29 +162,6 @@ impl<'a> Sources<'a> {
     }
 }
 
-impl Counters {
-    /// The cost of each of `orders` since an earlier moment.
-    pub(super) fn per_order(&self, before: &Self, orders: usize) -> PerOrder {
-        let each = |of: fn(&Self) -> f64| (of(self) - of(before)) / orders as f64;
-        let cpu = |(name, now): (&String, &f64)| {
-            let spent = now - before.cpu_ms.get(name).copied().unwrap_or(0.0);
-            (name.clone(), spent / orders as f64)
-        };
-        PerOrder {
-            commits: each(|it| it.writes),
-            transactions: each(|it| it.transactions),
-            statements: each(|it| it.statements),
-            wal_bytes: each(|it| it.wal_bytes),
-            deliveries: each(|it| it.deliveries),
-            placements: each(|it| it.placements),
-            requests: each(|it| it.requests),
-            calls: each(|it| it.requests - it.placements),
-            mails: each(|it| it.mails),
-            cpu_ms: self.cpu_ms.iter().map(cpu).collect(),
-        }
-    }
-}
-
 /// Every service, and the card processor.
 pub(super) fn services() -> impl Iterator<Item = &'static str> {
     Service::ALL.iter().map(|service| service.as_str()).chain([PROVIDER])
@@ -208,53 +195,27 @@ pub(super) fn processes(system: &System) -> Vec<(String, i32)> {
 }
 
 fn cpu_ms(system: &System) -> Result<BTreeMap<String, f64>> {
-    let table = process_table()?;
-    let mut spent: BTreeMap<_, _> =
-        processes(system).into_iter().map(|(name, pid)| (name, tree_ticks(&table, pid) * TICK_MS)).collect();
-    let this = i32::try_from(std::process::id())?;
-    let load = table.get(&this).map_or(0.0, |process| process.own_ticks);
-    spent.insert("load and mail sink".to_owned(), load * TICK_MS);
+    // A process may end meanwhile.
+    let all: Vec<_> = all_processes()?.filter_map(|process| process.ok()?.stat().ok()).collect();
+    let spent = |(name, pid)| (name, tree_ticks(&all, pid) as f64 * TICK_MS);
+    let mut spent: BTreeMap<_, _> = processes(system).into_iter().map(spent).collect();
+    let this = Process::myself()?.stat()?;
+    spent.insert("load and mail sink".to_owned(), (this.utime + this.stime) as f64 * TICK_MS);
     Ok(spent)
 }
 
-/// A line of /proc/PID/stat (proc(5)): CPU time in ticks.
-#[derive(Debug, Clone, Copy)]
-struct ProcessTime {
-    parent: i32,
-    own_ticks: f64,
-    children_ticks: f64,
-}
-
-fn process_table() -> Result<BTreeMap<i32, ProcessTime>> {
-    let entries = fs::read_dir("/proc").context("/proc")?.flatten();
-    Ok(entries
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            // A process may have ended meanwhile.
-            Some((pid, parse_stat(&fs::read_to_string(entry.path().join("stat")).ok()?)?))
-        })
-        .collect())
-}
-
-fn parse_stat(stat: &str) -> Option<ProcessTime> {
-    // The name is in brackets and may hold anything: what follows begins with field 3.
-    let fields: Vec<&str> = stat.get(stat.rfind(')')? + 1..)?.split_whitespace().collect();
-    let ticks = |field: usize| fields.get(field - 3)?.parse::<f64>().ok();
-    Some(ProcessTime {
-        parent: fields.get(1)?.parse().ok()?,
-        own_ticks: ticks(14)? + ticks(15)?,
-        children_ticks: ticks(16)? + ticks(17)?,
-    })
-}
-
-fn tree_ticks(table: &BTreeMap<i32, ProcessTime>, pid: i32) -> f64 {
-    let children = table.iter().filter(|(_, process)| process.parent == pid).map(|(child, _)| *child);
-    let below: f64 = children.map(|child| tree_ticks(table, child)).sum();
-    table.get(&pid).map_or(0.0, |process| process.own_ticks + process.children_ticks) + below
+/// The CPU time of a process and of all its descendants, those that have ended included.
+fn tree_ticks(all: &[Stat], pid: i32) -> i64 {
+    let own = all.iter().filter(|process| process.pid == pid);
+    let own = own.map(|it| it.utime.cast_signed() + it.stime.cast_signed() + it.cutime + it.cstime);
+    let children = all.iter().filter(|process| process.ppid == pid);
+    own.sum::<i64>() + children.map(|child| tree_ticks(all, child.pid)).sum::<i64>()
 }
 
 #[cfg(test)]
 mod tests {
+    use procfs::FromRead;
+
     use super::*;
 
     #[test]
@@ -267,21 +228,13 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_a_process_is_read_whatever_its_name() {
-        let stat = "42 (a) b (c)) S 7 42 42 0 -1 4194560 100 0 0 0 11 22 33 44 20 0 1 0 5 0 0";
-        let process = parse_stat(stat).expect("a line of proc(5)");
-        assert_eq!((process.parent, process.own_ticks, process.children_ticks), (7, 33.0, 77.0));
-    }
-
-    #[test]
     fn a_tree_includes_all_descendants() {
-        let process = |parent, own_ticks| ProcessTime { parent, own_ticks, children_ticks: 0.5 };
-        let table = BTreeMap::from([
-            (1, process(0, 1.0)),
-            (2, process(1, 2.0)),
-            (3, process(2, 4.0)),
-            (9, process(0, 8.0)),
-        ]);
-        assert_eq!(tree_ticks(&table, 1), 8.5);
+        let process = |pid, parent, ticks| {
+            let stat = format!("{pid} (a) b (c)) S {parent} 1 1 0 -1 0 0 0 0 0 {ticks} 1 1 1");
+            let rest = " 20 0 1 0 5 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0";
+            Stat::from_read((stat + rest).as_bytes()).expect("a line of proc(5)")
+        };
+        let all = [process(1, 0, 10), process(2, 1, 20), process(3, 2, 40), process(9, 0, 80)];
+        assert_eq!(tree_ticks(&all, 1), 79);
     }
 }

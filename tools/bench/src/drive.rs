@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};
 use devstack::{Replicas, System};
 use loadgen::{Accepted, Catalogue, Customers, LoadResult};
-use sqlx::{PgPool, Row};
+use sqlx::{Decode, PgPool, Postgres, Type};
 use system::Service;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -82,20 +82,8 @@ impl Driver {
         }
         let mut progress = Progress::new();
         loop {
-            let steps_by_order = self.steps(&ids).await?;
-            let journeys: Vec<_> = accepted
-                .iter()
-                .filter_map(|order| {
-                    let steps = steps_by_order.get(&order.order_id)?;
-                    Some(Journey {
-                        due: order.due,
-                        confirmed: steps.confirmed,
-                        ended: steps.ended?,
-                        cancelled: steps.cancelled,
-                        whole: steps.whole()?,
-                    })
-                })
-                .collect();
+            let steps = self.steps(&ids).await?;
+            let journeys: Vec<_> = accepted.iter().filter_map(|order| steps.journey(order)).collect();
             let open = accepted.len() - journeys.len();
             if open == 0 {
                 return Ok(journeys);
@@ -127,32 +115,32 @@ impl Driver {
     }
 
     /// The commit times of the steps of each order.
-    async fn steps(&self, ids: &[Uuid]) -> Result<BTreeMap<Uuid, Steps>> {
-        let mut steps_by_order: BTreeMap<Uuid, Steps> = BTreeMap::new();
-        let events = sqlx::query(
-            "select order_id, min(pg_xact_commit_timestamp(xmin)) filter (where type = 'order.confirmed'),
+    async fn steps(&self, ids: &[Uuid]) -> Result<Steps> {
+        let ended =
+            "select order_id, (min(pg_xact_commit_timestamp(xmin)) filter (where type = 'order.confirmed'),
                  min(pg_xact_commit_timestamp(xmin))
                      filter (where type = 'order.completed' or type = 'order.cancelled'),
-                 bool_or(type = 'order.cancelled')
-             from order_events where order_id = any($1) and direction = 'published' group by order_id",
-        );
-        for row in events.bind(ids).fetch_all(&self.orders).await? {
-            let (confirmed, ended, cancelled) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-            let row_steps = Steps { confirmed, ended, cancelled, ..Steps::default() };
-            steps_by_order.insert(row.try_get(0)?, row_steps);
-        }
-        let mails = "select order_id, max(pg_xact_commit_timestamp(xmin)) from notifications
-                     where order_id = any($1) and status = 'sent' group by order_id";
-        for row in sqlx::query(mails).bind(ids).fetch_all(&self.mails).await? {
-            steps_by_order.entry(row.try_get(0)?).or_default().mailed = row.try_get(1)?;
-        }
-        let facts = "select order_id, pg_xact_commit_timestamp(xmin) from orders
-                     where order_id = any($1) and (completed_at is not null or cancelled_at is not null)";
-        for row in sqlx::query(facts).bind(ids).fetch_all(&self.facts).await? {
-            steps_by_order.entry(row.try_get(0)?).or_default().counted = row.try_get(1)?;
-        }
-        Ok(steps_by_order)
+                 bool_or(type = 'order.cancelled'))
+             from order_events where order_id = any($1) and direction = 'published' group by order_id";
+        let mailed = "select order_id, max(pg_xact_commit_timestamp(xmin)) from notifications
+                      where order_id = any($1) and status = 'sent' group by order_id";
+        let counted = "select order_id, pg_xact_commit_timestamp(xmin) from orders
+                       where order_id = any($1) and (completed_at is not null or cancelled_at is not null)";
+        Ok(Steps {
+            ended: by_order(&self.orders, ended, ids).await?,
+            mailed: by_order(&self.mails, mailed, ids).await?,
+            counted: by_order(&self.facts, counted, ids).await?,
+        })
     }
+}
+
+/// The rows of a query: the id of an order, and a value.
+async fn by_order<T>(pool: &PgPool, query: &'static str, ids: &[Uuid]) -> Result<BTreeMap<Uuid, T>>
+where
+    T: Type<Postgres> + for<'r> Decode<'r, Postgres> + Send + Unpin,
+{
+    let rows: Vec<(Uuid, T)> = sqlx::query_as(query).bind(ids).fetch_all(pool).await?;
+    Ok(rows.into_iter().collect())
 }
 
 /// Checks now and then whether less is left to do than the last time.
@@ -177,18 +165,21 @@ impl Progress {
     }
 }
 
-#[derive(Debug, Default)]
+/// By order: when it was confirmed, when it ended and whether by a cancel; when its mail was sent; when analytics had
+/// counted it.
 struct Steps {
-    confirmed: Option<DateTime<Utc>>,
-    ended: Option<DateTime<Utc>>,
-    cancelled: bool,
-    mailed: Option<DateTime<Utc>>,
-    counted: Option<DateTime<Utc>>,
+    ended: BTreeMap<Uuid, (Option<DateTime<Utc>>, Option<DateTime<Utc>>, bool)>,
+    mailed: BTreeMap<Uuid, DateTime<Utc>>,
+    counted: BTreeMap<Uuid, DateTime<Utc>>,
 }
 
 impl Steps {
-    fn whole(&self) -> Option<DateTime<Utc>> {
-        Some(self.ended?.max(self.mailed?).max(self.counted?))
+    /// Nothing while a step is missing.
+    fn journey(&self, order: &Accepted) -> Option<Journey> {
+        let (confirmed, ended, cancelled) = *self.ended.get(&order.order_id)?;
+        let (mailed, counted) = (self.mailed.get(&order.order_id)?, self.counted.get(&order.order_id)?);
+        let whole = ended?.max(*mailed).max(*counted);
+        Some(Journey { due: order.due, confirmed, ended: ended?, cancelled, whole })
     }
 }
 

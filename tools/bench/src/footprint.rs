@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use devstack::System;
+use procfs::process::Process;
 use reqwest::Client;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
@@ -31,17 +32,15 @@ pub(super) struct Footprint {
 pub(super) fn memory(system: &System) -> Result<Vec<(f64, f64)>> {
     let of = |name| {
         let pid = system.services.pid(name).with_context(|| format!("{name} does not run"))?;
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        Ok((field_mb(&status, "VmRSS:")?, field_mb(&status, "VmHWM:")?))
+        let status = Process::new(pid)?.status()?;
+        Ok((megabytes(status.vmrss)?, megabytes(status.vmhwm)?))
     };
     services().map(of).collect()
 }
 
-/// A field of /proc/PID/status (proc(5)), where `kB` means 1,024 bytes.
-fn field_mb(status: &str, field: &str) -> Result<f64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
-    Ok(kib.with_context(|| format!("/proc has no {field}"))? * 1024.0 / 1e6)
+/// A size of /proc/PID/status (proc(5)), whose `kB` are 1,024 bytes.
+fn megabytes(kib: Option<u64>) -> Result<f64> {
+    Ok(kib.context("/proc does not tell the memory")? as f64 * 1024.0 / 1e6)
 }
 
 /// Restarts each service, and collects its footprint.
@@ -83,8 +82,7 @@ mod tests {
 
     #[test]
     fn memory_is_read_in_units_of_1024_bytes() {
-        let status = "Name:\torder\nVmHWM:\t   40000 kB\nVmRSS:\t   1000 kB\n";
-        assert_eq!(field_mb(status, "VmRSS:").expect("a field"), 1.024);
-        assert!(field_mb(status, "VmSwap:").is_err());
+        assert_eq!(megabytes(Some(1000)).expect("a size"), 1.024);
+        assert!(megabytes(None).is_err());
     }
 }

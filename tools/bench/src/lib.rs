@@ -5,7 +5,6 @@
 
 pub mod broker_limit;
 mod calibrate;
-mod commit_cost;
 mod counters;
 mod drive;
 mod footprint;
@@ -174,18 +173,14 @@ async fn hold(
     steps: &[outcome::Outcome],
     duration: Duration,
     print: &impl Fn(&str),
-) -> Result<(outcome::Outcome, counters::PerOrder)> {
-    let mut counted: Option<Counters> = None;
+) -> Result<(outcome::Outcome, Counters)> {
+    let mut before = sources.read().await?;
     let mut at = async |rate: f64| {
-        let before = match counted.take() {
-            Some(counters) => counters,
-            None => sources.read().await?,
-        };
         let outcome = driver.drive(rate, duration).await?;
         print(&search::line(&outcome));
         let after = sources.read().await?;
         let cost = after.per_order(&before, outcome.orders);
-        counted = Some(after);
+        before = after;
         anyhow::Ok((outcome, cost))
     };
     search::hold(steps, &mut at).await

@@ -7,7 +7,7 @@
 use serde::Serialize;
 
 use super::calibrate::Calibration;
-use super::counters::PerOrder;
+use super::counters::Counters;
 
 /// What each part adds to an order, in ms of the whole machine.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -20,9 +20,9 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    pub(super) fn of(alone: &Calibration, order: &PerOrder) -> Self {
-        let commit = alone.commit;
-        let commits_ms = order.commits * commit.fixed_ms + order.items() * commit.per_item_ms;
+    pub(super) fn of(alone: &Calibration, order: &Counters) -> Self {
+        let (fixed_ms, per_item_ms) = alone.commit_ms();
+        let commits_ms = order.commits * fixed_ms + order.items() * per_item_ms;
         let deliveries_ms = order.deliveries / alone.queue_per_second * 1000.0;
         let requests_ms = order.requests / alone.http_per_second * 1000.0;
         let mails_ms = order.mails / alone.smtp_per_second * 1000.0;
@@ -34,7 +34,6 @@ impl Limit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commit_cost::CommitCost;
 
     fn near(left: f64, right: f64) {
         assert!((left - right).abs() < 1e-9, "{left} is not {right}");
@@ -43,20 +42,21 @@ mod tests {
     #[test]
     fn the_limit_is_the_sum_of_what_an_order_needs() {
         let alone = Calibration {
-            commit: CommitCost { fixed_ms: 0.2, per_item_ms: 0.05 },
+            commits_of_1_per_second: 1000.0 / 0.25,
+            commits_of_20_per_second: 1000.0 / 1.2,
             queue_per_second: 10_000.0,
             http_per_second: 20_000.0,
             smtp_per_second: 5_000.0,
             ..Calibration::default()
         };
-        let order = PerOrder {
+        let order = Counters {
             commits: 2.0,
             deliveries: 10.0,
             placements: 1.0,
             requests: 3.0,
             calls: 2.0,
             mails: 1.0,
-            ..PerOrder::default()
+            ..Counters::default()
         };
         let limit = Limit::of(&alone, &order);
         near(limit.commits_ms, 0.4 + 14.0 * 0.05);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::calibrate::Calibration;
-use super::counters::PerOrder;
+use super::counters::Counters;
 use super::footprint::Footprint;
 use super::limit::Limit;
 use super::outcome::{Latency, Outcome};
@@ -29,7 +29,7 @@ pub(super) struct Report {
     /// The load at the highest rate that was held.
     pub(super) throughput: Outcome,
     /// What an order took in it.
-    pub(super) cost: PerOrder,
+    pub(super) cost: Counters,
     pub(super) alone: Outcome,
     /// At 50 % of the highest rate.
     pub(super) half: Outcome,
