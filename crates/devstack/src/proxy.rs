@@ -23,7 +23,8 @@ const SLOW_INTERVAL: Duration = Duration::from_millis(20);
 const COMMITTED: &[u8] = b"C\0\0\0\x0bCOMMIT\0";
 
 /// What is wrong with the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum NetworkFault {
     /// Every connection is cut, and each new one at once.
     Cut,

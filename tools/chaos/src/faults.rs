@@ -9,10 +9,12 @@ use messaging::failpoint::Failpoint;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
+use strum::{IntoStaticStr, VariantArray};
 use system::{Dependency, Service};
 
 /// How the card processor misbehaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(prefix = "processor-", serialize_all = "kebab-case")]
 pub enum Misconduct {
     /// Every answer takes a second.
     Slow,
@@ -22,13 +24,15 @@ pub enum Misconduct {
     Forgetful,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Fault {
     /// A service is killed, and started again.
     Kill(Service),
     /// A service is stopped with SIGSTOP, and goes on later.
     Pause(Service),
     /// A service dies at a failpoint, and is started again.
+    #[strum(serialize = "failpoint")]
     Crash(Service, Failpoint),
     /// The broker is stopped and started.
     BrokerRestart,
@@ -44,8 +48,6 @@ pub enum Fault {
     DatabaseRestart,
     /// Every session of the services in Postgres is terminated.
     SessionsTerminated,
-    /// A commit succeeds, and its answer is lost.
-    CommitUnanswered(Service),
     /// A fault of the network on a link.
     Network(Service, Dependency, NetworkFault),
     /// A fault of the messages on their way to a service.
@@ -58,87 +60,71 @@ pub enum Fault {
     Burst,
 }
 
-use Fault::{
-    BrokerKill, BrokerRestart, Burst, CommitUnanswered, ConnectionsClosed, Crash, DatabaseRestart, DiskAlarm,
-    Kill, MemoryAlarm, Messages, Network, Pause, Processor, Replicas, SessionsTerminated,
-};
-
 impl Fault {
     /// Every fault; one each of those that vary, such as a latency.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
         for service in Service::ALL.iter().copied() {
-            all.extend([Kill(service), Pause(service), CommitUnanswered(service)]);
-            all.extend(failpoints(service).map(|point| Crash(service, point)));
+            all.extend([Self::Kill(service), Self::Pause(service)]);
+            all.push(Self::Network(service, Dependency::Database, NetworkFault::CommitUnanswered));
+            all.extend(failpoints(service).map(|point| Self::Crash(service, point)));
             for dependency in service.needs().iter().copied() {
-                all.extend(NETWORK_FAULTS.map(|fault| Network(service, dependency, fault)));
+                all.extend(NETWORK_FAULTS.map(|fault| Self::Network(service, dependency, fault)));
             }
             if service.has_queue() {
-                all.extend(MESSAGE_FAULTS.map(|fault| Messages(service, fault)));
+                all.extend(MessageFault::VARIANTS.iter().map(|fault| Self::Messages(service, *fault)));
             }
         }
-        all.extend([BrokerRestart, BrokerKill, ConnectionsClosed, MemoryAlarm, DiskAlarm]);
-        all.extend([DatabaseRestart, SessionsTerminated, Replicas, Burst]);
-        all.extend([Misconduct::Slow, Misconduct::Failing, Misconduct::Forgetful].map(Processor));
+        all.extend([
+            Self::BrokerRestart,
+            Self::BrokerKill,
+            Self::ConnectionsClosed,
+            Self::MemoryAlarm,
+            Self::DiskAlarm,
+        ]);
+        all.extend([Self::DatabaseRestart, Self::SessionsTerminated, Self::Replicas, Self::Burst]);
+        all.extend(Misconduct::VARIANTS.iter().copied().map(Self::Processor));
         all
     }
 
     /// The kind by which faults are chosen and counted.
     #[must_use]
-    pub const fn kind(self) -> &'static str {
+    pub fn kind(self) -> &'static str {
         match self {
-            Kill(_) => "kill",
-            Pause(_) => "pause",
-            Crash(..) => "failpoint",
-            BrokerRestart => "broker-restart",
-            BrokerKill => "broker-kill",
-            ConnectionsClosed => "connections-closed",
-            MemoryAlarm => "memory-alarm",
-            DiskAlarm => "disk-alarm",
-            DatabaseRestart => "database-restart",
-            SessionsTerminated => "sessions-terminated",
-            CommitUnanswered(_) => "commit-unanswered",
-            Network(_, _, NetworkFault::Cut) => "cut",
-            Network(_, _, NetworkFault::Blackhole) => "blackhole",
-            Network(_, _, NetworkFault::StaleConnections) => "stale-connections",
-            Network(_, _, NetworkFault::OneWay) => "one-way",
-            Network(_, _, NetworkFault::Latency(_)) => "latency",
-            Network(_, _, NetworkFault::Slow | NetworkFault::CommitUnanswered) => "slow",
-            Messages(_, MessageFault::Doubled) => "doubled",
-            Messages(_, MessageFault::Shuffled) => "shuffled",
-            Messages(_, MessageFault::Delayed) => "delayed",
-            Messages(_, MessageFault::Poisoned) => "poison",
-            Messages(_, MessageFault::WrongVersion) => "wrong-version",
-            Replicas => "replicas",
-            Processor(Misconduct::Slow) => "processor-slow",
-            Processor(Misconduct::Failing) => "processor-failing",
-            Processor(Misconduct::Forgetful) => "processor-forgetful",
-            Burst => "burst",
+            Self::Network(_, _, fault) => fault.into(),
+            Self::Messages(_, fault) => fault.into(),
+            Self::Processor(misconduct) => misconduct.into(),
+            fault => fault.into(),
         }
     }
 
     /// The shortest and the longest duration, in milliseconds; 0 for a fault that is over at once.
     const fn lasts(self) -> (u64, u64) {
         match self {
-            Kill(_) | Crash(..) | BrokerRestart | BrokerKill | ConnectionsClosed | DatabaseRestart
-            | SessionsTerminated => (0, 0),
-            CommitUnanswered(_) => (300, 2_000),
-            Pause(_) | Network(..) => (500, 6_000),
-            MemoryAlarm | DiskAlarm | Burst => (1_000, 3_000),
-            Messages(_, MessageFault::Delayed) => (2_000, 65_000),
-            Messages(..) => (2_000, 8_000),
-            Replicas => (2_000, 10_000),
-            Processor(_) => (1_000, 6_000),
+            Self::Kill(_)
+            | Self::Crash(..)
+            | Self::BrokerRestart
+            | Self::BrokerKill
+            | Self::ConnectionsClosed
+            | Self::DatabaseRestart
+            | Self::SessionsTerminated => (0, 0),
+            Self::Network(_, _, NetworkFault::CommitUnanswered) => (300, 2_000),
+            Self::Pause(_) | Self::Network(..) => (500, 6_000),
+            Self::MemoryAlarm | Self::DiskAlarm | Self::Burst => (1_000, 3_000),
+            Self::Messages(_, MessageFault::Delayed) => (2_000, 65_000),
+            Self::Messages(..) => (2_000, 8_000),
+            Self::Replicas => (2_000, 10_000),
+            Self::Processor(_) => (1_000, 6_000),
         }
     }
 
     /// The same fault, with a random latency if it has one.
     fn varied(self, random: &mut StdRng) -> Self {
         match self {
-            Network(service, dependency, NetworkFault::Latency(_)) => {
+            Self::Network(service, dependency, NetworkFault::Latency(_)) => {
                 let late = Duration::from_millis(random.random_range(50..=500));
-                Network(service, dependency, NetworkFault::Latency(late))
+                Self::Network(service, dependency, NetworkFault::Latency(late))
             }
             fault => fault,
         }
@@ -152,13 +138,6 @@ const NETWORK_FAULTS: [NetworkFault; 6] = [
     NetworkFault::OneWay,
     NetworkFault::Latency(Duration::from_millis(200)),
     NetworkFault::Slow,
-];
-const MESSAGE_FAULTS: [MessageFault; 5] = [
-    MessageFault::Doubled,
-    MessageFault::Shuffled,
-    MessageFault::Delayed,
-    MessageFault::Poisoned,
-    MessageFault::WrongVersion,
 ];
 
 /// The points that a service passes: a reader of the event stream publishes nothing and acknowledges nothing that
@@ -175,14 +154,14 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind();
         match self {
-            Kill(service) | Pause(service) | CommitUnanswered(service) | Messages(service, _) => {
+            Self::Kill(service) | Self::Pause(service) | Self::Messages(service, _) => {
                 write!(f, "{kind} {service}")
             }
-            Crash(service, point) => write!(f, "{kind} {service} {}", point.name()),
-            Network(service, dependency, NetworkFault::Latency(late)) => {
+            Self::Crash(service, point) => write!(f, "{kind} {service} {}", point.name()),
+            Self::Network(service, dependency, NetworkFault::Latency(late)) => {
                 write!(f, "{kind} {service}-{dependency} {} ms", late.as_millis())
             }
-            Network(service, dependency, _) => write!(f, "{kind} {service}-{dependency}"),
+            Self::Network(service, dependency, _) => write!(f, "{kind} {service}-{dependency}"),
             _ => f.write_str(kind),
         }
     }

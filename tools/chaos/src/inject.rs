@@ -4,17 +4,16 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use devstack::{NetworkFault, Shutdown};
+use devstack::Shutdown;
 use reqwest::Client;
 use rustix::process::Signal;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
-use system::{Dependency, Service};
+use system::Service;
 use tokio::sync::watch;
 
 use super::faults::{Fault, Misconduct};
-use super::service::PROVIDER;
-use super::stage::Stage;
+use super::stage::{PROVIDER, Stage};
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// The number of the second replica.
@@ -71,9 +70,6 @@ impl Injector {
             }
             Fault::DatabaseRestart => stage.system.postgres.restart(Shutdown::Immediate).await?,
             Fault::SessionsTerminated => terminate_sessions(&stage.system.postgres.superuser_url()).await?,
-            Fault::CommitUnanswered(service) => {
-                stage.system.proxies[&(service, Dependency::Database)].inject(NetworkFault::CommitUnanswered);
-            }
             Fault::Network(service, dependency, fault) => {
                 stage.system.proxies[&(service, dependency)].inject(fault);
             }
@@ -98,9 +94,6 @@ impl Injector {
                 stage.system.rabbitmq.control(&["set_vm_memory_high_watermark", MEMORY]).await?;
             }
             Fault::DiskAlarm => stage.system.rabbitmq.control(&["set_disk_free_limit", DISK]).await?,
-            Fault::CommitUnanswered(service) => {
-                stage.system.proxies[&(service, Dependency::Database)].restore();
-            }
             Fault::Network(service, dependency, _) => stage.system.proxies[&(service, dependency)].restore(),
             Fault::Messages(service, _) => stage.message_faults[&service].restore().await,
             Fault::Replicas => {

@@ -10,7 +10,6 @@ mod inject;
 pub mod message_faults;
 mod recovery;
 mod report;
-pub mod service;
 mod stage;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +31,7 @@ use self::inject::Injector;
 use self::recovery::Probe;
 use self::report::Injected;
 use self::stage::Stage;
+pub use self::stage::run_service;
 use audit::{Audit, Auditor, Recorded};
 
 const CATALOGUE: Catalogue = Catalogue { prefix: "CHAOS", skus: 40, scarce: 4 };

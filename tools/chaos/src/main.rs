@@ -14,7 +14,7 @@ struct Cli {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match chaos::service::run().await {
+    match chaos::run_service().await {
         Some(ended) => ended,
         None => devstack::exit_code(chaos::run(Cli::parse().args).await),
     }

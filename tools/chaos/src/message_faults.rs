@@ -12,6 +12,7 @@ use contracts::EventType;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
+use strum::{IntoStaticStr, VariantArray};
 use system::Service;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -38,7 +39,8 @@ const POISON_PERCENT: u32 = 1;
 const BATCH: u16 = 500;
 
 /// What is done to the messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum MessageFault {
     /// Each arrives twice.
     Doubled,
@@ -47,6 +49,7 @@ pub enum MessageFault {
     /// Each arrives 60 s late, or when the fault ends.
     Delayed,
     /// One in a hundred is followed by a message that is no event.
+    #[strum(serialize = "poison")]
     Poisoned,
     /// One in a hundred is followed by its copy in an unknown version.
     WrongVersion,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use amqp::RetryDelays;
 use amqp::permissions::{AUDITOR_USER, TOPOLOGY_USER};
@@ -12,11 +13,20 @@ use devstack::{Storage, System, SystemOptions, SystemPorts};
 use messaging::failpoint::FILE_VARIABLE;
 use system::{Service, VHOST};
 
-use super::service::{PROVIDER, VARIABLE};
 use crate::message_faults::MessageFaults;
 
+/// Names the service that this program is to be, instead of the `chaos` command.
+const VARIABLE: &str = "CHAOS_SERVICE";
+/// The card processor's name, which is no service's.
+pub(super) const PROVIDER: &str = system::Outside::PaymentProvider.program().name;
 /// When the processor gives up a call that it does not answer: later than its caller does.
 const HANG_DURATION: &str = "10s";
+
+/// Runs the service that the environment names, if it names one, until it ends: this program is built with failpoints.
+pub async fn run_service() -> Option<ExitCode> {
+    let code = registry::code(&env::var(VARIABLE).ok()?)?;
+    Some((code.main)().await)
+}
 
 #[derive(Debug)]
 pub(super) struct Stage {
