@@ -10,11 +10,10 @@ use system::Service;
 pub(crate) trait Place {
     /// The end of the option's name.
     const SUFFIX: &str;
-    /// The services that have it.
-    fn services() -> impl Iterator<Item = Service>;
-    /// Where `sagactl up` puts it.
-    fn default(service: Service) -> String;
-    fn help(service: Service) -> String;
+    /// What of the service it is, for people.
+    const WHAT: &str;
+    /// Where `sagactl up` puts it; none for a service that has no such place.
+    fn default(service: Service) -> Option<String>;
 }
 
 /// The services themselves.
@@ -23,17 +22,10 @@ pub(crate) struct Http;
 
 impl Place for Http {
     const SUFFIX: &str = "url";
+    const WHAT: &str = "The";
 
-    fn services() -> impl Iterator<Item = Service> {
-        Service::ALL.iter().copied()
-    }
-
-    fn default(service: Service) -> String {
-        format!("http://127.0.0.1:{}", service.program().port)
-    }
-
-    fn help(service: Service) -> String {
-        format!("The {service} service")
+    fn default(service: Service) -> Option<String> {
+        Some(format!("http://127.0.0.1:{}", service.program().port))
     }
 }
 
@@ -43,17 +35,10 @@ pub(crate) struct Database;
 
 impl Place for Database {
     const SUFFIX: &str = "database-url";
+    const WHAT: &str = "The database of the";
 
-    fn services() -> impl Iterator<Item = Service> {
-        Service::with_database()
-    }
-
-    fn default(service: Service) -> String {
-        format!("postgres://{service}:{service}@127.0.0.1:8432/{service}")
-    }
-
-    fn help(service: Service) -> String {
-        format!("The database of the {service} service")
+    fn default(service: Service) -> Option<String> {
+        service.has_database().then(|| format!("postgres://{service}:{service}@127.0.0.1:8432/{service}"))
     }
 }
 
@@ -74,15 +59,16 @@ fn name<P: Place>(service: Service) -> String {
 
 impl<P: Place> Args for Urls<P> {
     fn augment_args(command: Command) -> Command {
-        command.args(P::services().map(|service| {
-            let name = name::<P>(service);
-            Arg::new(name.clone())
+        command.args(Service::ALL.iter().filter_map(|service| {
+            let name = name::<P>(*service);
+            let arg = Arg::new(name.clone())
                 .env(name.replace('-', "_").to_uppercase())
                 .hide_env_values(true)
-                .default_value(P::default(service))
-                .help(P::help(service))
+                .default_value(P::default(*service)?)
+                .help(format!("{} {service} service", P::WHAT))
                 .value_name("URL")
-                .long(name)
+                .long(name);
+            Some(arg)
         }))
     }
 
@@ -93,8 +79,11 @@ impl<P: Place> Args for Urls<P> {
 
 impl<P: Place> FromArgMatches for Urls<P> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        let url = |service| Some((service, matches.get_one::<String>(&name::<P>(service))?.clone()));
-        Ok(Self(P::services().filter_map(url).collect(), PhantomData))
+        let url = |service: &Service| {
+            P::default(*service)?;
+            Some((*service, matches.get_one::<String>(&name::<P>(*service))?.clone()))
+        };
+        Ok(Self(Service::ALL.iter().filter_map(url).collect(), PhantomData))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

@@ -69,25 +69,26 @@ fn compose_outside(Program { name, port, .. }: Program) -> String {
 /// `Dockerfile`.
 pub(super) fn dockerfile() -> String {
     let names: Vec<_> = programs().map(|program| program.name).collect();
-    let services = Service::ALL.iter().map(|service| {
-        let Program { name, port, .. } = service.program();
-        format!(
-            "FROM service AS {name}\nCOPY --from=build /out/{name} /usr/local/bin/\n\
-             ENV HTTP_LISTEN=0.0.0.0:{port}\nEXPOSE {port}\nCMD [\"{name}\"]\n\n"
-        )
-    });
+    let services = Service::ALL.iter().map(|service| stage(service.program(), "", ""));
     let outside = Outside::ALL.iter().map(|outside| {
-        let Program { name, port, .. } = outside.program();
-        format!(
-            "FROM service AS {name}\nCOPY --from=build /out/{name} /usr/local/bin/\n\
-             # A new volume takes its owner from the folder in the image.\n\
-             USER root\nRUN install --directory --owner=saga /var/lib/{name}\nUSER saga\n\
-             ENV HTTP_LISTEN=0.0.0.0:{port} JOURNAL_PATH=/var/lib/{name}/journal.jsonl\n\
-             EXPOSE {port}\nCMD [\"{name}\"]\n\n"
-        )
+        let program = outside.program();
+        let folder = format!(
+            "# A new volume takes its owner from the folder in the image.\n\
+             USER root\nRUN install --directory --owner=saga /var/lib/{0}\nUSER saga\n",
+            program.name
+        );
+        stage(program, &folder, &format!(" JOURNAL_PATH=/var/lib/{}/journal.jsonl", program.name))
     });
     let stages: String = services.chain(outside).collect();
     DOCKERFILE.replace("{{programs}}", &names.join(" ")).replace("{{stages}}", &stages)
+}
+
+/// The stage of a program, with further steps and variables.
+fn stage(Program { name, port, .. }: Program, steps: &str, variables: &str) -> String {
+    format!(
+        "FROM service AS {name}\nCOPY --from=build /out/{name} /usr/local/bin/\n{steps}\
+         ENV HTTP_LISTEN=0.0.0.0:{port}{variables}\nEXPOSE {port}\nCMD [\"{name}\"]\n\n"
+    )
 }
 
 /// `deploy/welcome.txt`: the URLs on the standard ports, and a first order.
