@@ -97,7 +97,7 @@ pub async fn run(args: Args, binaries: PathBuf, print: impl Fn(&str)) -> Result<
     print("starting the system");
     let mut system = start(&args, &binaries, &[]).await?;
     let report = measure(&mut system, &args, &binaries, &print).await?;
-    report.print(&print);
+    print(&report.to_string());
     let json = report.write(&args.out)?;
     system.stop().await?;
     print(&json.display().to_string());

@@ -1,5 +1,6 @@
 //! The results, as tables and as JSON.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -53,11 +54,6 @@ impl Report {
         self.throughput.rate / self.limit.orders_per_second
     }
 
-    /// How many times the shortest possible confirmation.
-    fn times_shortest(&self, ms: f64) -> f64 {
-        ms / self.calibration.shortest_confirmation_ms()
-    }
-
     fn to_json(&self) -> Result<Value> {
         let mut value = serde_json::to_value(self)?;
         value["ratio"] = json!(self.ratio());
@@ -72,10 +68,9 @@ impl Report {
         write_json(&file.with_extension("json"), &self.to_json()?)
     }
 
-    pub(super) fn print(&self, print: &impl Fn(&str)) {
-        self.print_limit(print);
-        let mut latencies =
-            table(["latency in ms", "p50", "p90", "p99", "max", "p50 / shortest", "p99 / shortest"]);
+    fn latencies(&self) -> Table {
+        let header = ["latency in ms", "p50", "p90", "p99", "max", "p50 / shortest", "p99 / shortest"];
+        let mut latencies = table(header);
         for (name, outcome) in [
             ("one in flight", &self.alone),
             ("at 50 %", &self.half),
@@ -88,87 +83,78 @@ impl Report {
                 let mut row = vec![format!("{name}{held}: {what}")];
                 row.extend([p50_ms, p90_ms, p99_ms, max_ms].map(|ms| format!("{ms:.1}")));
                 if what == "confirmed" {
-                    row.extend([p50_ms, p99_ms].map(|ms| format!("{:.1}", self.times_shortest(*ms))));
+                    let shortest = self.calibration.shortest_confirmation_ms();
+                    row.extend([p50_ms, p99_ms].map(|ms| format!("{:.1}", ms / shortest)));
                 }
                 latencies.add_row(row);
             }
         }
-        print(&latencies.trim_fmt());
-        self.print_costs(print);
+        latencies
     }
 
-    fn print_limit(&self, print: &impl Fn(&str)) {
-        let (alone, limit) = (&self.calibration, &self.limit);
-        print("");
-        print(&format!(
-            "alone: {:.0} commits/s of 1, {:.0} of 20, {:.0} messages/s, {:.0} requests/s, {:.0} mails/s, fdatasync {:.2} ms",
-            alone.commits_of_1_per_second,
-            alone.commits_of_20_per_second,
-            alone.queue_per_second,
-            alone.http_per_second,
-            alone.smtp_per_second,
-            alone.fdatasync_ms
-        ));
-        print(&format!(
-            "one order takes at least {:.2} ms of commits, {:.2} of deliveries, {:.2} of requests, {:.2} of mails",
-            limit.commits_ms, limit.deliveries_ms, limit.requests_ms, limit.mails_ms
-        ));
-        print(&format!(
-            "X {:.0} orders/s, L {:.0} orders/s, X / L {:.2}",
-            self.throughput.rate,
-            limit.orders_per_second,
-            self.ratio()
-        ));
-        if self.drift > NOISE {
-            self.print_noise(print);
+    fn footprints(&self) -> Table {
+        let mut footprints = table(["service", "idle MB", "peak MB", "ready ms", "binary MB"]);
+        for Footprint { service, idle_mb, peak_mb, ready_ms, binary_mb } in &self.footprints {
+            let values = [idle_mb, peak_mb, ready_ms, binary_mb].map(|value| format!("{value:.1}"));
+            footprints.add_row([&[(*service).to_owned()], &values[..]].concat());
         }
+        footprints
     }
 
-    fn print_noise(&self, print: &impl Fn(&str)) {
-        let limit = |alone| Limit::of(alone, &self.cost).orders_per_second;
-        let (before, after) = (&self.before, &self.after);
-        print(&format!(
+    fn fmt_noise(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [before, after] = [&self.before, &self.after]
+            .map(|alone| (Limit::of(alone, &self.cost).orders_per_second, alone.shortest_confirmation_ms()));
+        writeln!(
+            f,
             "NOISY: something else runs on this machine. The calibrations before and after differ by up to {:.0} %, \
              L is {:.0} and {:.0} orders/s by them, and the shortest confirmation {:.1} and {:.1} ms",
             self.drift * 100.0,
-            limit(before),
-            limit(after),
-            before.shortest_confirmation_ms(),
-            after.shortest_confirmation_ms()
-        ));
+            before.0,
+            after.0,
+            before.1,
+            after.1
+        )
     }
+}
 
-    fn print_costs(&self, print: &impl Fn(&str)) {
-        let cost = &self.cost;
-        print("");
-        print(&format!(
-            "per order: {:.1} writing commits ({:.1} transactions), {:.1} statements, {:.0} bytes of WAL, {:.1} deliveries, \
-             {:.1} HTTP requests, {:.1} mails",
-            cost.commits,
-            cost.transactions,
-            cost.statements,
-            cost.wal_bytes,
-            cost.deliveries,
-            cost.requests,
-            cost.mails
-        ));
-        let cpu: Vec<_> = cost.cpu_ms.iter().map(|(name, ms)| format!("{name} {ms:.2}")).collect();
-        print(&format!("CPU ms per order: {:.2} = {}", cost.total_cpu_ms(), cpu.join(" + ")));
-        let mut footprints = table(["service", "idle MB", "peak MB", "ready ms", "binary MB"]);
-        for it in &self.footprints {
-            let mut row = vec![it.service.to_owned()];
-            row.extend(
-                [it.idle_mb, it.peak_mb, it.ready_ms, it.binary_mb].map(|value| format!("{value:.1}")),
-            );
-            footprints.add_row(row);
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Calibration { commits_of_1_per_second: of_1, commits_of_20_per_second: of_20, .. } =
+            self.calibration;
+        let Calibration { queue_per_second, http_per_second, smtp_per_second, fdatasync_ms, .. } =
+            self.calibration;
+        writeln!(
+            f,
+            "\nalone: {of_1:.0} commits/s of 1, {of_20:.0} of 20, {queue_per_second:.0} messages/s, \
+             {http_per_second:.0} requests/s, {smtp_per_second:.0} mails/s, fdatasync {fdatasync_ms:.2} ms",
+        )?;
+        let Limit { commits_ms, deliveries_ms, requests_ms, mails_ms, orders_per_second } = self.limit;
+        writeln!(
+            f,
+            "one order takes at least {commits_ms:.2} ms of commits, {deliveries_ms:.2} of deliveries, \
+             {requests_ms:.2} of requests, {mails_ms:.2} of mails"
+        )?;
+        let (rate, ratio) = (self.throughput.rate, self.ratio());
+        writeln!(f, "X {rate:.0} orders/s, L {orders_per_second:.0} orders/s, X / L {ratio:.2}")?;
+        if self.drift > NOISE {
+            self.fmt_noise(f)?;
         }
-        print("");
-        print(&footprints.trim_fmt());
+        let Counters { commits, transactions, statements, wal_bytes, .. } = self.cost;
+        let Counters { deliveries, requests, mails, .. } = self.cost;
+        writeln!(
+            f,
+            "{}\n\nper order: {commits:.1} writing commits ({transactions:.1} transactions), {statements:.1} statements, \
+             {wal_bytes:.0} bytes of WAL, {deliveries:.1} deliveries, {requests:.1} HTTP requests, {mails:.1} mails",
+            self.latencies().trim_fmt()
+        )?;
+        let cpu: Vec<_> = self.cost.cpu_ms.iter().map(|(name, ms)| format!("{name} {ms:.2}")).collect();
+        writeln!(f, "CPU ms per order: {:.2} = {}\n", self.cost.total_cpu_ms(), cpu.join(" + "))?;
+        write!(f, "{}", self.footprints().trim_fmt())
     }
 }
 
 /// A table without lines, whose first column is text and whose others are numbers.
-pub(super) fn table<const N: usize>(header: [&str; N]) -> Table {
+fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(header);
     table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));

@@ -42,33 +42,25 @@ pub(super) struct ClusterNode {
     pub(super) mem_alarm: bool,
 }
 
+/// An exchange or a queue.
 #[derive(Deserialize)]
-struct Exchange {
+struct Named {
     name: String,
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default)]
     kind: String,
+    #[serde(default)]
+    arguments: Map<String, Value>,
 }
 
 #[derive(Deserialize)]
 struct Consumer {
-    queue: Name,
-}
-
-#[derive(Deserialize)]
-struct Name {
-    name: String,
-}
-
-#[derive(Deserialize)]
-struct Queue {
-    name: String,
-    arguments: Map<String, Value>,
+    queue: Named,
 }
 
 pub(super) async fn read(client: &Client, base: &Url, vhost: &str) -> Asked<Broker> {
     let overview = ask(client, base, &["overview"]).await?;
-    let exchanges: Vec<Exchange> = list(client, base, &["exchanges", vhost]).await?;
-    let queues: Vec<Queue> = list(client, base, &["queues", vhost]).await?;
+    let exchanges: Vec<Named> = list(client, base, &["exchanges", vhost]).await?;
+    let queues: Vec<Named> = list(client, base, &["queues", vhost]).await?;
     let consumers: Vec<Consumer> = list(client, base, &["consumers", vhost]).await?;
     Ok(Broker {
         version: overview.body["rabbitmq_version"].as_str().unwrap_or("unknown").to_owned(),

@@ -7,6 +7,7 @@ mod topology;
 
 use amqp::topology::{EVENT_STREAM, dead_letter_queue, events_queue};
 use chrono::TimeDelta;
+use serde::Serialize;
 use serde_json::Value;
 use system::{Reads, Service};
 
@@ -25,11 +26,12 @@ const CLOCK_LIMIT: TimeDelta = TimeDelta::seconds(1);
 
 const SEE_SERVICE: &str = "see /health/ready and the log of the service";
 
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Check {
     /// Its name, for people and for tests.
     pub name: &'static str,
     pub looks_at: &'static str,
+    #[serde(skip)]
     pub(super) judge: fn(&Seen) -> Verdict,
 }
 

@@ -21,6 +21,7 @@ use amqp::inspect::{self, Depth};
 use amqp::topology::Topology;
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use system::Service;
 use tokio::time::Instant;
 
@@ -60,28 +61,36 @@ struct Seen {
     depths: Asked<BTreeMap<String, Depth>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", content = "text")]
 pub enum Verdict {
     /// As it should be, and what was seen.
+    #[serde(rename = "ok")]
     Fine(String),
     /// Worth a look, but no fault.
+    #[serde(rename = "hint")]
     Hint(String),
     /// What is wrong, and what to do.
+    #[serde(rename = "wrong")]
     Wrong(String),
     /// Not checked, because of what another check found.
+    #[serde(rename = "not checked")]
     NotChecked(String),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Finding {
+    #[serde(flatten)]
     pub check: &'static Check,
+    #[serde(flatten)]
     pub verdict: Verdict,
 }
 
 /// The result of one look at everything.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Examination {
     pub at: DateTime<Utc>,
+    #[serde(rename = "checks")]
     pub findings: Vec<Finding>,
 }
 

@@ -2,14 +2,19 @@
 
 use serde_json::{Value, json};
 
-use super::{Examination, Finding, Verdict};
+use super::{Examination, Verdict};
 
 /// One line per check, and a verdict.
 #[must_use]
 pub fn lines(examination: &Examination) -> Vec<String> {
     let lines = examination.findings.iter().map(|finding| {
-        let (verdict, text) = words(finding);
-        format!("{:<28}  {:<9}  {text}", finding.check.name, verdict)
+        let (verdict, text) = match &finding.verdict {
+            Verdict::Fine(text) => ("ok", text),
+            Verdict::Hint(text) => ("hint", text),
+            Verdict::Wrong(text) => ("WRONG", text),
+            Verdict::NotChecked(text) => ("not checked", text),
+        };
+        format!("{:<28}  {verdict:<9}  {text}", finding.check.name)
     });
     lines.chain([verdict(examination)]).collect()
 }
@@ -17,30 +22,14 @@ pub fn lines(examination: &Examination) -> Vec<String> {
 /// The same as JSON: `at`, `verdict`, `checks`.
 #[must_use]
 pub fn json(examination: &Examination) -> Value {
-    let checks = examination.findings.iter().map(|finding| {
-        let (verdict, text) = words(finding);
-        let verdict = verdict.to_lowercase();
-        json!({
-            "name": finding.check.name, "looks_at": finding.check.looks_at, "verdict": verdict, "text": text,
-        })
-    });
-    let checks: Vec<_> = checks.collect();
-    json!({ "at": examination.at, "verdict": verdict(examination), "checks": checks })
+    let mut json = json!(examination);
+    json["verdict"] = verdict(examination).into();
+    json
 }
 
-#[must_use]
-pub fn verdict(examination: &Examination) -> String {
+fn verdict(examination: &Examination) -> String {
     match (examination.wrong().count(), examination.findings.len()) {
         (0, all) => format!("all is well, by {all} checks"),
         (wrong, all) => format!("{wrong} of {all} checks found something wrong"),
-    }
-}
-
-fn words(finding: &Finding) -> (&'static str, &str) {
-    match &finding.verdict {
-        Verdict::Fine(text) => ("ok", text),
-        Verdict::Hint(text) => ("hint", text),
-        Verdict::Wrong(text) => ("WRONG", text),
-        Verdict::NotChecked(text) => ("not checked", text),
     }
 }
