@@ -15,15 +15,8 @@ use system::Service;
 
 use crate::urls::{Database, Urls};
 
-/// The arguments of `sagactl dead-letters`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+pub(crate) enum Command {
     /// List them, the oldest first
     List {
         #[command(flatten)]
@@ -70,7 +63,7 @@ enum Command {
 
 /// Where to look.
 #[derive(Debug, clap::Args)]
-struct Place {
+pub(crate) struct Place {
     /// Only the dead letters of this service
     #[arg(long)]
     service: Option<Service>,
@@ -89,7 +82,7 @@ struct Place {
 /// Which dead letters.
 #[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("which").args(["ids", "all"]).required(true)))]
-struct Which {
+pub(crate) struct Which {
     /// Their ids, as `list` shows them
     #[arg(value_name = "ID")]
     ids: Vec<DeadLetterId>,
@@ -103,14 +96,14 @@ struct Which {
 
 /// Who acts.
 #[derive(Debug, clap::Args)]
-struct Signature {
+pub(crate) struct Signature {
     /// Your name, for the history [default: the user of this machine]
     #[arg(long)]
     by: Option<String>,
 }
 
-pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    match args.command {
+pub(crate) async fn run(command: Command) -> Result<ExitCode> {
+    match command {
         Command::List { place, json, history: true } => history(&place, json).await?,
         Command::List { place, json, history: false } => list(&place, json).await?,
         Command::Show { id, place } => {

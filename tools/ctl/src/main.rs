@@ -47,9 +47,11 @@ enum Command {
     /// Check servers, rights, queues, versions and clocks, and say what to do
     Doctor(doctor_command::Args),
     /// List, show, replay and discard what no service could handle
-    DeadLetters(dead_letters::Args),
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
     /// Apply or show what the broker must hold
-    Topology(topology::Args),
+    #[command(subcommand)]
+    Topology(topology::Action),
     /// What Postgres must hold
     #[command(subcommand)]
     Database(Database),
@@ -94,8 +96,8 @@ async fn main() -> ExitCode {
         Command::Load(args) => load::run(args).await,
         Command::Audit(args) => audit_command::run(args).await,
         Command::Doctor(args) => doctor_command::run(args).await,
-        Command::DeadLetters(args) => dead_letters::run(args).await,
-        Command::Topology(args) => topology::run(args).await,
+        Command::DeadLetters(command) => dead_letters::run(command).await,
+        Command::Topology(action) => topology::run(action).await,
         Command::Database(Database::Apply { postgres_url }) => apply_database(&postgres_url).await,
         Command::New { new, root } => scaffold::run(&root, &new),
         Command::Generate { root } => generate(&root),

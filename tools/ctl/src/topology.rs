@@ -7,15 +7,8 @@ use amqp::apply_topology;
 use anyhow::Result;
 use devstack::print;
 
-/// The arguments of `sagactl topology`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    #[command(subcommand)]
-    action: Action,
-}
-
 #[derive(Debug, clap::Subcommand)]
-enum Action {
+pub(crate) enum Action {
     /// Declare every exchange, queue and binding; what is there already stays as it is
     Apply {
         /// The broker, with the user that may declare everything
@@ -32,8 +25,7 @@ enum Action {
     },
 }
 
-pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let Action::Apply { amqp_url, retry_delays } = args.action;
+pub(crate) async fn run(Action::Apply { amqp_url, retry_delays }: Action) -> Result<ExitCode> {
     let topology = system::topology(&retry_delays);
     apply_topology(&amqp_url, &topology).await?;
     print(&format!(

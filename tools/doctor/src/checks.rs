@@ -62,7 +62,7 @@ pub const CHECKS: &[Check] = &[
 fn services_answer(seen: &Seen) -> Verdict {
     let faults = seen.services.iter().filter_map(|site| site.answer.clone().err());
     let advice = "start what is missing (scripts/up), and free ports that others hold";
-    judge(faults.collect(), advice, || format!("{} of them", seen.services.len()))
+    judge(faults, advice, format!("{} of them", seen.services.len()))
 }
 
 fn postgres_answers(seen: &Seen) -> Verdict {
@@ -77,7 +77,7 @@ fn postgres_answers(seen: &Seen) -> Verdict {
         }
         _ => {
             let faults = away.iter().map(|(service, error)| format!("the database of {service}: {error}"));
-            judge(faults.collect(), advice, || format!("{} databases", seen.databases.len()))
+            judge(faults, advice, format!("{} databases", seen.databases.len()))
         }
     }
 }
@@ -98,7 +98,7 @@ fn databases_are_migrated(seen: &Seen) -> Verdict {
         let old = all.iter().filter(|(_, database)| !database.facts.migrated);
         let faults = old.map(|(service, _)| format!("the database of {service} is not up to date"));
         let advice = "start the service, which migrates it, and see its log";
-        judge(faults.collect(), advice, || format!("{} of them", all.len()))
+        judge(faults, advice, format!("{} of them", all.len()))
     })
 }
 
@@ -114,7 +114,7 @@ fn databases_are_owned(seen: &Seen) -> Verdict {
                 faults.push(format!("the database of {service} is open to {}", facts.open_to.join(", ")));
             }
         }
-        judge(faults, "grant and revoke as in deploy/postgres/init.sql", || format!("{} of them", all.len()))
+        judge(faults, "grant and revoke as in deploy/postgres/init.sql", format!("{} of them", all.len()))
     })
 }
 
@@ -122,9 +122,9 @@ fn rabbitmq_answers(seen: &Seen) -> Verdict {
     let management = seen.broker.as_ref().err();
     let management = management.map(|error| format!("its management API does not answer ({error})"));
     let amqp = seen.depths.as_ref().err().map(|error| format!("no connection by AMQP ({error})"));
-    let faults = management.into_iter().chain(amqp).collect();
+    let faults = management.into_iter().chain(amqp);
     let advice = "start RabbitMQ (scripts/up), or correct ADMIN_MANAGEMENT_URL and AUDIT_AMQP_URL";
-    judge(faults, advice, || format!("vhost {}", seen.vhost))
+    judge(faults, advice, format!("vhost {}", seen.vhost))
 }
 
 fn rabbitmq_is_new_enough(seen: &Seen) -> Verdict {
@@ -201,7 +201,7 @@ fn users_have_their_rights(seen: &Seen) -> Verdict {
             }
         }
         let advice = "load deploy/rabbitmq/definitions.json again (rabbitmqctl import_definitions <file>)";
-        judge(faults, advice, || format!("{} users", expected["users"].as_array().map_or(0, Vec::len)))
+        judge(faults, advice, format!("{} users", expected["users"].as_array().map_or(0, Vec::len)))
     })
 }
 
@@ -217,9 +217,7 @@ fn clocks_agree(seen: &Seen) -> Verdict {
     }
     let off = clocks.iter().filter_map(|(whose, offset)| Some((whose, offset.beyond(CLOCK_LIMIT)?)));
     let faults = off.map(|(whose, by)| format!("{whose} is {by} of this machine"));
-    judge(faults.collect(), "synchronise both by NTP", || {
-        format!("{} of them with this machine's", clocks.len())
-    })
+    judge(faults, "synchronise both by NTP", format!("{} of them with this machine's", clocks.len()))
 }
 
 fn relays_lead(seen: &Seen) -> Verdict {
@@ -232,7 +230,7 @@ fn relays_lead(seen: &Seen) -> Verdict {
                 false => stopped.push(format!("{service} does not run")),
             }
         }
-        skipping(&stopped, judge(faults, SEE_SERVICE, || format!("{led} of them")))
+        skipping(&stopped, judge(faults, SEE_SERVICE, format!("{led} of them")))
     })
 }
 
@@ -249,7 +247,7 @@ fn queues_have_consumers(seen: &Seen) -> Verdict {
             None => skipped.push("RabbitMQ does not answer".to_owned()),
         }
     }
-    skipping(&skipped, judge(faults, SEE_SERVICE, || format!("{fine} queues")))
+    skipping(&skipped, judge(faults, SEE_SERVICE, format!("{fine} queues")))
 }
 
 /// What a service consumes, and whether somebody does; `None` when that is unknown.
@@ -275,7 +273,7 @@ fn outboxes_drain(seen: &Seen) -> Verdict {
             Some(format!("{} events of {service} wait, the first for {age:.0} s", backlog.events))
         });
         let waiting: i64 = backlogs.clone().map(|(_, backlog)| backlog.events).sum();
-        judge(old.collect(), SEE_SERVICE, || format!("{waiting} events wait"))
+        judge(old, SEE_SERVICE, format!("{waiting} events wait"))
     })
 }
 

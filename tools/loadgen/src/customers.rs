@@ -63,42 +63,42 @@ impl Customers {
         struct Placed {
             id: Uuid,
         }
-        let url = format!("{}/api/v1/orders", self.order_url(number));
-        let end = Instant::now() + self.patience;
-        loop {
-            let request = self.http.post(&url).json(&order.body);
-            let request =
-                order.key.iter().fold(request, |request, key| request.header("Idempotency-Key", key));
-            let why = match request.send().await {
-                Ok(response) if response.status() == StatusCode::ACCEPTED => {
-                    match response.json::<Placed>().await {
-                        Ok(placed) => return Ok(placed.id),
-                        Err(_) => "no answer".to_owned(),
-                    }
-                }
-                Ok(response) if !is_transient(response.status()) => {
-                    return Err(response.status().to_string());
-                }
-                Ok(response) => response.status().to_string(),
-                Err(_) => "no answer".to_owned(),
-            };
-            if Instant::now() >= end {
-                return Err(why);
+        let request = self.http.post(format!("{}/api/v1/orders", self.order_url(number))).json(&order.body);
+        let request = order.key.iter().fold(request, |request, key| request.header("Idempotency-Key", key));
+        match self.send(request, is_transient).await? {
+            (StatusCode::ACCEPTED, placed) => {
+                let placed: Placed = serde_json::from_slice(&placed).map_err(|error| error.to_string())?;
+                Ok(placed.id)
             }
-            sleep(RETRY_INTERVAL).await;
+            (status, _) => Err(status.to_string()),
         }
     }
 
     /// Cancels an order; gives whether that was accepted.
     pub async fn cancel(&self, id: Uuid) -> bool {
-        let url = format!("{}/api/v1/orders/{id}/cancel", self.order_url(0));
+        let request = self.http.post(format!("{}/api/v1/orders/{id}/cancel", self.order_url(0)));
+        // 409 is final here: the order is completed.
+        let again = |status| status != StatusCode::CONFLICT && is_transient(status);
+        self.send(request, again).await.is_ok_and(|(status, _)| status.is_success())
+    }
+
+    /// Sends a request, and again while there is no answer or only one for now; gives the last one.
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        is_transient: impl Fn(StatusCode) -> bool,
+    ) -> Result<(StatusCode, Vec<u8>), String> {
         let end = Instant::now() + self.patience;
         loop {
-            match self.http.post(&url).send().await {
-                // Final here: the order is completed.
-                Ok(response) if response.status() == StatusCode::CONFLICT => return false,
-                Ok(response) if !is_transient(response.status()) => return response.status().is_success(),
-                _ if Instant::now() >= end => return false,
+            let request = request.try_clone().ok_or("a body that cannot be sent again")?;
+            let answer = async {
+                let response = request.send().await?;
+                Ok((response.status(), response.bytes().await?.to_vec()))
+            };
+            let answer: reqwest::Result<_> = answer.await;
+            match answer {
+                Ok((status, body)) if !is_transient(status) => return Ok((status, body)),
+                answer if Instant::now() >= end => return answer.map_err(|_| "no answer".to_owned()),
                 _ => sleep(RETRY_INTERVAL).await,
             }
         }

@@ -11,8 +11,9 @@ use super::super::databases::Database;
 const SHOWN: usize = 3;
 
 /// Wrong, with these faults and the advice; or fine without faults.
-pub(super) fn judge(faults: Vec<String>, advice: &str, fine: impl FnOnce() -> String) -> Verdict {
-    if faults.is_empty() { Fine(fine()) } else { Wrong(format!("{}: {advice}", first(faults))) }
+pub(super) fn judge(faults: impl IntoIterator<Item = String>, advice: &str, fine: String) -> Verdict {
+    let faults: Vec<_> = faults.into_iter().collect();
+    if faults.is_empty() { Fine(fine) } else { Wrong(format!("{}: {advice}", first(faults))) }
 }
 
 /// The verdict, where a part was skipped because of what another check found.
@@ -35,16 +36,17 @@ fn first(mut texts: Vec<String>) -> String {
 }
 
 pub(super) fn databases(seen: &Seen, ask: impl FnOnce(&[(Service, &Database)]) -> Verdict) -> Verdict {
-    let answered = seen.databases.iter();
-    let answered = answered.filter_map(|(service, database)| Some((*service, database.as_ref().ok()?)));
-    let answered: Vec<_> = answered.collect();
-    let away = seen.databases.iter().filter(|(_, database)| database.is_err());
-    let away: Vec<_> =
-        away.map(|(service, _)| format!("the database of {service} cannot be opened")).collect();
-    match answered.as_slice() {
-        [] => NotChecked("Postgres does not answer".to_owned()),
-        answered => skipping(&away, ask(answered)),
+    let (mut answered, mut away) = (Vec::new(), Vec::new());
+    for (service, database) in &seen.databases {
+        match database {
+            Ok(database) => answered.push((*service, database)),
+            Err(_) => away.push(format!("the database of {service} cannot be opened")),
+        }
     }
+    if answered.is_empty() {
+        return NotChecked("Postgres does not answer".to_owned());
+    }
+    skipping(&away, ask(&answered))
 }
 
 /// Judges the broker, if its management API answers.
@@ -70,8 +72,8 @@ mod tests {
 
     #[test]
     fn a_verdict_is_one_line_with_the_first_faults() {
-        assert_eq!(judge(vec![], "do it", || "3 of them".to_owned()), Fine("3 of them".to_owned()));
-        let wrong = |count| judge(texts(count), "do it", String::new);
+        assert_eq!(judge(vec![], "do it", "3 of them".to_owned()), Fine("3 of them".to_owned()));
+        let wrong = |count| judge(texts(count), "do it", String::new());
         assert_eq!(wrong(1), Wrong("fault 1: do it".to_owned()));
         assert_eq!(wrong(5), Wrong("fault 1; fault 2; fault 3; and 2 more: do it".to_owned()));
     }

@@ -20,7 +20,7 @@ pub(super) fn queues(seen: &Seen) -> Verdict {
             true => "run `sagactl topology apply`",
             false => "see \"Changes of the topology\" in docs/operations.md",
         };
-        judge(faults, advice, || format!("{} queues", seen.topology.queues.len()))
+        judge(faults, advice, format!("{} queues", seen.topology.queues.len()))
     })
 }
 
@@ -33,8 +33,8 @@ pub(super) fn bindings(seen: &Seen) -> Verdict {
         let skipped: Vec<_> =
             skipped.iter().map(|binding| format!("{} is not as declared", binding.queue)).collect();
         let faults = missing.iter().map(|binding| format!("missing is {binding}"));
-        let fine = || format!("{} bindings", seen.topology.bindings.len());
-        skipping(&skipped, judge(faults.collect(), "run `sagactl topology apply`", fine))
+        let fine = format!("{} bindings", seen.topology.bindings.len());
+        skipping(&skipped, judge(faults, "run `sagactl topology apply`", fine))
     })
 }
 
