@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use devstack::{Signals, Storage, System, SystemOptions, SystemPorts, print, print_error};
 
 use crate::supervisor::{self, Claim};
@@ -92,9 +92,7 @@ async fn supervise(system: &mut System) {
 /// Starts this command again in a session of its own, so that it outlives the terminal, and shows its
 /// output until the system is ready.
 async fn detach(dir: &Path, fresh: bool) -> Result<ExitCode> {
-    if let Some(pid) = supervisor::holder(dir) {
-        bail!("the system is running already (process {pid}): stop it first with scripts/down");
-    }
+    supervisor::require_free(dir)?;
     fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let log = log(dir);
     let mut supervisor = start_supervisor(dir, fresh, &log)?;
