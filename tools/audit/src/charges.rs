@@ -13,9 +13,7 @@ pub type Charges = BTreeMap<String, Charge>;
 pub struct Charge {
     merchant_reference: String,
     pub authorizations: i64,
-    /// How many times money was captured.
     pub captures: i64,
-    /// How many times money was refunded.
     pub refunds: i64,
     pub held_minor: i64,
     pub captured_minor: i64,

@@ -61,7 +61,6 @@ pub struct Violation {
     pub fault: String,
 }
 
-/// How many of what were looked at.
 #[derive(Debug, Clone, Serialize)]
 pub struct Count {
     pub count: usize,
@@ -96,7 +95,6 @@ pub enum Verdict {
     NotAtRest,
 }
 
-/// A rule, and the result.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
     #[serde(flatten)]
@@ -154,7 +152,6 @@ pub struct Auditor {
 }
 
 impl Auditor {
-    /// Connects to the databases.
     pub async fn open(sources: Sources) -> Result<Self> {
         let pools = snapshot::open(&sources.databases).await?;
         let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?;
@@ -202,7 +199,6 @@ impl Auditor {
         topology.queues.into_iter().map(|queue| queue.name).filter(|name| name != EVENT_STREAM).collect()
     }
 
-    /// Checks every rule, once.
     async fn look(&self) -> Result<Audit> {
         let at = runtime::clock::now();
         // Queues first: what leaves one afterwards is seen in a database.

@@ -32,9 +32,7 @@ pub struct Snapshot {
     pub queues: BTreeMap<String, u32>,
     /// Dead letters by where they are, with their message ids.
     pub dead_letters: BTreeMap<String, BTreeSet<String>>,
-    /// How many dead letters are expected.
     pub expected_dead_letters: usize,
-    /// What clients know to be accepted.
     pub recorded: Vec<Recorded>,
     /// Rows of outbox and jobs, by service.
     pub waiting: BTreeMap<Service, (i64, i64)>,

@@ -41,11 +41,8 @@ const ALONE: usize = 200;
 /// What was measured; rates are of the whole machine, medians of one at a time.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Calibration {
-    /// Commits a second of one event each.
     pub(super) commits_of_1_per_second: f64,
-    /// Commits a second of 20 events each.
     pub(super) commits_of_20_per_second: f64,
-    /// A commit of one event, alone, in ms.
     pub(super) commit_alone_ms: f64,
     /// Messages a second through a quorum queue.
     pub(super) queue_per_second: f64,
@@ -53,9 +50,7 @@ pub(super) struct Calibration {
     pub(super) hop_alone_ms: f64,
     /// Requests a second to a server that does nothing.
     pub(super) http_per_second: f64,
-    /// A request to it, alone, in ms.
     pub(super) http_alone_ms: f64,
-    /// Mails a second.
     pub(super) smtp_per_second: f64,
     /// `fdatasync` after 8 KiB, in ms.
     pub(super) fdatasync_ms: f64,
@@ -232,7 +227,6 @@ where
     Ok(f64::from(times) / begun.elapsed().as_secs_f64())
 }
 
-/// The median time that it takes alone.
 async fn median_ms(mut once: impl AsyncFnMut(usize) -> Result<()>) -> Result<f64> {
     let mut took = Vec::with_capacity(ALONE);
     for number in 0..ALONE {
@@ -275,7 +269,6 @@ async fn ask(client: &Client, url: &str, number: usize) -> Result<()> {
     Ok(())
 }
 
-/// Mails a second that the sink takes.
 async fn mails(system: &System, duration: Duration) -> Result<f64> {
     let address = system.smtp.address();
     let server = Arc::new(MailServer::new(address.ip().to_string(), address.port()));

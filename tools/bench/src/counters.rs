@@ -74,7 +74,6 @@ impl Counters {
     }
 }
 
-/// Reads the counters.
 #[derive(Debug)]
 pub(super) struct Sources<'a> {
     system: &'a System,
@@ -150,7 +149,6 @@ impl<'a> Sources<'a> {
         Ok(overview["message_stats"]["deliver"].as_f64().unwrap_or(0.0))
     }
 
-    /// How many requests the replicas of a service have answered.
     async fn requests(&self, urls: &[String]) -> Result<f64> {
         let mut answered = 0.0;
         for url in urls {
@@ -167,7 +165,6 @@ pub(super) fn services() -> impl Iterator<Item = &'static str> {
     Service::ALL.iter().map(|service| service.as_str()).chain([PROVIDER])
 }
 
-/// The URLs of all replicas of a service.
 pub(super) fn urls(system: &System, others: &[Replicas], service: &str) -> Vec<String> {
     let others = others.iter().filter_map(|replicas| replicas.url(service));
     iter::once(system.url(service)).chain(others).collect()
@@ -186,7 +183,6 @@ fn sum_of(text: &str, metric: &str) -> Result<f64> {
         .sum()
 }
 
-/// The process of each part of the system.
 pub(super) fn processes(system: &System) -> Vec<(String, i32)> {
     let services = services().filter_map(|name| Some((name.to_owned(), system.services.pid(name)?)));
     let servers =

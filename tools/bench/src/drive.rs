@@ -63,7 +63,6 @@ impl Driver {
         loadgen::drive(&self.customers, orders, watch::Sender::new(rate).subscribe(), || {}).await
     }
 
-    /// Waits until the orders have ended, and measures when each passed its steps.
     pub(super) async fn finish(&self, rate: f64, result: LoadResult) -> Result<Outcome> {
         let journeys = self.journeys(&result.accepted).await?;
         Ok(Outcome::of(&journeys, rate, result))

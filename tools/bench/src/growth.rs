@@ -17,7 +17,6 @@ use super::limit::Limit;
 use super::{Args, Times, search, start};
 
 const HISTORIES: [u64; 3] = [0, 100_000, 1_000_000];
-/// How many of each service.
 const REPLICAS: [usize; 3] = [1, 2, 4];
 /// Orders of a backlog: each is two waiting events, for inventory and for payment.
 const BACKLOG: usize = 50_000;
@@ -51,7 +50,6 @@ pub(super) struct Held {
     pub(super) ratio: f64,
 }
 
-/// How fast a backlog was drained.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct DrainedBacklog {
     pub(super) events: u64,

@@ -33,7 +33,6 @@ const ONE_IN_FLIGHT: f64 = 10.0;
 /// In seconds; with growth a rate is held for half of it.
 const MIN_GROWTH_HOLD: u32 = 30;
 
-/// The arguments of `bench`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// For how many seconds the system must keep up with a rate; other parts scale with it
@@ -75,7 +74,6 @@ impl Times {
     }
 }
 
-/// Runs the benchmark and prints its results.
 pub async fn run(args: Args, binaries: PathBuf, print: impl Fn(&str)) -> Result<ExitCode> {
     ensure!(args.from <= args.up_to, "--from {} is above --up-to {}", args.from, args.up_to);
     if args.growth {

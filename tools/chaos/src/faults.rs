@@ -12,7 +12,6 @@ use rand::{Rng, SeedableRng};
 use strum::{IntoStaticStr, VariantArray};
 use system::{Dependency, Service};
 
-/// How the card processor misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(prefix = "processor-", serialize_all = "kebab-case")]
 pub enum Misconduct {
@@ -167,13 +166,11 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A fault in a run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Step {
     /// When it begins, from the start of the run.
     pub at: Duration,
     pub fault: Fault,
-    /// How long it lasts.
     pub lasts: Duration,
 }
 

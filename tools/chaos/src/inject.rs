@@ -16,9 +16,7 @@ use super::faults::{Fault, Misconduct};
 use super::stage::{PROVIDER, Stage};
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-/// The number of the second replica.
 const REPLICA: usize = 2;
-/// The factor of the rate in a burst.
 const BURST: f64 = 10.0;
 /// The limits after an alarm: RabbitMQ's default, and that of deploy/rabbitmq/rabbitmq.conf.
 const MEMORY: &str = "0.4";

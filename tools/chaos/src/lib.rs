@@ -75,7 +75,6 @@ pub struct Args {
     dir: Option<PathBuf>,
 }
 
-/// Runs chaos until its end, or Ctrl-C, and prints what happens.
 pub async fn run(args: Args) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let folder = devstack::temporary_folder()?;
@@ -220,12 +219,10 @@ async fn audit(stage: &Stage, load: &LoadResult) -> Result<Audit> {
     auditor.audit(REST_LIMIT, CONFIRM).await
 }
 
-/// A run of faults.
 struct Chaos<'a> {
     injector: &'a mut Injector,
     probe: Probe,
     start: Instant,
-    /// How many faults have begun.
     begun: usize,
     injected: Vec<Injected>,
 }

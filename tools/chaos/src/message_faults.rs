@@ -38,7 +38,6 @@ const POISON_PERCENT: u32 = 1;
 /// How many messages may arrive at once: twice as many may be held.
 const BATCH: u16 = 500;
 
-/// What is done to the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum MessageFault {
@@ -116,7 +115,6 @@ impl MessageFaults {
         Ok(waiting.values().all(|count| *count == 0) && self.held() == 0)
     }
 
-    /// How many messages are held.
     #[must_use]
     pub fn held(&self) -> usize {
         *self.held.borrow()

@@ -10,10 +10,8 @@ use tokio::time::{Instant, sleep};
 use super::CATALOGUE;
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
-/// How long a recovery may take.
 pub(super) const LIMIT: Duration = Duration::from_secs(120);
 
-/// Finds out whether the system has recovered.
 #[derive(Debug, Clone)]
 pub(super) struct Probe {
     pub(super) customers: Customers,

@@ -61,7 +61,6 @@ pub(crate) enum Command {
     },
 }
 
-/// Where to look.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Place {
     /// Only the dead letters of this service
@@ -79,7 +78,6 @@ pub(crate) struct Place {
     databases: Urls<Database>,
 }
 
-/// Which dead letters.
 #[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("which").args(["ids", "all"]).required(true)))]
 pub(crate) struct Which {
@@ -94,7 +92,6 @@ pub(crate) struct Which {
     older_than: Option<Duration>,
 }
 
-/// Who acts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Signature {
     /// Your name, for the history [default: the user of this machine]

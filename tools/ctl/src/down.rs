@@ -13,7 +13,6 @@ use crate::{supervisor, up};
 /// More than the services' 12 s and the servers' stops together.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The arguments of `sagactl down`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The folder of the system's data and logs [default: as for `sagactl up`]

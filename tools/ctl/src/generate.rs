@@ -33,7 +33,7 @@ pub fn files(root: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
         let json: Value = serde_json::from_str(&sample.to_json()?)?;
         files.push((format!("crates/contracts/samples/{name}.json").into(), pretty(&json)?));
     }
-    files.extend(documents::documents(root)?);
+    files.push(documents::operations(root)?);
     Ok(files)
 }
 

@@ -29,7 +29,6 @@ const READERS: usize = 16;
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The arguments of `sagactl load`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How many orders to place

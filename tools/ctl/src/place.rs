@@ -12,7 +12,6 @@ use system::Service;
 
 use crate::urls::{Http, Urls};
 
-/// The arguments of `sagactl place`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// What to order: a SKU, or a SKU and a quantity, such as ESPRESSO-1KG=2; repeat it for more lines

@@ -65,7 +65,6 @@ pub(crate) fn run(root: &Path, new: &New) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a service, and gives the paths of what was written.
 fn service(root: &Path, name: &str, consumes: &[String], port: Option<u16>) -> Result<Vec<String>> {
     ensure!(is_word(name), "{name:?} is not a lower-case word");
     ensure!(!root.join("services").join(name).exists(), "services/{name} exists already");
@@ -103,7 +102,6 @@ fn service(root: &Path, name: &str, consumes: &[String], port: Option<u16>) -> R
     Ok(written)
 }
 
-/// Writes an event, and gives the paths of what was written.
 fn event(root: &Path, name: &str, owner: Service, fields: &[String]) -> Result<Vec<String>> {
     let words: Vec<_> = name.split(['.', '_']).collect();
     ensure!(

@@ -10,7 +10,6 @@ use system::Service;
 
 use crate::urls::{Http, Urls};
 
-/// The arguments of `sagactl timeline`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The order's id
@@ -38,7 +37,6 @@ pub(crate) struct Fact {
     pub(crate) delay_ms: Option<f64>,
 }
 
-/// What is awaited next.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Awaited {
     pub(crate) events: Vec<String>,
@@ -60,7 +58,6 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks the order service for an order's timeline.
 pub(crate) async fn fetch(http: &reqwest::Client, urls: &Urls<Http>, order: &str) -> Result<Timeline> {
     let url = format!("{}/api/v1/orders/{order}/timeline", urls.of(Service::Order));
     loadgen::answer(http.get(url)).await.with_context(|| format!("cannot show order {order}"))

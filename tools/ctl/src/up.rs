@@ -14,7 +14,6 @@ use crate::supervisor::{self, Claim};
 /// How often it is checked whether a part has ended.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The arguments of `sagactl up`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Return when every service is ready, and leave the system running

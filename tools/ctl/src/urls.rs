@@ -16,7 +16,6 @@ pub(crate) trait Place {
     fn default(service: Service) -> Option<String>;
 }
 
-/// The services themselves.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Http;
 

@@ -12,7 +12,6 @@ const TABLE_CHARS: u16 = 120;
 /// Bytes in a line of a body that is no text.
 const BYTES_PER_LINE: usize = 32;
 
-/// The dead letters as a table.
 pub(super) fn dead_letters(dead_letters: &[&DeadLetter]) -> String {
     let row = |dead_letter: &&DeadLetter| {
         let requested = dead_letter.replay_requested_at.map(|_| "(replay requested) ").unwrap_or_default();

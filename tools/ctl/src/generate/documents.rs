@@ -1,48 +1,26 @@
-//! The parts of documents that follow from tables in the code. A document is prose with blocks between markers:
-//! `<!-- generated: NAME -->` and `<!-- end -->`, each on a line of its own.
+//! The table of programs in `docs/operations.md`. It is between two markers, and the prose around it is kept.
 
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use system::{Dependency, Program, Reads, Service, programs};
 
-/// The documents that have such blocks.
-const DOCUMENTS: [&str; 1] = ["docs/operations.md"];
-const BEGIN: &str = "<!-- generated: ";
-const END: &str = "<!-- end -->";
+const DOCUMENT: &str = "docs/operations.md";
+const BEGIN: &str = "<!-- generated: services -->\n";
+const END: &str = "<!-- end -->\n";
 
-/// Every document with its blocks as they should be.
-pub(super) fn documents(root: &Path) -> Result<Vec<(PathBuf, String)>> {
-    let filled = |path: &&str| {
-        let text = fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path}"))?;
-        Ok((PathBuf::from(path), fill(&text).with_context(|| (*path).to_owned())?))
-    };
-    DOCUMENTS.iter().map(filled).collect()
+/// The document with its table as it should be.
+pub(super) fn operations(root: &Path) -> Result<(PathBuf, String)> {
+    let text = fs::read_to_string(root.join(DOCUMENT)).with_context(|| format!("cannot read {DOCUMENT}"))?;
+    Ok((DOCUMENT.into(), fill(&text).with_context(|| format!("{DOCUMENT} lacks {BEGIN}or {END}"))?))
 }
 
-fn fill(text: &str) -> Result<String> {
-    let mut filled = String::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        let _ = writeln!(filled, "{line}");
-        let Some(name) = line.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(" -->")) else {
-            continue;
-        };
-        if !lines.by_ref().any(|line| line == END) {
-            bail!("the block {name} has no end");
-        }
-        let _ = writeln!(filled, "{}{END}", block(name)?);
-    }
-    Ok(filled)
-}
-
-fn block(name: &str) -> Result<String> {
-    match name {
-        "services" => Ok(services()),
-        _ => bail!("there is no block named {name}"),
-    }
+fn fill(text: &str) -> Option<String> {
+    let (before, rest) = text.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some([before, BEGIN, &services(), END, after].concat())
 }
 
 /// One row for each program.
@@ -84,8 +62,8 @@ mod tests {
     }
 
     #[test]
-    fn a_block_without_an_end_or_of_an_unknown_name_is_refused() {
-        assert!(fill("<!-- generated: services -->\n").is_err());
-        assert!(fill("<!-- generated: nobody -->\n<!-- end -->\n").is_err());
+    fn a_block_without_a_marker_is_refused() {
+        assert!(fill("<!-- generated: services -->\n").is_none());
+        assert!(fill("<!-- generated: nobody -->\n<!-- end -->\n").is_none());
     }
 }
