@@ -15,8 +15,8 @@ use system::Service;
 use tokio::time::{Instant, sleep};
 
 const PROVIDER: &str = system::Outside::PaymentProvider.program().name;
-/// How often the broker's counters are read, which it updates every 5 s.
-const LOOK_INTERVAL: Duration = Duration::from_secs(3);
+/// Between two readings of the broker's counters, which it updates every 5 s.
+const LOOK_INTERVAL: Duration = Duration::from_secs(6);
 const REST_LIMIT: Duration = Duration::from_secs(60);
 /// The kernel's unit of CPU time, 1/100 s on every Linux.
 const TICK_MS: f64 = 10.0;
@@ -129,8 +129,6 @@ impl<'a> Sources<'a> {
         let end = Instant::now() + REST_LIMIT;
         let mut last = self.deliveries().await?;
         loop {
-            sleep(LOOK_INTERVAL).await;
-            // Twice, since two readings may fall between two updates.
             sleep(LOOK_INTERVAL).await;
             let now = self.deliveries().await?;
             if now.to_bits() == last.to_bits() {

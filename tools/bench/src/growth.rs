@@ -1,6 +1,5 @@
 //! What grows with use and should not slow the system down: past orders, replicas and a backlog.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -10,11 +9,11 @@ use sqlx::{Connection, PgConnection};
 use system::Service;
 use tokio::time::Instant;
 
+use super::Bench;
 use super::calibrate::calibrate;
 use super::counters::Sources;
 use super::drive::Driver;
 use super::limit::Limit;
-use super::{Args, Times, search, start};
 
 const HISTORIES: [u64; 3] = [0, 100_000, 1_000_000];
 const REPLICAS: [usize; 3] = [1, 2, 4];
@@ -65,7 +64,7 @@ pub(super) struct Growth {
 }
 
 impl Growth {
-    pub(super) fn print(&self, print: &impl Fn(&str)) {
+    pub(super) fn print(&self, print: &dyn Fn(&str)) {
         for (what, all) in [("past orders", &self.history), ("replicas", &self.replicas)] {
             for Held { of, orders_per_second, limit, ratio } in all {
                 print(&format!(
@@ -82,54 +81,40 @@ impl Growth {
 }
 
 /// Measures all parts, each in a new system. The results before a failure are kept.
-pub(super) async fn measure(
-    growth: &mut Growth,
-    args: &Args,
-    binaries: &Path,
-    print: &impl Fn(&str),
-) -> Result<()> {
+pub(super) async fn measure(growth: &mut Growth, bench: &Bench<'_>) -> Result<()> {
     for of in HISTORIES {
-        print(&format!("with {of} past orders"));
-        let mut system = start(args, binaries, &[]).await?;
+        (bench.print)(&format!("with {of} past orders"));
+        let mut system = bench.start(&[]).await?;
         if of > 0 {
             write_history(&mut system, of).await.context("the past orders")?;
         }
-        growth.history.push(held(of, &system, &[], args, print).await?);
+        growth.history.push(held(bench, of, &system, &[]).await?);
         system.stop().await?;
     }
     for of in REPLICAS {
-        print(&format!("with {of} of each service"));
-        let mut system = start(args, binaries, &[]).await?;
-        let mut others = Vec::new();
-        for number in 2..=of {
-            others.push(system.start_replicas(number)?);
-        }
+        (bench.print)(&format!("with {of} of each service"));
+        let mut system = bench.start(&[]).await?;
+        let others = (2..=of).map(|number| system.start_replicas(number)).collect::<Result<Vec<_>>>()?;
         system.services.wait_until_ready(READY_LIMIT).await?;
-        growth.replicas.push(held(of as u64, &system, &others, args, print).await?);
+        growth.replicas.push(held(bench, of as u64, &system, &others).await?);
         system.stop().await?;
     }
-    let mut system = start(args, binaries, &PATIENCE).await?;
-    growth.backlog = Some(drain_backlog(&mut system, print).await.context("the backlog")?);
+    (bench.print)(&format!("with {} events waiting", 2 * BACKLOG));
+    let mut system = bench.start(&PATIENCE).await?;
+    growth.backlog = Some(drain_backlog(&mut system).await.context("the backlog")?);
     system.stop().await
 }
 
 /// The highest rate that is held for half as long as in the main part, between two calibrations.
-async fn held(
-    of: u64,
-    system: &System,
-    others: &[Replicas],
-    args: &Args,
-    print: &impl Fn(&str),
-) -> Result<Held> {
-    let times = Times::of(args.hold);
+async fn held(bench: &Bench<'_>, of: u64, system: &System, others: &[Replicas]) -> Result<Held> {
     let driver = Driver::open(system, others).await?;
     let sources = Sources::open(system, others).await?;
-    let before = calibrate(system, &args.dir, times.calibration).await?;
+    let before = calibrate(system, &bench.args.dir, bench.calibration).await?;
     driver.seed_stock().await?;
-    driver.drive(args.from, times.step).await?;
-    let steps = search::climb(&driver, args.from..=args.up_to, times.step, print).await?;
-    let (outcome, cost) = super::hold(&driver, &sources, &steps, times.part, print).await?;
-    let after = calibrate(system, &args.dir, times.calibration).await?;
+    driver.drive(bench.args.from, bench.step).await?;
+    let steps = bench.climb(&driver).await?;
+    let (outcome, cost) = bench.hold(&driver, &sources, &steps, bench.part).await?;
+    let after = calibrate(system, &bench.args.dir, bench.calibration).await?;
     let limit = Limit::of(&before.mean(&after), &cost).orders_per_second;
     Ok(Held { of, orders_per_second: outcome.rate, limit, ratio: outcome.rate / limit })
 }
@@ -161,13 +146,12 @@ async fn write_history(system: &mut System, orders: u64) -> Result<()> {
 }
 
 /// Lets events pile up, and measures how fast they are consumed.
-async fn drain_backlog(system: &mut System, print: &impl Fn(&str)) -> Result<DrainedBacklog> {
+async fn drain_backlog(system: &mut System) -> Result<DrainedBacklog> {
     let driver = Driver::open(system, &[]).await?;
     driver.seed_stock().await?;
     for service in STOPPED {
         system.services.stop(service).await?;
     }
-    print(&format!("with {} events waiting", 2 * BACKLOG));
     let placed = driver.place(BACKLOG_RATE, BACKLOG).await?;
     let begun = Instant::now();
     for service in STOPPED {

@@ -14,18 +14,21 @@ mod outcome;
 mod report;
 mod search;
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use devstack::{Storage, System, SystemOptions, SystemPorts};
+use serde_json::Value;
 
 use self::calibrate::calibrate;
 use self::counters::{Counters, Sources};
 use self::drive::Driver;
 use self::growth::Growth;
 use self::limit::Limit;
+use self::outcome::Outcome;
 use self::report::Report;
 
 /// Orders a second of the load with one order in flight.
@@ -55,9 +58,13 @@ pub struct Args {
     out: PathBuf,
 }
 
-/// How long each part is measured.
-#[derive(Debug, Clone, Copy)]
-struct Times {
+/// A run of the benchmark.
+struct Bench<'a> {
+    args: Args,
+    /// The folder of the services' programs.
+    binaries: PathBuf,
+    print: &'a dyn Fn(&str),
+    /// For how long a rate must be held.
     hold: Duration,
     /// A step of the search, and the warm-up.
     step: Duration,
@@ -67,119 +74,137 @@ struct Times {
     calibration: Duration,
 }
 
-impl Times {
-    fn of(hold: u32) -> Self {
-        let hold = Duration::from_secs(hold.into());
-        Self { hold, step: hold / 6, part: hold / 2, calibration: hold / 30 }
-    }
-}
-
 pub async fn run(args: Args, binaries: PathBuf, print: impl Fn(&str)) -> Result<ExitCode> {
     ensure!(args.from <= args.up_to, "--from {} is above --up-to {}", args.from, args.up_to);
-    if args.growth {
-        ensure!(
-            args.hold >= MIN_GROWTH_HOLD,
-            "--growth with --hold {}: too short to be meaningful, take {MIN_GROWTH_HOLD} or more",
-            args.hold
-        );
-        let mut growth = Growth::default();
-        let measured = growth::measure(&mut growth, &args, &binaries, &print).await;
-        growth.print(&print);
-        let file = args.out.with_extension("growth.json");
-        let written = report::write_json(&file, &serde_json::to_value(&growth)?);
-        if let Ok(json) = &written {
-            print(&json.display().to_string());
-        }
-        return measured.and(written).map(|_| ExitCode::SUCCESS);
+    let hold = Duration::from_secs(args.hold.into());
+    let (step, part, calibration) = (hold / 6, hold / 2, hold / 30);
+    let bench = Bench { args, binaries, print: &print, hold, step, part, calibration };
+    if bench.args.growth {
+        bench.growth().await?
+    } else {
+        bench.throughput().await?
     }
-    print("starting the system");
-    let mut system = start(&args, &binaries, &[]).await?;
-    let report = measure(&mut system, &args, &binaries, &print).await?;
-    print(&report.to_string());
-    let json = report.write(&args.out)?;
-    system.stop().await?;
-    print(&json.display().to_string());
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts an empty system, its services with these variables.
-async fn start(args: &Args, binaries: &Path, environment: &[(&str, &str)]) -> Result<System> {
-    if args.dir.exists() {
-        std::fs::remove_dir_all(&args.dir)
-            .with_context(|| format!("cannot remove {}", args.dir.display()))?;
+impl Bench<'_> {
+    async fn growth(&self) -> Result<()> {
+        ensure!(
+            self.args.hold >= MIN_GROWTH_HOLD,
+            "--growth with --hold {}: too short to be meaningful, take {MIN_GROWTH_HOLD} or more",
+            self.args.hold
+        );
+        let mut growth = Growth::default();
+        let measured = growth::measure(&mut growth, self).await;
+        growth.print(self.print);
+        let written = self.write("growth.json", &serde_json::to_value(&growth)?);
+        measured.and(written)
     }
-    let options = SystemOptions {
-        dir: args.dir.clone(),
-        ports: SystemPorts::free()?,
-        binaries: binaries.to_owned(),
-        storage: Storage::Measured,
-        environment: environment
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect(),
-        proxied: false,
-        configure: |_, _| {},
-    };
-    System::start(options, |_, _| {}).await
-}
 
-async fn measure(system: &mut System, args: &Args, binaries: &Path, print: &impl Fn(&str)) -> Result<Report> {
-    let times = Times::of(args.hold);
-    let driver = Driver::open(system, &[]).await?;
-    let idle = footprint::memory(system)?;
-    print("calibrating");
-    let before = calibrate(system, &args.dir, times.calibration).await?;
-    driver.seed_stock().await?;
-    driver.drive(args.from, times.step).await?;
-    print("one order in flight");
-    let alone = driver.drive(ONE_IN_FLIGHT, times.part).await?;
-    print("searching for the highest rate that is held");
-    let steps = search::climb(&driver, args.from..=args.up_to, times.step, print).await?;
-    let sources = Sources::open(system, &[]).await?;
-    let (held, cost) = hold(&driver, &sources, &steps, times.hold, print).await?;
-    print("latencies at parts of it");
-    let half = driver.drive(held.rate * 0.5, times.part).await?;
-    print(&search::line(&half));
-    let most = driver.drive(held.rate * 0.8, times.part).await?;
-    print(&search::line(&most));
-    print("calibrating again");
-    let after = calibrate(system, &args.dir, times.calibration).await?;
-    let peak = footprint::memory(system)?;
-    drop((driver, sources));
-    let footprints = footprint::footprints(system, binaries, &idle, &peak).await?;
-    let calibration = before.mean(&after);
-    Ok(Report {
-        limit: Limit::of(&calibration, &cost),
-        drift: before.drift(&after),
-        before,
-        after,
-        calibration,
-        throughput: held,
-        cost,
-        alone,
-        half,
-        most,
-        steps,
-        footprints,
-    })
-}
+    async fn throughput(&self) -> Result<()> {
+        (self.print)("starting the system");
+        let mut system = self.start(&[]).await?;
+        let report = self.measure(&mut system).await?;
+        (self.print)(&report.to_string());
+        self.write("json", &report.to_json()?)?;
+        system.stop().await
+    }
 
-/// The highest rate that is held for the whole time, and the cost of an order at it.
-async fn hold(
-    driver: &Driver,
-    sources: &Sources<'_>,
-    steps: &[outcome::Outcome],
-    duration: Duration,
-    print: &impl Fn(&str),
-) -> Result<(outcome::Outcome, Counters)> {
-    let mut before = sources.read().await?;
-    let mut at = async |rate: f64| {
-        let outcome = driver.drive(rate, duration).await?;
-        print(&search::line(&outcome));
-        let after = sources.read().await?;
-        let cost = after.per_order(&before, outcome.orders);
-        before = after;
-        anyhow::Ok((outcome, cost))
-    };
-    search::hold(steps, &mut at).await
+    /// Writes the results, and prints the path of their file.
+    fn write(&self, extension: &str, results: &Value) -> Result<()> {
+        let file = self.args.out.with_extension(extension);
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        }
+        let text = format!("{results:#}\n");
+        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        (self.print)(&file.display().to_string());
+        Ok(())
+    }
+
+    /// Starts an empty system, its services with these variables.
+    async fn start(&self, environment: &[(&str, &str)]) -> Result<System> {
+        let dir = &self.args.dir;
+        if dir.exists() {
+            fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+        }
+        let variable = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let options = SystemOptions {
+            dir: dir.clone(),
+            ports: SystemPorts::free()?,
+            binaries: self.binaries.clone(),
+            storage: Storage::Measured,
+            environment: environment.iter().map(variable).collect(),
+            proxied: false,
+            configure: |_, _| {},
+        };
+        System::start(options, |_, _| {}).await
+    }
+
+    async fn measure(&self, system: &mut System) -> Result<Report> {
+        let print = self.print;
+        let driver = Driver::open(system, &[]).await?;
+        let idle = footprint::memory(system)?;
+        print("calibrating");
+        let before = calibrate(system, &self.args.dir, self.calibration).await?;
+        driver.seed_stock().await?;
+        driver.drive(self.args.from, self.step).await?;
+        print("one order in flight");
+        let alone = driver.drive(ONE_IN_FLIGHT, self.part).await?;
+        print("searching for the highest rate that is held");
+        let steps = self.climb(&driver).await?;
+        let sources = Sources::open(system, &[]).await?;
+        let (throughput, cost) = self.hold(&driver, &sources, &steps, self.hold).await?;
+        print("latencies at parts of it");
+        let half = driver.drive(throughput.rate * 0.5, self.part).await?;
+        print(&search::line(&half));
+        let most = driver.drive(throughput.rate * 0.8, self.part).await?;
+        print(&search::line(&most));
+        print("calibrating again");
+        let after = calibrate(system, &self.args.dir, self.calibration).await?;
+        let peak = footprint::memory(system)?;
+        drop((driver, sources));
+        let footprints = footprint::footprints(system, &self.binaries, &idle, &peak).await?;
+        let (calibration, drift) = (before.mean(&after), before.drift(&after));
+        let limit = Limit::of(&calibration, &cost);
+        Ok(Report {
+            before,
+            after,
+            calibration,
+            drift,
+            limit,
+            throughput,
+            cost,
+            alone,
+            half,
+            most,
+            steps,
+            footprints,
+        })
+    }
+
+    /// Short steps up to the first rate that the system does not keep up with.
+    async fn climb(&self, driver: &Driver) -> Result<Vec<Outcome>> {
+        search::climb(driver, self.args.from..=self.args.up_to, self.step, self.print).await
+    }
+
+    /// The highest rate that is held for the whole time, and the cost of an order at it.
+    async fn hold(
+        &self,
+        driver: &Driver,
+        sources: &Sources<'_>,
+        steps: &[Outcome],
+        duration: Duration,
+    ) -> Result<(Outcome, Counters)> {
+        let mut before = sources.read().await?;
+        let mut at = async |rate: f64| {
+            let outcome = driver.drive(rate, duration).await?;
+            (self.print)(&search::line(&outcome));
+            let after = sources.read().await?;
+            let cost = after.per_order(&before, outcome.orders);
+            before = after;
+            anyhow::Ok((outcome, cost))
+        };
+        search::hold(steps, &mut at).await
+    }
 }

@@ -1,10 +1,8 @@
 //! The results, as tables and as JSON.
 
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -40,21 +38,12 @@ pub(super) struct Report {
     pub(super) footprints: Vec<Footprint>,
 }
 
-/// Writes a value to a file, and gives its path back.
-pub(super) fn write_json(file: &Path, value: &Value) -> Result<PathBuf> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    }
-    fs::write(file, format!("{value:#}\n")).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(file.to_owned())
-}
-
 impl Report {
     fn ratio(&self) -> f64 {
         self.throughput.rate / self.limit.orders_per_second
     }
 
-    fn to_json(&self) -> Result<Value> {
+    pub(super) fn to_json(&self) -> Result<Value> {
         let mut value = serde_json::to_value(self)?;
         value["ratio"] = json!(self.ratio());
         value["noisy"] = json!(self.drift > NOISE);
@@ -62,10 +51,6 @@ impl Report {
         value["date"] = json!(runtime::clock::now());
         value["cores"] = json!(std::thread::available_parallelism()?.get());
         Ok(value)
-    }
-
-    pub(super) fn write(&self, file: &Path) -> Result<PathBuf> {
-        write_json(&file.with_extension("json"), &self.to_json()?)
     }
 
     fn latencies(&self) -> Table {

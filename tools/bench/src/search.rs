@@ -21,7 +21,7 @@ pub(super) async fn climb(
     driver: &Driver,
     rates: RangeInclusive<f64>,
     duration: Duration,
-    print: &impl Fn(&str),
+    print: &dyn Fn(&str),
 ) -> Result<Vec<Outcome>> {
     let mut steps: Vec<Outcome> = Vec::new();
     let mut rate = *rates.start();

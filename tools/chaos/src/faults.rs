@@ -199,10 +199,8 @@ fn weight(kind: &str) -> u32 {
 #[must_use]
 pub fn plan(seed: u64, run: Duration, every: Duration, chosen: &[String]) -> Vec<Step> {
     let mut random = StdRng::seed_from_u64(seed);
-    let kinds: Vec<_> = kinds()
-        .into_iter()
-        .filter(|kind| chosen.is_empty() || chosen.iter().any(|name| name == kind))
-        .collect();
+    let mut kinds = kinds();
+    kinds.retain(|kind| is_chosen(chosen, kind));
     let all = Fault::all();
     let mut steps = Vec::new();
     let mut at = Duration::ZERO;
@@ -225,12 +223,15 @@ pub fn plan(seed: u64, run: Duration, every: Duration, chosen: &[String]) -> Vec
 /// Every fault of the chosen kinds once, each with its shortest duration.
 #[must_use]
 pub fn matrix(chosen: &[String]) -> Vec<Step> {
-    let all = Fault::all();
-    let chosen =
-        all.into_iter().filter(|fault| chosen.is_empty() || chosen.iter().any(|kind| kind == fault.kind()));
+    let chosen = Fault::all().into_iter().filter(|fault| is_chosen(chosen, fault.kind()));
     let step =
         |fault: Fault| Step { at: Duration::ZERO, fault, lasts: Duration::from_millis(fault.lasts().0) };
     chosen.map(step).collect()
+}
+
+/// Whether a kind is among the chosen ones; without a choice all are.
+fn is_chosen(chosen: &[String], kind: &str) -> bool {
+    chosen.is_empty() || chosen.iter().any(|name| name == kind)
 }
 
 #[cfg(test)]
