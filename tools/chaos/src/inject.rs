@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use devstack::Shutdown;
+use devstack::{Shutdown, System};
 use reqwest::Client;
 use rustix::process::Signal;
 use serde_json::json;
@@ -41,39 +41,31 @@ impl Injector {
 
     /// Begins a fault; gives false for a failpoint that was not hit.
     pub(super) async fn begin(&mut self, fault: Fault) -> Result<bool> {
-        let stage = &mut self.stage;
+        let System { services, rabbitmq, postgres, proxies, .. } = &mut self.stage.system;
         match fault {
             Fault::Kill(service) => {
-                stage.system.services.kill(service.as_str())?;
-                stage.system.services.resume(service.as_str())?;
+                services.kill(service.as_str())?;
+                services.resume(service.as_str())?;
             }
-            Fault::Pause(service) => stage.system.services.process(service.as_str())?.signal(Signal::STOP)?,
+            Fault::Pause(service) => services.process(service.as_str())?.signal(Signal::STOP)?,
             Fault::Crash(service, point) => {
-                fs::write(stage.failpoint_file(service), point.name())?;
+                fs::write(self.stage.failpoint_file(service), point.name())?;
                 return self.await_death(service).await;
             }
-            Fault::BrokerRestart => stage.system.rabbitmq.restart().await?,
+            Fault::BrokerRestart => rabbitmq.restart().await?,
             Fault::BrokerKill => {
-                stage.system.rabbitmq.kill()?;
-                stage.system.rabbitmq.resume().await?;
+                rabbitmq.kill()?;
+                rabbitmq.resume().await?;
             }
-            Fault::ConnectionsClosed => {
-                stage.system.rabbitmq.control(&["close_all_connections", "chaos"]).await?;
-            }
-            Fault::MemoryAlarm => {
-                stage.system.rabbitmq.control(&["set_vm_memory_high_watermark", "0.00001"]).await?;
-            }
-            Fault::DiskAlarm => {
-                stage.system.rabbitmq.control(&["set_disk_free_limit", "1000000GB"]).await?;
-            }
-            Fault::DatabaseRestart => stage.system.postgres.restart(Shutdown::Immediate).await?,
-            Fault::SessionsTerminated => terminate_sessions(&stage.system.postgres.superuser_url()).await?,
-            Fault::Network(service, dependency, fault) => {
-                stage.system.proxies[&(service, dependency)].inject(fault);
-            }
-            Fault::Messages(service, fault) => stage.message_faults[&service].inject(fault).await,
+            Fault::ConnectionsClosed => rabbitmq.control(&["close_all_connections", "chaos"]).await?,
+            Fault::MemoryAlarm => rabbitmq.control(&["set_vm_memory_high_watermark", "0.00001"]).await?,
+            Fault::DiskAlarm => rabbitmq.control(&["set_disk_free_limit", "1000000GB"]).await?,
+            Fault::DatabaseRestart => postgres.restart(Shutdown::Immediate).await?,
+            Fault::SessionsTerminated => terminate_sessions(&postgres.superuser_url()).await?,
+            Fault::Network(service, dependency, fault) => proxies[&(service, dependency)].inject(fault),
+            Fault::Messages(service, fault) => self.stage.message_faults[&service].inject(fault).await,
             Fault::Replicas => {
-                stage.system.start_replicas(REPLICA)?;
+                self.stage.system.start_replicas(REPLICA)?;
             }
             Fault::Processor(misconduct) => self.misbehave(Some(misconduct)).await?,
             Fault::Burst => {
@@ -85,18 +77,16 @@ impl Injector {
 
     /// Ends a fault that lasts.
     pub(super) async fn end(&mut self, fault: Fault) -> Result<()> {
-        let stage = &mut self.stage;
+        let System { services, rabbitmq, proxies, .. } = &mut self.stage.system;
         match fault {
-            Fault::Pause(service) => stage.system.services.process(service.as_str())?.signal(Signal::CONT)?,
-            Fault::MemoryAlarm => {
-                stage.system.rabbitmq.control(&["set_vm_memory_high_watermark", MEMORY]).await?;
-            }
-            Fault::DiskAlarm => stage.system.rabbitmq.control(&["set_disk_free_limit", DISK]).await?,
-            Fault::Network(service, dependency, _) => stage.system.proxies[&(service, dependency)].restore(),
-            Fault::Messages(service, _) => stage.message_faults[&service].restore().await,
+            Fault::Pause(service) => services.process(service.as_str())?.signal(Signal::CONT)?,
+            Fault::MemoryAlarm => rabbitmq.control(&["set_vm_memory_high_watermark", MEMORY]).await?,
+            Fault::DiskAlarm => rabbitmq.control(&["set_disk_free_limit", DISK]).await?,
+            Fault::Network(service, dependency, _) => proxies[&(service, dependency)].restore(),
+            Fault::Messages(service, _) => self.stage.message_faults[&service].restore().await,
             Fault::Replicas => {
                 for service in Service::ALL.iter().copied() {
-                    stage.system.services.kill(&replica(service))?;
+                    services.kill(&replica(service))?;
                 }
             }
             Fault::Processor(_) => self.misbehave(None).await?,
@@ -112,11 +102,9 @@ impl Injector {
     async fn await_death(&mut self, service: Service) -> Result<bool> {
         let deadline = Instant::now() + self.patience;
         while self.stage.system.services.process(service.as_str())?.exited()?.is_none() {
-            if Instant::now() > deadline {
-                // Without the file it was hit just now.
-                if fs::remove_file(self.stage.failpoint_file(service)).is_ok() {
-                    return Ok(false);
-                }
+            // Without the file it was hit just now.
+            if Instant::now() > deadline && fs::remove_file(self.stage.failpoint_file(service)).is_ok() {
+                return Ok(false);
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }

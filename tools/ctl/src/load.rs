@@ -143,9 +143,12 @@ async fn look(http: &Client, args: &Args, customer: &str, late: bool) -> Result<
 
 async fn any(http: &Client, args: &Args, customer: &str, status: &str) -> Result<bool> {
     let query = [("customer_id", customer), ("status", status), ("limit", "1")];
-    let request = http.get(format!("{}/api/v1/orders", args.urls.of(Service::Order))).query(&query);
-    let page: Page = loadgen::answer(request).await?;
-    Ok(!page.items.is_empty())
+    Ok(!page(http, args, &query).await?.items.is_empty())
+}
+
+async fn page(http: &Client, args: &Args, query: &[(&str, &str)]) -> Result<Page> {
+    let url = format!("{}/api/v1/orders", args.urls.of(Service::Order));
+    loadgen::answer(http.get(url).query(query)).await
 }
 
 async fn list(http: &Client, args: &Args, customer: &str) -> Result<Ended> {
@@ -154,18 +157,16 @@ async fn list(http: &Client, args: &Args, customer: &str) -> Result<Ended> {
     loop {
         let mut query = vec![("customer_id", customer), ("limit", "200")];
         query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let request = http.get(format!("{}/api/v1/orders", args.urls.of(Service::Order))).query(&query);
-        let page: Page = loadgen::answer(request).await.context("cannot list the orders")?;
-        for order in page.items {
-            ended.open += u64::from(order.status != "completed" && !order.settled);
-            let state =
-                order.reason.map_or(order.status.clone(), |reason| format!("{} ({reason})", order.status));
+        let page = page(http, args, &query).await.context("cannot list the orders")?;
+        for Listed { id, status, reason, settled } in page.items {
+            ended.open += u64::from(status != "completed" && !settled);
+            let state = reason.map_or_else(|| status.clone(), |reason| format!("{status} ({reason})"));
             *ended.by_state.entry(state).or_default() += 1;
-            ended.ids.push(order.id);
+            ended.ids.push(id);
         }
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            return Ok(ended);
+        match page.next_cursor {
+            Some(next) => cursor = Some(next),
+            None => return Ok(ended),
         }
     }
 }
