@@ -164,12 +164,14 @@ impl Progress {
     }
 }
 
+type Time = DateTime<Utc>;
+
 /// By order: when it was confirmed, when it ended and whether by a cancel; when its mail was sent; when analytics had
 /// counted it.
 struct Steps {
-    ended: BTreeMap<Uuid, (Option<DateTime<Utc>>, Option<DateTime<Utc>>, bool)>,
-    mailed: BTreeMap<Uuid, DateTime<Utc>>,
-    counted: BTreeMap<Uuid, DateTime<Utc>>,
+    ended: BTreeMap<Uuid, (Option<Time>, Option<Time>, bool)>,
+    mailed: BTreeMap<Uuid, Time>,
+    counted: BTreeMap<Uuid, Time>,
 }
 
 impl Steps {

@@ -80,9 +80,9 @@ pub async fn run(args: Args, binaries: PathBuf, print: impl Fn(&str)) -> Result<
     let (step, part, calibration) = (hold / 6, hold / 2, hold / 30);
     let bench = Bench { args, binaries, print: &print, hold, step, part, calibration };
     if bench.args.growth {
-        bench.growth().await?
+        bench.growth().await?;
     } else {
-        bench.throughput().await?
+        bench.throughput().await?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -68,12 +68,11 @@ impl Stage {
 
     /// Where the auditor finds everything: past the proxies.
     pub(super) fn sources(&self) -> Sources {
-        let database = |service: &Service| {
-            let port = self.system.postgres.port();
-            (*service, format!("postgres://{AUDITOR_USER}:{AUDITOR_USER}@127.0.0.1:{port}/{service}"))
-        };
+        let server =
+            format!("postgres://{AUDITOR_USER}:{AUDITOR_USER}@127.0.0.1:{}", self.system.postgres.port());
+        let database = |service| (service, format!("{server}/{service}"));
         Sources {
-            databases: Service::with_database().map(|service| database(&service)).collect(),
+            databases: Service::with_database().map(database).collect(),
             amqp_url: self.system.rabbitmq.user_url(AUDITOR_USER, VHOST),
             retry_delays: RetryDelays::default(),
             provider_url: self.system.url(PROVIDER),

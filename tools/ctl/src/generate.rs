@@ -8,14 +8,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::choreography;
 pub use deployment::welcome;
 
 /// Every generated file: its path below the project's root, and its text.
 pub fn files(root: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
     let mut files = vec![
-        (PathBuf::from("docs/generated/choreography.md"), choreography::document()),
-        (PathBuf::from("docs/generated/topology.md"), choreography::topology_document()),
+        (PathBuf::from("docs/generated/choreography.md"), documents::choreography()),
+        (PathBuf::from("docs/generated/topology.md"), documents::topology()),
         (PathBuf::from("docker-compose.yml"), deployment::compose()),
         (PathBuf::from("Dockerfile"), deployment::dockerfile()),
         (PathBuf::from("deploy/postgres/init.sql"), system::postgres::script()),

@@ -1,7 +1,6 @@
 //! `sagactl place`: one order.
 
 use std::process::ExitCode;
-use std::str::FromStr;
 
 use anyhow::{Context, Result};
 use contracts::{PaymentMethod, Quantity, Sku};
@@ -15,8 +14,8 @@ use crate::urls::{Http, Urls};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// What to order: a SKU, or a SKU and a quantity, such as ESPRESSO-1KG=2; repeat it for more lines
-    #[arg(long = "sku", required = true, value_name = "SKU[=QUANTITY]")]
-    lines: Vec<Line>,
+    #[arg(long = "sku", required = true, value_name = "SKU[=QUANTITY]", value_parser = line)]
+    lines: Vec<(String, u32)>,
     /// A token that the card processor knows, such as pm_card_visa, pm_card_declined or pm_capture_fails
     #[arg(long, default_value = "pm_card_visa")]
     payment_method: PaymentMethod,
@@ -30,19 +29,12 @@ pub(crate) struct Args {
     urls: Urls<Http>,
 }
 
-#[derive(Debug, Clone)]
-struct Line(Sku, u32);
-
-impl FromStr for Line {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (sku, quantity) = text.split_once('=').unwrap_or((text, "1"));
-        let sku = sku.parse::<Sku>().map_err(|error| error.to_string())?;
-        let quantity: i64 = quantity.parse().map_err(|_| format!("{quantity:?} is not a number"))?;
-        let quantity = Quantity::try_from(quantity).map_err(|error| error.to_string())?;
-        Ok(Self(sku, quantity.get().unsigned_abs()))
-    }
+fn line(text: &str) -> Result<(String, u32), String> {
+    let (sku, quantity) = text.split_once('=').unwrap_or((text, "1"));
+    let sku = sku.parse::<Sku>().map_err(|error| error.to_string())?;
+    let quantity: i64 = quantity.parse().map_err(|_| format!("{quantity:?} is not a number"))?;
+    let quantity = Quantity::try_from(quantity).map_err(|error| error.to_string())?;
+    Ok((sku.to_string(), quantity.get().unsigned_abs()))
 }
 
 #[derive(Deserialize)]
@@ -52,9 +44,7 @@ struct Placed {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let lines: Vec<_> =
-        args.lines.into_iter().map(|Line(sku, quantity)| (sku.to_string(), quantity)).collect();
-    let order = loadgen::order_body(&args.customer, &args.email, &lines, args.payment_method.as_str());
+    let order = loadgen::order_body(&args.customer, &args.email, &args.lines, args.payment_method.as_str());
     let url = format!("{}/api/v1/orders", args.urls.of(Service::Order));
     let placed: Placed = loadgen::answer(reqwest::Client::new().post(url).json(&order))
         .await
