@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::broker_limit;
 use anyhow::{Context, Result, bail, ensure};
 use axum::{Router, http::StatusCode, routing::post};
-use contracts::{Envelope, Sku};
+use contracts::Envelope;
 use devstack::System;
 use inventory::reactions::Reactions;
 use lettre::Message;
@@ -127,13 +127,10 @@ pub(super) async fn calibrate(system: &System, dir: &Path, duration: Duration) -
     })
 }
 
-/// A SKU of one committer, so that none waits for another.
-fn sku(committer: usize, number: usize) -> Result<Sku> {
-    Ok(format!("CALIBRATION-{committer}-{}", number % CATALOGUE.skus).parse()?)
-}
-
+/// An order for a SKU of one committer, so that none waits for another.
 fn placed(committer: usize, number: usize) -> Result<Envelope> {
-    Ok(broker_limit::placed(&sku(committer, number)?))
+    let sku = format!("CALIBRATION-{committer}-{}", number % CATALOGUE.skus);
+    Ok(broker_limit::placed(&sku.parse()?))
 }
 
 /// A database with the schema of inventory, and nothing but stock in it.
@@ -155,19 +152,15 @@ impl Commits {
         let pool = runtime::database::pool(&config, "calibration")?;
         runtime::database::migrate(&pool, &messaging::MIGRATIONS).await?;
         runtime::database::migrate(&pool, &inventory::store::MIGRATIONS).await?;
-        let committers = COMMITTERS.iter().max().copied().unwrap_or_default();
-        let mut skus = Vec::new();
-        for (committer, number) in
-            (0..committers).flat_map(|it| (0..CATALOGUE.skus).map(move |number| (it, number)))
-        {
-            skus.push(sku(committer, number)?.to_string());
-        }
-        for statement in [
-            "insert into products (sku, name, price_minor, currency, version) select sku, sku, 1000, 'EUR', 1 from unnest($1::text[]) as new (sku)",
-            "insert into stock (sku, on_hand) select sku, 1000000 from unnest($1::text[]) as new (sku)",
-        ] {
-            sqlx::query(statement).bind(&skus).execute(&pool).await?;
-        }
+        let products = "insert into products (sku, name, price_minor, currency, version)
+            select sku, sku, 1000, 'EUR', 1 from generate_series(0, $1) as committer,
+                generate_series(0, $2) as number, format('CALIBRATION-%s-%s', committer, number) as sku";
+        let committers = i32::try_from(COMMITTERS.into_iter().fold(0, usize::max))?;
+        let skus = i32::try_from(CATALOGUE.skus)?;
+        sqlx::query(products).bind(committers).bind(skus).execute(&pool).await?;
+        sqlx::raw_sql("insert into stock (sku, on_hand) select sku, 1000000 from products")
+            .execute(&pool)
+            .await?;
         Ok(Self { admin, pool, unit_of_work: UnitOfWork::new(Service::Inventory.into()), duration })
     }
 
