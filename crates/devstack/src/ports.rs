@@ -1,12 +1,13 @@
 //! TCP ports on this machine: finding free ones, and saying who holds a taken one.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Result, bail};
+use procfs::net::TcpState;
+use procfs::process::{FDTarget, all_processes};
 
 /// Below the range that Linux hands out for outgoing connections (from 32768), so that no
 /// connection takes a port between here and the start of the server that it was picked for.
@@ -63,28 +64,13 @@ pub fn require_free(port: u16, purpose: &str) -> Result<()> {
 /// Who listens on `port` of this machine, when this user may read that from /proc.
 #[must_use]
 pub fn holder(port: u16) -> Option<String> {
-    let inode = listening_inode(port)?;
-    let socket = format!("socket:[{inode}]");
-    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
-        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-        let mut links = fs::read_dir(entry.path().join("fd")).ok()?.flatten();
-        links.find(|fd| fs::read_link(fd.path()).is_ok_and(|link| link.as_os_str() == socket.as_str()))?;
-        let command = fs::read_to_string(entry.path().join("cmdline")).ok()?.replace('\0', " ");
-        Some(format!("process {pid} holds it ({})", command.trim()))
-    })
-}
-
-/// The inode of the socket that listens on `port`: columns of /proc/net/tcp, see proc(5).
-fn listening_inode(port: u16) -> Option<String> {
-    const LISTEN: &str = "0A";
-    let suffix = format!(":{port:04X}");
-    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().find_map(|table| {
-        let text = fs::read_to_string(table).ok()?;
-        text.lines().find_map(|line| {
-            let columns: Vec<&str> = line.split_whitespace().collect();
-            let listens = columns.get(1)?.ends_with(&suffix) && columns.get(3) == Some(&LISTEN);
-            listens.then(|| columns.get(9).map(ToString::to_string))?
-        })
+    let tables = [procfs::net::tcp(), procfs::net::tcp6()].into_iter().flatten();
+    let mut sockets = tables.flatten().filter(|socket| socket.state == TcpState::Listen);
+    let inode = sockets.find(|socket| socket.local_address.port() == port)?.inode;
+    all_processes().ok()?.flatten().find_map(|process| {
+        process.fd().ok()?.flatten().find(|fd| fd.target == FDTarget::Socket(inode))?;
+        let command = process.cmdline().ok()?.join(" ");
+        Some(format!("process {} holds it ({command})", process.pid))
     })
 }
 
