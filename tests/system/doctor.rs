@@ -223,7 +223,7 @@ async fn full_or_unavailable_broker_is_one_failed_check() {
     let seen = patient.finds(&["RabbitMQ has room"]).await;
     says(&seen, "RabbitMQ has room", &["blocks publishers at 900000000 MB", "free some"]);
 
-    rabbitmq.kill().expect("it is killed");
+    rabbitmq.process.kill().expect("it is killed");
     let seen = patient.finds(&["RabbitMQ answers"]).await;
     says(&seen, "RabbitMQ answers", &["management API", "AMQP", "scripts/up"]);
     assert!(

@@ -30,7 +30,7 @@ async fn broker_restarted_and_killed_five_times_loses_nothing() {
             if round % 2 == 0 {
                 rabbitmq.restart().await.expect("RabbitMQ starts again");
             } else {
-                rabbitmq.kill().expect("it is killed");
+                rabbitmq.process.kill().expect("it is killed");
                 rabbitmq.resume().await.expect("RabbitMQ starts again");
             }
             eventually("the topology to be as it was", async || {
@@ -72,7 +72,7 @@ async fn postgres_crashes_and_terminated_sessions_lose_nothing() {
             if cut >= 100 { Ok(()) } else { Err(cut) }
         })
         .await;
-        postgres.kill().expect("it is killed");
+        postgres.process.kill().expect("it is killed");
         postgres.resume().await.expect("Postgres starts again");
     })
     .await;

@@ -42,7 +42,6 @@ impl BindingsClient {
         Ok(Self { client: client.map_err(|error| invalid(error.to_string()))?, list })
     }
 
-    /// The bindings of the topology that the broker does not have.
     pub(crate) async fn missing(&self, wanted: &Topology) -> Result<Vec<String>, reqwest::Error> {
         let answer = self.client.get(self.list.clone()).send().await?.error_for_status()?;
         let present: BTreeSet<Binding> = answer.json().await?;

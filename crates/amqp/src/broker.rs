@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use lapin::{
-    Channel, Connection, ExchangeKind,
-    options::{ExchangeDeclareOptions, QueueDeclareOptions},
-    types::FieldTable,
-    uri::AMQPUri,
+    Channel, Connection, ExchangeKind, options::ExchangeDeclareOptions, types::FieldTable, uri::AMQPUri,
 };
 use secrecy::ExposeSecret;
 
 use crate::bindings::BindingsClient;
 use crate::config::BrokerConfig;
-use crate::connection::{connect_to, parse};
+use crate::connection::{connect_to, look_at, parse};
 use crate::error::BrokerError;
 use crate::topology::{EVENT_STREAM, EVENTS_EXCHANGE, Topology};
 
@@ -40,28 +37,23 @@ impl Broker {
         Ok(Self(Arc::new(Inner { uri, config: config.clone(), service: service.to_owned(), own, bindings })))
     }
 
-    #[must_use]
     pub fn config(&self) -> &BrokerConfig {
         &self.0.config
     }
 
-    #[must_use]
     pub fn service(&self) -> &str {
         &self.0.service
     }
 
     /// The topology without which the service misses events: its own, or that of the event stream.
-    #[must_use]
     pub fn needed_topology(&self) -> Topology {
         self.0.own.clone().unwrap_or_else(Topology::event_stream)
     }
 
-    #[must_use]
     pub fn bindings(&self) -> &BindingsClient {
         &self.0.bindings
     }
 
-    /// Opens a connection that is named after the service and its purpose.
     pub(crate) async fn connect(&self, purpose: &str) -> Result<Connection, BrokerError> {
         connect_to(self.0.uri.clone(), &format!("{} {purpose}", self.0.service)).await
     }
@@ -70,8 +62,7 @@ impl Broker {
     /// too: an event that is published before misses them, and is confirmed all the same.
     pub(crate) async fn ensure_stream_bound(&self, connection: &Connection) -> Result<(), BrokerError> {
         let channel = connection.create_channel().await?;
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        channel.queue_declare(EVENT_STREAM.into(), options, FieldTable::default()).await?;
+        look_at(&channel, EVENT_STREAM).await?;
         channel.close(200, "done".into()).await?;
         match self.0.bindings.missing(&Topology::event_stream()).await {
             Ok(missing) if missing.is_empty() => Ok(()),

@@ -9,7 +9,6 @@ use url::Url;
 /// The default of [`BrokerConfig::batch`].
 pub const BATCH: u16 = 250;
 
-/// The broker's part of a service's configuration.
 #[derive(Debug, Clone, clap::Args)]
 pub struct BrokerConfig {
     /// URL of the broker with user, password and vhost, such as amqp://order:secret@localhost:5672/shop.
@@ -38,8 +37,6 @@ pub struct BrokerConfig {
 pub struct RetryDelays(Vec<Duration>);
 
 impl RetryDelays {
-    /// The delays in the order in which they are used.
-    #[must_use]
     pub fn as_slice(&self) -> &[Duration] {
         &self.0
     }
@@ -72,7 +69,6 @@ impl fmt::Display for RetryDelays {
 }
 
 /// A delay as it appears in the name of its queue: `10s`, or `250ms` when it is not of whole seconds.
-#[must_use]
 pub fn delay_name(delay: Duration) -> String {
     match delay.subsec_millis() {
         0 => format!("{}s", delay.as_secs()),
@@ -80,20 +76,20 @@ pub fn delay_name(delay: Duration) -> String {
     }
 }
 
-/// The parsers' own errors may repeat a part of the URL; the password must not reach a log.
 fn amqp_url(text: &str) -> Result<SecretString, String> {
-    if !text.starts_with("amqp://") && !text.starts_with("amqps://") {
-        return Err("it does not begin with amqp://".to_owned());
-    }
-    text.parse::<AMQPUri>().map_err(|_| "it is not a valid URL".to_owned())?;
-    Ok(SecretString::from(text))
+    secret_url::<AMQPUri>(text, "amqp")
 }
 
 fn management_url(text: &str) -> Result<SecretString, String> {
-    if !text.starts_with("http://") && !text.starts_with("https://") {
-        return Err("it does not begin with http://".to_owned());
+    secret_url::<Url>(text, "http")
+}
+
+/// The parsers' own errors may repeat a part of the URL; the password must not reach a log.
+fn secret_url<T: FromStr>(text: &str, scheme: &str) -> Result<SecretString, String> {
+    if !text.starts_with(&format!("{scheme}://")) && !text.starts_with(&format!("{scheme}s://")) {
+        return Err(format!("it does not begin with {scheme}://"));
     }
-    text.parse::<Url>().map_err(|_| "it is not a valid URL".to_owned())?;
+    text.parse::<T>().map_err(|_| "it is not a valid URL".to_owned())?;
     Ok(SecretString::from(text))
 }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use lapin::{Connection, ConnectionProperties, uri::AMQPUri};
+use lapin::{
+    Channel, Connection, ConnectionProperties, Queue, options::QueueDeclareOptions, types::FieldTable,
+    uri::AMQPUri,
+};
 use tokio::time::timeout;
 
 use crate::error::BrokerError;
@@ -14,9 +17,7 @@ const FRAME_MAX_BYTES: u32 = 16 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens a connection that the broker lists under `name`.
-///
-/// # Errors
-/// [`BrokerError::InvalidUrl`], and [`BrokerError::Unavailable`] when the broker does not answer within 10 s.
+/// [`BrokerError::Unavailable`] when the broker does not answer within 10 s.
 pub async fn connect(amqp_url: &str, name: &str) -> Result<Connection, BrokerError> {
     connect_to(parse(amqp_url)?, name).await
 }
@@ -29,12 +30,16 @@ pub(crate) async fn connect_to(uri: AMQPUri, name: &str) -> Result<Connection, B
     }
 }
 
-/// Closes a connection after its work is done.
 pub(crate) async fn close(connection: &Connection) -> Result<(), BrokerError> {
     Ok(connection.close(200, "done".into()).await?)
 }
 
-/// The vhost that an AMQP URL names.
+/// The queue as it is now; an error when it does not exist. Needs no permission.
+pub(crate) async fn look_at(channel: &Channel, queue: &str) -> Result<Queue, BrokerError> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    Ok(channel.queue_declare(queue.into(), passive, FieldTable::default()).await?)
+}
+
 pub fn vhost(amqp_url: &str) -> Result<String, BrokerError> {
     Ok(parse(amqp_url)?.vhost)
 }

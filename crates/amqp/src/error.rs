@@ -33,7 +33,6 @@ pub enum BrokerError {
 impl BrokerError {
     /// Whether waiting cannot help, only a person can. A service that has not worked yet stops on such an error; a
     /// service that has worked waits, since the broker may be about to start.
-    #[must_use]
     pub fn is_permanent(&self) -> bool {
         matches!(self, Self::Refused(_) | Self::Mismatch(_))
     }

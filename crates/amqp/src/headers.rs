@@ -14,7 +14,6 @@ pub struct Headers(pub(crate) FieldTable);
 pub struct Death {
     /// Why, in the broker's word: `delivery_limit`.
     pub reason: String,
-    /// The queue that the message was in.
     pub queue: String,
     /// When, in seconds since 1970.
     pub time: Option<i64>,
@@ -35,20 +34,15 @@ impl Headers {
         self
     }
 
-    /// A header that is a text.
-    #[must_use]
     pub fn text(&self, name: &str) -> Option<String> {
         text_of(&self.0, name)
     }
 
-    /// A header that is a number.
-    #[must_use]
     pub fn number(&self, name: &str) -> Option<i64> {
         number_of(&self.0, name)
     }
 
     /// The latest time that the broker dead-lettered the message itself.
-    #[must_use]
     pub fn latest_death(&self) -> Option<Death> {
         let Some(AMQPValue::FieldArray(deaths)) = self.0.inner().get(DEATHS) else { return None };
         let Some(AMQPValue::FieldTable(latest)) = deaths.as_slice().first() else { return None };
@@ -60,7 +54,6 @@ impl Headers {
     }
 
     /// All headers as a JSON object; bytes as hexadecimal digits.
-    #[must_use]
     pub fn to_json(&self) -> Value {
         json_of(&self.0)
     }

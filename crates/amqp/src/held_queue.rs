@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use lapin::{
     Channel, Connection,
-    options::{BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeclareOptions},
-    types::FieldTable,
+    options::{BasicAckOptions, BasicGetOptions, BasicNackOptions},
 };
 use tokio::time::{Instant, sleep};
 
-use crate::connection::{close, connect};
+use crate::connection::{close, connect, look_at};
 use crate::error::BrokerError;
 use crate::message::RawMessage;
 use crate::publisher::ConfirmChannel;
@@ -69,9 +68,6 @@ impl HeldQueue {
     }
 
     async fn depth(&self) -> Result<u32, BrokerError> {
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let declared =
-            self.channel.queue_declare(self.queue.as_str().into(), options, FieldTable::default()).await?;
-        Ok(declared.message_count())
+        Ok(look_at(&self.channel, &self.queue).await?.message_count())
     }
 }

@@ -32,40 +32,27 @@ impl OutgoingMessage<'_> {
 pub struct RawMessage(pub(crate) Delivery);
 
 impl RawMessage {
-    #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.0.data
     }
 
-    /// The id that its publisher gave it.
-    #[must_use]
     pub fn id(&self) -> Option<String> {
         self.0.properties.message_id().as_ref().map(ToString::to_string)
     }
 
-    #[must_use]
     pub fn content_type(&self) -> Option<&str> {
         self.0.properties.content_type().as_ref().map(|text| text.as_str())
     }
 
-    #[must_use]
-    pub fn routing_key(&self) -> &str {
-        self.0.routing_key.as_str()
-    }
-
-    #[must_use]
     pub fn headers(&self) -> Headers {
         Headers(self.0.properties.headers().clone().unwrap_or_default())
     }
 
     /// The number by which its channel knows it.
-    #[must_use]
     pub fn delivery_tag(&self) -> u64 {
         self.0.delivery_tag
     }
 
-    /// Its offset, when it comes from a stream.
-    #[must_use]
     pub fn stream_offset(&self) -> Option<i64> {
         self.headers().number(STREAM_OFFSET)
     }

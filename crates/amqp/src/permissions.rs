@@ -10,7 +10,6 @@ use sha2::{Digest, Sha256};
 use crate::config::RetryDelays;
 use crate::topology::{EVENT_STREAM, EVENTS_EXCHANGE, Topology};
 
-/// The user that applies the topology.
 pub const TOPOLOGY_USER: &str = "topology";
 /// The user of people and of the tests.
 pub const ADMIN_USER: &str = "admin";
@@ -19,12 +18,9 @@ pub const AUDITOR_USER: &str = "auditor";
 /// The user of people who work on dead letters: it reads and replays them, and can do nothing else.
 pub const OPERATOR_USER: &str = "operator";
 
-/// What a service may do on the broker.
 #[derive(Debug, Clone)]
 pub struct ServicePermissions<'a> {
-    /// The name of the service, and of its user.
     pub name: &'a str,
-    /// The routing keys that it publishes.
     pub publishes: Vec<&'a str>,
     /// The routing keys that it subscribes to; none for a service that reads the event stream.
     pub consumes: Vec<&'a str>,
@@ -32,17 +28,12 @@ pub struct ServicePermissions<'a> {
 
 /// The definitions of one vhost: users (each with its own name as its password: an operator replaces them),
 /// permissions and exchanges.
-#[must_use]
 pub fn definitions(vhost: &str, services: &[ServicePermissions<'_>]) -> Value {
     let consumers: Vec<&str> =
         services.iter().filter(|service| !service.consumes.is_empty()).map(|service| service.name).collect();
     let dead_letters = of_each(&consumers, "dead-letters");
-    let mut users = vec![
-        user(ADMIN_USER, &["administrator"]),
-        user(TOPOLOGY_USER, &[]),
-        user(AUDITOR_USER, &[]),
-        user(OPERATOR_USER, &[]),
-    ];
+    let mut users = vec![user(ADMIN_USER, &["administrator"])];
+    users.extend([TOPOLOGY_USER, AUDITOR_USER, OPERATOR_USER].map(|name| user(name, &[])));
     let mut permissions = vec![
         permission(ADMIN_USER, vhost, ".*", ".*", ".*"),
         permission(TOPOLOGY_USER, vhost, ".*", ".*", ".*"),

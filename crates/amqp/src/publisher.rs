@@ -32,19 +32,13 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// A publisher that connects once it [`run`](Self::run)s.
-    #[must_use]
     pub fn new(broker: &Broker, health: &Health) -> Self {
         Self { broker: broker.clone(), health: health.clone(), live: watch::Sender::new(None) }
     }
 
-    /// Keeps the connection open until the shutdown.
-    ///
-    /// # Errors
-    /// When the broker refuses the user or the vhost at the first connection.
+    /// Keeps the connection open until the shutdown. Fails when the broker refuses the user or the vhost at first.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), BrokerError> {
-        let item = self.health.item("publishing");
-        supervise(&item, &shutdown, &self).await
+        supervise(&self.health.item("publishing"), &shutdown, &self).await
     }
 
     /// A channel in confirm mode. Waits for the connection.
@@ -104,7 +98,6 @@ pub struct ConfirmChannel {
     _connection: Arc<Connection>,
 }
 
-/// Messages that were published, and not confirmed yet.
 #[derive(Debug)]
 pub struct PendingConfirms<'a> {
     messages: &'a [OutgoingMessage<'a>],
@@ -144,8 +137,6 @@ impl ConfirmChannel {
     }
 
     /// Publishes one message, and waits for its confirm.
-    ///
-    /// # Errors
     /// [`BrokerError::Unavailable`] when it was not confirmed: the broker may have it, or not.
     pub async fn publish_one(&self, message: OutgoingMessage<'_>) -> Result<(), BrokerError> {
         let confirmed = self.publish(std::slice::from_ref(&message)).await.confirmed().await;

@@ -15,38 +15,60 @@ use crate::topology::{EVENT_STREAM, events_queue};
 
 const CONSUMER_TAG: &str = "receiver";
 
-/// Where a reader of the event stream starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamStart {
-    /// At the oldest event that the stream still has.
-    First,
-    Offset(i64),
-}
-
-/// A connection of a reader of the event stream that does not read yet.
+/// A connection that does not receive yet.
 #[derive(Debug)]
-pub struct StreamConnection {
+pub struct ReceiverConnection {
     connection: Connection,
     channel: Channel,
+    /// The most messages that are taken at once.
     batch: u16,
 }
 
-impl StreamConnection {
-    pub async fn open(broker: &Broker) -> Result<Self, BrokerError> {
-        let connection = broker.connect("stream reader").await?;
+impl ReceiverConnection {
+    /// Opens a connection that is named after its purpose.
+    pub async fn open(broker: &Broker, purpose: &str) -> Result<Self, BrokerError> {
+        let connection = broker.connect(purpose).await?;
         let channel = connection.create_channel().await?;
         Ok(Self { connection, channel, batch: broker.config().batch })
     }
 
-    /// Reads the event stream.
-    pub async fn receive(self, start: StreamStart) -> Result<Receiver, BrokerError> {
+    /// Receives from the service's events queue. Declares the service's own topology first.
+    pub async fn events_queue(self, broker: &Broker) -> Result<Receiver, BrokerError> {
+        broker.declare_own(&self.channel).await?;
+        self.consume(events_queue(broker.service()), FieldTable::default()).await
+    }
+
+    /// Reads the event stream from `offset` on; from the oldest event that the stream still has when it is 0.
+    pub async fn event_stream(self, offset: i64) -> Result<Receiver, BrokerError> {
         let mut arguments = FieldTable::default();
-        let start = match start {
-            StreamStart::First => AMQPValue::LongString("first".into()),
-            StreamStart::Offset(offset) => AMQPValue::LongLongInt(offset),
+        let start = match offset {
+            0 => AMQPValue::LongString("first".into()),
+            _ => AMQPValue::LongLongInt(offset),
         };
         arguments.insert(STREAM_OFFSET.into(), start);
-        Receiver::consume(self.connection, self.channel, EVENT_STREAM.to_owned(), self.batch, arguments).await
+        self.consume(EVENT_STREAM.to_owned(), arguments).await
+    }
+
+    /// Receives from any queue that the user of the URL may read; the broker lists the connection under `name`.
+    pub async fn any_queue(
+        amqp_url: &str,
+        name: &str,
+        queue: &str,
+        batch: u16,
+    ) -> Result<Receiver, BrokerError> {
+        let connection = connect(amqp_url, name).await?;
+        let channel = connection.create_channel().await?;
+        Self { connection, channel, batch }.consume(queue.to_owned(), FieldTable::default()).await
+    }
+
+    async fn consume(self, queue: String, arguments: FieldTable) -> Result<Receiver, BrokerError> {
+        let Self { connection, channel, batch } = self;
+        // While one batch is handled, the next one arrives.
+        channel.basic_qos(batch * 2, BasicQosOptions::default()).await?;
+        let options = BasicConsumeOptions::default();
+        let consumer =
+            channel.basic_consume(queue.as_str().into(), CONSUMER_TAG.into(), options, arguments).await?;
+        Ok(Receiver { connection, channel, batches: consumer.ready_chunks(batch.into()), queue })
     }
 }
 
@@ -60,42 +82,8 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Receives from the service's events queue. Declares the service's own topology first.
-    pub async fn of_events_queue(broker: &Broker) -> Result<Self, BrokerError> {
-        let connection = broker.connect("consumer").await?;
-        let channel = connection.create_channel().await?;
-        broker.declare_own(&channel).await?;
-        let queue = events_queue(broker.service());
-        Self::consume(connection, channel, queue, broker.config().batch, FieldTable::default()).await
-    }
-
-    /// Receives from any queue that the user of the URL may read; the broker lists the connection under `name`.
-    pub async fn of_queue(amqp_url: &str, name: &str, queue: &str, batch: u16) -> Result<Self, BrokerError> {
-        let connection = connect(amqp_url, name).await?;
-        let channel = connection.create_channel().await?;
-        Self::consume(connection, channel, queue.to_owned(), batch, FieldTable::default()).await
-    }
-
-    async fn consume(
-        connection: Connection,
-        channel: Channel,
-        queue: String,
-        batch: u16,
-        arguments: FieldTable,
-    ) -> Result<Self, BrokerError> {
-        // While one batch is handled, the next one arrives.
-        channel.basic_qos(batch * 2, BasicQosOptions::default()).await?;
-        let options = BasicConsumeOptions::default();
-        let consumer =
-            channel.basic_consume(queue.as_str().into(), CONSUMER_TAG.into(), options, arguments).await?;
-        Ok(Self { connection, channel, batches: consumer.ready_chunks(batch.into()), queue })
-    }
-
     /// Waits for messages, and takes all that have arrived, up to a batch. No message is lost when the future is
     /// dropped.
-    ///
-    /// # Errors
-    /// [`BrokerError`], also when the broker cancelled the consumer.
     pub async fn receive(&mut self) -> Result<Vec<RawMessage>, BrokerError> {
         let Some(arrived) = self.batches.next().await else {
             return Err(BrokerError::Unavailable(format!("it cancelled the consumer of {}", self.queue)));
@@ -111,7 +99,6 @@ impl Receiver {
     }
 
     /// Whether the channel is open. When it is not, the broker has requeued every message without an acknowledgement.
-    #[must_use]
     pub fn is_open(&self) -> bool {
         self.channel.status().connected()
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use runtime::health::HealthItem;
+use runtime::{health::HealthItem, shutdown::before_end_of};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::BrokerError;
@@ -23,10 +23,7 @@ pub trait Session: Sync {
 }
 
 /// Runs sessions one after the other until the shutdown. After a session that failed, the next one starts after a
-/// backoff with full jitter.
-///
-/// # Errors
-/// A [permanent](BrokerError::is_permanent) error, when no session has worked yet.
+/// backoff with full jitter. Fails with a [permanent](BrokerError::is_permanent) error when no session has worked yet.
 pub async fn supervise(
     item: &HealthItem,
     shutdown: &CancellationToken,
@@ -35,12 +32,11 @@ pub async fn supervise(
     let mut attempt = 0;
     let mut worked = false;
     while !shutdown.is_cancelled() {
-        let ended = tokio::select! {
-            ended = work.session(item, shutdown) => ended,
-            () = overdue(shutdown) => return Ok(()),
-        };
-        let Err(error) = ended else {
-            continue;
+        let session = work.session(item, shutdown);
+        let error = match before_end_of(shutdown, SHUTDOWN_GRACE, session).await {
+            Some(Err(error)) => error,
+            Some(Ok(())) => continue,
+            None => return Ok(()),
         };
         if item.is_up() {
             worked = true;
@@ -55,9 +51,4 @@ pub async fn supervise(
         shutdown.run_until_cancelled(tokio::time::sleep(wait)).await;
     }
     Ok(())
-}
-
-async fn overdue(shutdown: &CancellationToken) {
-    shutdown.cancelled().await;
-    tokio::time::sleep(SHUTDOWN_GRACE).await;
 }

@@ -26,7 +26,6 @@ const DECLARE_INTERVAL: Duration = Duration::from_millis(100);
 pub const EVENTS_EXCHANGE: &str = "domain.events";
 /// The stream that keeps every event.
 pub const EVENT_STREAM: &str = "domain-events.log";
-/// How long the stream keeps events.
 const EVENT_STREAM_MAX_AGE: &str = "30D";
 /// The stream deletes whole segments. Small ones keep the deletion close to the maximum age.
 const EVENT_STREAM_SEGMENT_BYTES: i64 = 50_000_000;
@@ -78,26 +77,20 @@ pub struct Topology {
     pub bindings: Vec<Binding>,
 }
 
-/// The queue that a service consumes its events from.
-#[must_use]
 pub fn events_queue(service: &str) -> String {
     format!("{service}.events")
 }
 
 /// The direct exchange that a service's own queues are bound to by their names.
-#[must_use]
 pub fn own_exchange(service: &str) -> String {
     format!("{service}.own")
 }
 
 /// The queue where a message waits for its next attempt, after it failed.
-#[must_use]
 pub fn retry_queue(service: &str, delay: Duration) -> String {
     format!("{service}.retry.{}", delay_name(delay))
 }
 
-/// The queue of a service's dead letters.
-#[must_use]
 pub fn dead_letter_queue(service: &str) -> String {
     format!("{service}.dead-letters")
 }
@@ -105,7 +98,6 @@ pub fn dead_letter_queue(service: &str) -> String {
 impl Topology {
     /// The event stream and the parts of all services that have a queue, each with the routing keys that it subscribes
     /// to: what `sagactl topology apply` declares.
-    #[must_use]
     pub fn whole(services: &[(&str, &[&str])], delays: &RetryDelays) -> Self {
         let mut whole = Self::event_stream();
         let stream_binding = std::mem::take(&mut whole.bindings);
@@ -120,8 +112,6 @@ impl Topology {
         whole
     }
 
-    /// The exchange of all events, and the event stream bound to it.
-    #[must_use]
     pub fn event_stream() -> Self {
         Self {
             exchanges: vec![Exchange { name: EVENTS_EXCHANGE.to_owned(), kind: "topic" }],
@@ -142,10 +132,12 @@ impl Topology {
     }
 
     /// What one service needs for itself: its queues, and the bindings for the routing keys that it subscribes to.
-    #[must_use]
     pub fn of_service(service: &str, routing_keys: &[&str], delays: &RetryDelays) -> Self {
         let own = own_exchange(service);
-        let mut queues = vec![events(service), dead_letters(service)];
+        let mut queues = vec![
+            quorum(events_queue(service), DELIVERY_LIMIT, Some((service, dead_letter_queue(service)))),
+            quorum(dead_letter_queue(service), DEAD_LETTER_DELIVERY_LIMIT, None),
+        ];
         queues.extend(delays.as_slice().iter().map(|delay| retry(service, *delay)));
         let mut bindings: Vec<_> = queues
             .iter()
@@ -164,8 +156,6 @@ impl Topology {
     }
 
     /// Declares all of it. What exists already with the same arguments stays as it is.
-    ///
-    /// # Errors
     /// [`BrokerError::Mismatch`] when the broker has a queue or an exchange of that name with other arguments.
     pub async fn declare(&self, channel: &Channel) -> Result<(), BrokerError> {
         for exchange in &self.exchanges {
@@ -232,8 +222,6 @@ async fn declare_once(connection: &Connection, topology: &Topology) -> Result<()
 }
 
 impl Queue {
-    /// Its arguments as the client library takes them.
-    #[must_use]
     pub fn table(&self) -> FieldTable {
         let mut table = FieldTable::default();
         for (name, value) in &self.arguments {
@@ -245,14 +233,6 @@ impl Queue {
         }
         table
     }
-}
-
-fn events(service: &str) -> Queue {
-    quorum(events_queue(service), DELIVERY_LIMIT, Some((service, dead_letter_queue(service))))
-}
-
-fn dead_letters(service: &str) -> Queue {
-    quorum(dead_letter_queue(service), DEAD_LETTER_DELIVERY_LIMIT, None)
 }
 
 /// One queue for each delay: with a TTL of its own, a message would wait until those before it have expired.

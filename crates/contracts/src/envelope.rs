@@ -16,7 +16,6 @@ use crate::{
     messages::{EventSet, Row, Versions},
 };
 
-/// The content type of an encoded envelope.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
 /// A longer `tracestate` is dropped (W3C Trace Context asks for at least 512 characters to be passed on).
@@ -72,16 +71,11 @@ struct Wire<'a, D> {
 }
 
 impl<E: EventSet> Envelope<E> {
-    /// What the event is about, such as the order's id.
-    #[must_use]
     pub fn subject(&self) -> String {
         self.event.subject().to_string()
     }
 
-    /// Encodes the envelope as one JSON object.
-    ///
-    /// # Errors
-    /// When the aggregate version is not within 1 and `i32::MAX`.
+    /// Encodes the envelope as one JSON object. The aggregate version must be within 1 and `i32::MAX`.
     pub fn to_json(&self) -> serde_json::Result<String> {
         let row = self.event.row();
         let aggregate_version = i32::try_from(self.aggregate_version).ok().filter(|version| *version >= 1);
@@ -111,10 +105,6 @@ impl<E: EventSet> Envelope<E> {
 }
 
 impl<E: EventSet> Versions<E> {
-    /// Decodes a message's body.
-    ///
-    /// # Errors
-    /// When it is not an envelope, or not of an event and version that these versions know.
     pub fn decode_envelope(&self, body: &[u8]) -> Result<Envelope<E>, DecodeError> {
         let wire: Wire<'_, &RawValue> = serde_json::from_slice(body).map_err(DecodeError::Malformed)?;
         if wire.specversion != "1.0" {

@@ -1,18 +1,17 @@
-//! Why a message cannot be read.
+//! Why a message cannot be read, or an input not be taken.
 
-/// Why a message cannot be read.
+use std::fmt;
+
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// Not JSON, or not the attributes of an envelope.
     #[error("not a CloudEvents envelope")]
     Malformed(#[source] serde_json::Error),
-    /// A version of `CloudEvents` other than 1.0.
     #[error("specversion {0:?} is not \"1.0\"")]
     SpecVersion(String),
     /// An event, or a version of one, that this build does not know. Another build may: it is not garbage.
     #[error("event type {0:?} is not supported by this build")]
     Unsupported(String),
-    /// The data is not of the event's shape.
     #[error("the data is not that of {0}")]
     Data(String, #[source] serde_json::Error),
     /// An attribute contradicts the type or the data.
@@ -23,4 +22,28 @@ pub enum DecodeError {
         /// What the type or the data says.
         expected: String,
     },
+}
+
+/// An input that is not valid in the state of its aggregate: a bug here or at the publisher, or a forged message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{aggregate} {id} is {state} and cannot take {input}")]
+pub struct InvalidTransition {
+    /// The kind of aggregate: `order`.
+    pub aggregate: &'static str,
+    pub id: String,
+    /// The state in words: `cancelled`.
+    pub state: String,
+    /// The event's name without version, the command or the result of a call: `payment.captured`.
+    pub input: String,
+}
+
+impl InvalidTransition {
+    pub fn new(
+        aggregate: &'static str,
+        id: impl fmt::Display,
+        state: impl fmt::Display,
+        input: impl fmt::Display,
+    ) -> Self {
+        Self { aggregate, id: id.to_string(), state: state.to_string(), input: input.to_string() }
+    }
 }

@@ -12,17 +12,15 @@ mod error;
 pub mod messages;
 pub mod samples;
 pub mod table;
-mod transition;
 pub mod value;
 
 #[doc(hidden)]
-pub use {serde, serde_json};
+pub use {serde, serde_json, strum};
 
 pub use envelope::TraceContext;
-pub use error::DecodeError;
+pub use error::{DecodeError, InvalidTransition};
 pub use messages::{EventSet, Row, ServiceName, Subject, Upcaster, Versions};
 pub use table::*;
-pub use transition::InvalidTransition;
 pub use value::{
     CancelReason, Currency, Customer, CustomerId, Email, InvalidValue, Money, NotificationKind, OrderId,
     OrderLine, PaymentMethod, Quantity, Shortage, Sku, StockLine,

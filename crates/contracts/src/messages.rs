@@ -13,12 +13,10 @@ use crate::{error::DecodeError, value::OrderId, value::Sku};
 pub struct ServiceName(&'static str);
 
 impl ServiceName {
-    #[must_use]
     pub const fn new(name: &'static str) -> Self {
         Self(name)
     }
 
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.0
     }
@@ -53,7 +51,6 @@ pub trait EventSet: fmt::Debug + Clone + Serialize + Send + Sync + 'static {
     /// The earlier versions that this build still reads.
     const UPCASTERS: &'static [(&'static str, u32, Upcaster<Self>)];
 
-    /// The row of this event in the table.
     fn row(&self) -> &'static Row;
 
     /// What the event is about.
@@ -93,7 +90,6 @@ pub struct Versions<E> {
 
 impl<E: EventSet> Versions<E> {
     /// What this build reads: the table's own versions and the earlier ones that it has upcasters for.
-    #[must_use]
     pub fn current() -> Self {
         let known = Self { upcasters: BTreeMap::new() };
         E::UPCASTERS
@@ -101,18 +97,14 @@ impl<E: EventSet> Versions<E> {
             .fold(known, |known, (name, version, upcaster)| known.with(name, *version, *upcaster))
     }
 
-    /// Reads one more version of an event.
     #[must_use]
     pub fn with(mut self, name: &'static str, version: u32, upcaster: Upcaster<E>) -> Self {
         self.upcasters.insert((name, version), upcaster);
         self
     }
 
-    /// Reads the data of an event.
-    ///
-    /// # Errors
-    /// [`DecodeError::Unsupported`] for an event or a version that is not in the table, [`DecodeError::Data`] when
-    /// the data is not of that version's shape.
+    /// Reads the data of an event. [`DecodeError::Unsupported`] for an event or a version that is not in the table,
+    /// [`DecodeError::Data`] when the data is not of that version's shape.
     pub fn decode(&self, name: &str, version: u32, data: &str) -> Result<E, DecodeError> {
         E::from_json(name, version, data)
             .or_else(|| Some(self.upcasters.get(&(name, version))?(data)))
@@ -160,7 +152,7 @@ impl<E: EventSet> Default for Versions<E> {
 ///
 /// let old = r#"{"id": "01900000-0000-7000-8000-000000000001", "text": "hello"}"#;
 /// let read = contracts::Versions::<Event>::current().decode("greeting.said", 1, old)?;
-/// assert_eq!(read.event_type().versioned_name(), "greeting.said.v2");
+/// assert_eq!(read.event_type().row().versioned_name, "greeting.said.v2");
 /// # Ok::<(), contracts::DecodeError>(())
 /// ```
 #[macro_export]
@@ -197,10 +189,13 @@ macro_rules! messages {
             $($variant($variant),)+
         }
 
-        /// The type of an event.
+        /// Shown and parsed as its name without the version.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive($crate::strum::Display, $crate::strum::EnumString)]
+        #[strum(crate = "::contracts::strum")]
+        #[strum(parse_err_ty = ::contracts::InvalidValue, parse_err_fn = ::contracts::InvalidValue::unknown_event)]
         $visibility enum $event_type {
-            $(#[doc = concat!("`", $name, "`")] $variant,)+
+            $(#[doc = concat!("`", $name, "`")] #[strum(serialize = $name)] $variant,)+
         }
 
         #[allow(dead_code)]
@@ -215,51 +210,23 @@ macro_rules! messages {
                 record_only: $crate::messages!(@flag $($flag)?),
             },)+];
 
-            /// What the table says about it.
-            #[must_use]
             pub const fn row(self) -> &'static $crate::Row {
                 &Self::ROWS[self as usize]
             }
 
             /// Its name without the version, which is also its routing key: `order.placed`.
-            #[must_use]
             pub const fn name(self) -> &'static str {
                 self.row().name
             }
 
             /// The only service that may publish it.
-            #[must_use]
             pub const fn owner(self) -> $crate::ServiceName {
                 self.row().owner
             }
 
-            /// Its name with the version, as in the envelope: `order.placed.v1`.
-            #[must_use]
-            pub const fn versioned_name(self) -> &'static str {
-                self.row().versioned_name
-            }
-        }
-
-        impl std::fmt::Display for $event_type {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.name())
-            }
-        }
-
-        impl std::str::FromStr for $event_type {
-            type Err = $crate::InvalidValue;
-
-            /// Reads the name without the version.
-            fn from_str(name: &str) -> Result<Self, $crate::InvalidValue> {
-                let known = Self::ALL.iter().copied().find(|event| event.name() == name);
-                known.ok_or_else(|| {
-                    $crate::InvalidValue::unknown("an event", name, Self::ROWS.iter().map(|row| row.name))
-                })
-            }
         }
 
         impl $event {
-            #[must_use]
             $visibility fn event_type(&self) -> $event_type {
                 match self { $(Self::$variant(_) => $event_type::$variant,)+ }
             }

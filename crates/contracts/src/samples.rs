@@ -12,7 +12,6 @@ use crate::value::{
 };
 
 /// One envelope of every event, in the order of the table.
-#[must_use]
 pub fn samples() -> Vec<Envelope> {
     let mut events = events().unwrap_or_default();
     events.sort_by_key(Event::event_type);

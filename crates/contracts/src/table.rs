@@ -143,7 +143,6 @@ crate::messages! {
 
 impl Event {
     /// The order that the event is about; none for `product.listed`.
-    #[must_use]
     pub fn order_id(&self) -> Option<OrderId> {
         self.subject().correlation_id().map(OrderId)
     }

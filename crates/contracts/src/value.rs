@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use email_address::{EmailAddress, Options};
 use serde::{Deserialize, Serialize};
-use strum::VariantArray;
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
 /// A value that breaks its own rule; the message says which rule and what would be right.
@@ -13,11 +13,21 @@ use uuid::Uuid;
 pub struct InvalidValue(String);
 
 impl InvalidValue {
-    /// `text` is not one of the words that are known.
+    /// The text is none of the known words.
     pub fn unknown<'a>(what: &str, text: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
-        let known: Vec<_> = known.into_iter().collect();
-        Self(format!("{:?} is not {what}: {}", text.chars().take(80).collect::<String>(), known.join(", ")))
+        let known = known.into_iter().collect::<Vec<_>>().join(", ");
+        Self(format!("{:?} is not {what}: {known}", shown(text)))
     }
+
+    #[doc(hidden)]
+    pub fn unknown_event(name: &str) -> Self {
+        Self(format!("{:?} is not an event", shown(name)))
+    }
+}
+
+/// As much of a text as an error shows.
+fn shown(text: &str) -> String {
+    text.chars().take(80).collect()
 }
 
 /// A text that obeys a rule: parsed from a string, shown as that string.
@@ -25,11 +35,10 @@ macro_rules! parsed_text {
     ($(#[$doc:meta])* $name:ident, $rule:literal, $valid:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[serde(try_from = "String")]
         pub struct $name(String);
 
         impl $name {
-            #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -41,11 +50,9 @@ macro_rules! parsed_text {
             fn try_from(text: String) -> Result<Self, InvalidValue> {
                 let valid: fn(&str) -> bool = $valid;
                 if valid(&text) {
-                    Ok(Self(text))
-                } else {
-                    let shown: String = text.chars().take(80).collect();
-                    Err(InvalidValue(format!(concat!("{:?} is not ", $rule), shown)))
+                    return Ok(Self(text));
                 }
+                Err(InvalidValue(format!("{:?} is not {}", shown(&text), $rule)))
             }
         }
 
@@ -54,12 +61,6 @@ macro_rules! parsed_text {
 
             fn from_str(text: &str) -> Result<Self, InvalidValue> {
                 Self::try_from(text.to_owned())
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(value: $name) -> String {
-                value.0
             }
         }
 
@@ -88,7 +89,6 @@ parsed_text!(
 
 impl Currency {
     /// How many digits of an amount in minor units stand behind the point.
-    #[must_use]
     pub fn minor_digits(&self) -> u32 {
         let known = iso_currency::Currency::from_code(&self.0);
         known.and_then(|currency| currency.exponent()).unwrap_or_default().into()
@@ -140,12 +140,10 @@ pub struct Money {
 
 /// How many pieces of a SKU: 1 to 1000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "i64", into = "i64")]
+#[serde(try_from = "i64")]
 pub struct Quantity(i32);
 
 impl Quantity {
-    /// The number itself, 1 to 1000.
-    #[must_use]
     pub fn get(self) -> i32 {
         self.0
     }
@@ -189,7 +187,6 @@ pub struct StockLine {
     pub quantity: Quantity,
 }
 
-/// A line that could not be reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shortage {
     pub sku: Sku,
@@ -210,15 +207,14 @@ pub struct Shortage {
     Hash,
     Serialize,
     Deserialize,
-    strum::Display,
-    strum::EnumString,
-    strum::IntoStaticStr,
-    strum::VariantArray,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum CancelReason {
-    /// Not every line could be reserved.
     OutOfStock,
     PaymentDeclined,
     /// The deadline passed with an answer missing.
@@ -243,10 +239,10 @@ pub enum CancelReason {
     Hash,
     Serialize,
     Deserialize,
-    strum::Display,
-    strum::EnumString,
-    strum::IntoStaticStr,
-    strum::VariantArray,
+    Display,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
@@ -264,7 +260,6 @@ impl CancelReason {
     pub const KNOWN: &[Self] = all_but_last(Self::VARIANTS);
 
     /// Reads a stored word, of a later build too.
-    #[must_use]
     pub fn from_stored(word: &str) -> Self {
         word.parse().unwrap_or(Self::Other)
     }

@@ -10,15 +10,11 @@ use tempfile::TempDir;
 
 /// The folder of the system that runs on the standard ports: `.stack` in `project`, or
 /// `/var/tmp/order-saga` for root.
-#[must_use]
 pub fn default_folder(project: &Path) -> PathBuf {
     if geteuid().is_root() { PathBuf::from("/var/tmp/order-saga") } else { project.join(".stack") }
 }
 
 /// A new folder for servers that end with a test; it goes when it is dropped.
-///
-/// # Errors
-/// When it cannot be created.
 pub fn temporary_folder() -> Result<TempDir> {
     let parent = if geteuid().is_root() { PathBuf::from("/var/tmp") } else { std::env::temp_dir() };
     let folder = tempfile::Builder::new()

@@ -6,16 +6,14 @@ mod folder;
 mod ports;
 mod postgres;
 mod process;
-mod programs;
 mod proxy;
 mod rabbitmq;
 mod services;
 mod signals;
 mod smtp;
 mod system;
-mod wait;
 
-pub use crate::system::{HttpPorts, Replicas, System, SystemOptions, SystemPorts};
+pub use crate::system::{HttpPorts, System, SystemOptions, SystemPorts};
 pub use command::{exit_code, own_folder, print, print_error};
 pub use folder::{default_folder, temporary_folder};
 pub use ports::{

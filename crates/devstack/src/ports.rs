@@ -14,19 +14,14 @@ use procfs::process::{FDTarget, all_processes};
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-/// The address of `port` on the loopback interface.
-#[must_use]
 pub fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// `N` different ports that nobody listens on. Two calls, also in two processes, rarely meet.
-///
-/// # Errors
-/// When a whole round through the range finds too few.
 pub fn free<const N: usize>() -> Result<[u16; N]> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Processes started one after the other begin dependency apart.
+    // Processes started one after the other begin far apart.
     let offset = u16::try_from(process::id() * 61 % u32::from(COUNT))?;
     let mut found = [0; N];
     for slot in &mut found {
@@ -43,15 +38,11 @@ pub fn free<const N: usize>() -> Result<[u16; N]> {
     Ok(found)
 }
 
-/// A port that nobody listens on for each name.
 pub fn free_for<'a>(names: impl Iterator<Item = &'a str>) -> Result<BTreeMap<&'a str, u16>> {
     names.map(|name| free::<1>().map(|[port]| (name, port))).collect()
 }
 
-/// Fails when somebody listens on `port`, naming who.
-///
-/// # Errors
-/// A line that names the port, what it is needed for, and its holder.
+/// Fails when somebody listens on `port`, which is needed for `purpose`, naming who.
 pub fn require_free(port: u16, purpose: &str) -> Result<()> {
     if TcpListener::bind(local(port)).is_ok() {
         return Ok(());
@@ -62,7 +53,6 @@ pub fn require_free(port: u16, purpose: &str) -> Result<()> {
 }
 
 /// Who listens on `port` of this machine, when this user may read that from /proc.
-#[must_use]
 pub fn holder(port: u16) -> Option<String> {
     let tables = [procfs::net::tcp(), procfs::net::tcp6()].into_iter().flatten();
     let mut sockets = tables.flatten().filter(|socket| socket.state == TcpState::Listen);

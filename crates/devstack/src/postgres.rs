@@ -2,17 +2,15 @@
 
 use std::env;
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Signal, geteuid};
 
-use crate::process::Process;
-use crate::{programs, wait};
+use crate::process::{Process, find_program};
 
 const ROLES_AND_DATABASES: &str = include_str!("../../../deploy/postgres/init.sql");
 const SUPERUSER: &str = "postgres";
@@ -42,17 +40,14 @@ pub enum Shutdown {
 #[derive(Debug)]
 pub struct Postgres {
     dir: PathBuf,
-    port: u16,
+    pub port: u16,
     storage: Storage,
-    process: Process,
+    pub process: Process,
 }
 
 impl Postgres {
     /// Starts the cluster in `dir` on 127.0.0.1:`port`, creating it with the services' roles and
-    /// databases when it is not there yet.
-    ///
-    /// # Errors
-    /// When Postgres is not installed, or does not come up within 30 s.
+    /// databases when it is not there yet. Fails when it does not come up within 30 s.
     pub async fn start(dir: &Path, port: u16, storage: Storage) -> Result<Self> {
         let fresh = create_cluster(dir)?;
         let process = launch(dir, port, storage).await?;
@@ -63,40 +58,15 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// URL of the superuser, with no database named.
-    #[must_use]
     pub fn superuser_url(&self) -> String {
         format!("postgres://{SUPERUSER}:{SUPERUSER}@127.0.0.1:{}", self.port)
     }
 
-    /// URL with which `service` opens its own database.
-    #[must_use]
     pub fn service_url(&self, service: &str) -> String {
         format!("postgres://{service}:{service}@127.0.0.1:{}/{service}", self.port)
     }
 
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    #[must_use]
-    pub fn pid(&self) -> i32 {
-        self.process.pid()
-    }
-
-    /// The exit status when the server has ended by itself.
-    ///
-    /// # Errors
-    /// When the operating system cannot be asked.
-    pub fn exited(&mut self) -> Result<Option<std::process::ExitStatus>> {
-        self.process.exited()
-    }
-
     /// Stops the server; [`Postgres::resume`] starts it again.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
     pub async fn stop(&mut self, shutdown: Shutdown) -> Result<()> {
         let signal = match shutdown {
             Shutdown::Fast => Signal::INT,
@@ -106,39 +76,26 @@ impl Postgres {
         Ok(())
     }
 
-    /// Kills the server, as the kernel would when memory runs out.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
-    pub fn kill(&mut self) -> Result<()> {
-        self.process.kill()?;
-        Ok(())
-    }
-
     /// Starts the server again after a stop or a kill, with the same data on the same port.
     pub async fn resume(&mut self) -> Result<()> {
         self.process = launch(&self.dir, self.port, self.storage).await?;
         Ok(())
     }
 
-    /// Stops and starts it.
     pub async fn restart(&mut self, shutdown: Shutdown) -> Result<()> {
         self.stop(shutdown).await?;
         self.resume().await
     }
 
     fn create_roles_and_databases(&self) -> Result<()> {
-        let mut psql = Command::new(program("psql")?)
-            .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"])
+        let script = self.dir.join("init.sql");
+        fs::write(&script, ROLES_AND_DATABASES)?;
+        let psql = Command::new(program("psql")?)
+            .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file"])
+            .arg(script)
             .arg(format!("{}/postgres", self.superuser_url()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        if let Some(mut input) = psql.stdin.take() {
-            input.write_all(ROLES_AND_DATABASES.as_bytes())?;
-        }
-        succeeded("psql", &psql.wait_with_output()?)?;
+            .output()?;
+        succeeded("psql", &psql)?;
         Ok(fs::write(complete_marker(&self.dir), "")?)
     }
 }
@@ -151,15 +108,13 @@ fn complete_marker(dir: &Path) -> PathBuf {
 /// Starts the server. After a kill its old children may hold the shared memory for a moment, and
 /// it refuses to start: hence the second and third try.
 async fn launch(dir: &Path, port: u16, storage: Storage) -> Result<Process> {
-    const TRIES: u32 = 3;
-    let mut tried = 1;
-    loop {
-        match try_launch(dir, port, storage).await {
-            Err(_) if tried < TRIES => tried += 1,
-            result => return result,
+    for _ in 0..2 {
+        if let Ok(process) = try_launch(dir, port, storage).await {
+            return Ok(process);
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
+    try_launch(dir, port, storage).await
 }
 
 async fn try_launch(dir: &Path, port: u16, storage: Storage) -> Result<Process> {
@@ -171,29 +126,22 @@ async fn try_launch(dir: &Path, port: u16, storage: Storage) -> Result<Process> 
     let mut process = Process::start("postgres", command, &dir.join("postgres.log"), Signal::INT)?;
     let pid = process.pid().to_string();
     let pid_file = dir.join("data/postmaster.pid");
-    wait::until_ready(&mut process, START_LIMIT, async || says_ready(&pid_file, &pid)).await?;
+    process.wait_until(START_LIMIT, async || says_ready(&pid_file, &pid)).await?;
     Ok(process)
 }
 
 fn settings(port: u16, storage: Storage) -> Vec<String> {
-    let mut settings = vec![
-        format!("port={port}"),
-        "listen_addresses=127.0.0.1".to_owned(),
-        // A socket's path may have 107 bytes at most, and a temporary folder's may be longer.
-        "unix_socket_directories=".to_owned(),
-        "max_connections=300".to_owned(),
-    ];
-    if storage != Storage::Kept {
-        settings.push("shared_preload_libraries=pg_stat_statements".to_owned());
-        // Room for the statements of many databases: what is rare would be forgotten while it is counted.
-        settings.push("pg_stat_statements.max=50000".to_owned());
-    }
-    match storage {
-        Storage::Kept => {}
-        Storage::Measured => settings.push("track_commit_timestamp=on".to_owned()),
-        Storage::Throwaway => settings.push("fsync=off".to_owned()),
-    }
-    settings
+    // A socket's path may have 107 bytes at most, and a temporary folder's may be longer.
+    let always = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300"];
+    // Room for the statements of many databases: what is rare would be forgotten while it is counted.
+    let counting = ["shared_preload_libraries=pg_stat_statements", "pg_stat_statements.max=50000"];
+    let more = match storage {
+        Storage::Kept => vec![],
+        Storage::Measured => [&counting[..], &["track_commit_timestamp=on"]].concat(),
+        Storage::Throwaway => [&counting[..], &["fsync=off"]].concat(),
+    };
+    let all = always.into_iter().chain(more).map(str::to_owned);
+    all.chain([format!("port={port}")]).collect()
 }
 
 /// The server writes its state into the eighth line of this file, its process id into the first.
@@ -279,7 +227,7 @@ fn program(name: &str) -> Result<PathBuf> {
     if let Some((_, path)) = newest {
         return Ok(path);
     }
-    let on_path = programs::find(name, &env::var_os("PATH").unwrap_or_default());
+    let on_path = find_program(name, &env::var_os("PATH").unwrap_or_default());
     on_path.with_context(|| {
         format!("{name} not found: install PostgreSQL 15 or newer (Debian: apt-get install postgresql)")
     })

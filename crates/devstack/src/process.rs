@@ -1,6 +1,8 @@
 //! One child process: started with its output in a log file, told to stop, and never left behind.
 
-use std::fs::{File, OpenOptions};
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -8,11 +10,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-use crate::wait;
-
+/// Between two looks at a condition.
+const PAUSE: Duration = Duration::from_millis(20);
 /// How long a dropped process gets between its stop signal and SIGKILL.
 const DROP_GRACE: Duration = Duration::from_secs(3);
 
@@ -30,11 +32,9 @@ pub struct Process {
 
 impl Process {
     /// Starts `command`; what it prints is appended to `log`. `stop_signal` is what asks it to end.
-    ///
-    /// # Errors
-    /// When the log cannot be opened or the program cannot be run.
     pub fn start(name: &str, mut command: Command, log: &Path, stop_signal: Signal) -> Result<Self> {
-        let output = append(log)?;
+        let output = OpenOptions::new().create(true).append(true).open(log);
+        let output = output.with_context(|| format!("cannot write {}", log.display()))?;
         let child_guard = ChildGuard::start(stop_signal)?;
         let child = command
             .stdin(Stdio::null())
@@ -50,35 +50,16 @@ impl Process {
         Ok(process)
     }
 
-    /// The operating system's id of the process.
-    #[must_use]
     pub fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// What the process was started as, for messages.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    #[must_use]
-    pub fn log(&self) -> &Path {
-        &self.log
-    }
-
     /// The exit status when the process has ended, by itself or not.
-    ///
-    /// # Errors
-    /// When the operating system cannot be asked.
     pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
 
     /// Sends `signal`; a process that has ended already is not an error.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         if self.exited()?.is_none() {
             kill_process(self.pid, signal).with_context(|| format!("cannot signal {}", self.name))?;
@@ -87,9 +68,6 @@ impl Process {
     }
 
     /// Asks the process to end, and kills it when it has not ended within `grace`.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
     pub async fn stop(&mut self, grace: Duration) -> Result<ExitStatus> {
         self.stop_with(self.stop_signal, grace).await
     }
@@ -102,15 +80,41 @@ impl Process {
             if let Some(status) = self.exited()? {
                 return Ok(status);
             }
-            tokio::time::sleep(wait::PAUSE).await;
+            tokio::time::sleep(PAUSE).await;
         }
         self.kill()
     }
 
+    /// Waits until `ready` says so. Fails when the process ends before that, or after `limit`; the message then names
+    /// the log and quotes its last lines.
+    pub(crate) async fn wait_until(
+        &mut self,
+        limit: Duration,
+        mut ready: impl AsyncFnMut() -> bool,
+    ) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.exited()? {
+                bail!("{} ended while starting ({status}){}", self.name, self.last_lines());
+            }
+            if ready().await {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("{} was not ready after {limit:?}{}", self.name, self.last_lines());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn last_lines(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let tail = lines[lines.len().saturating_sub(5)..].join("\n  ");
+        format!("; {} ends with:\n  {tail}", self.log.display())
+    }
+
     /// Kills the process and its group at once, as a crash would.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
     pub fn kill(&mut self) -> Result<ExitStatus> {
         self.kill_group();
         Ok(self.child.wait()?)
@@ -129,7 +133,7 @@ impl Drop for Process {
         let _ = self.signal(self.stop_signal);
         let deadline = Instant::now() + DROP_GRACE;
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            thread::sleep(wait::PAUSE);
+            thread::sleep(PAUSE);
         }
         self.kill_group();
         let _ = self.child.wait();
@@ -176,10 +180,7 @@ impl Drop for ChildGuard {
     }
 }
 
-fn append(log: &Path) -> Result<File> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .with_context(|| format!("cannot write {}", log.display()))
+/// The first program of that name in the folders of `path`, a list like that of the variable PATH.
+pub(crate) fn find_program(name: &str, path: &OsStr) -> Option<PathBuf> {
+    env::split_paths(path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }

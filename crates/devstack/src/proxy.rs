@@ -51,10 +51,6 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy on a free port of 127.0.0.1.
-    ///
-    /// # Errors
-    /// When the target has no address, or no port is free.
     pub async fn before(target: impl ToSocketAddrs) -> Result<Self> {
         let target = lookup_host(target).await?.collect();
         let listener = TcpListener::bind(ports::local(0)).await?;
@@ -65,7 +61,6 @@ impl Proxy {
         Ok(Self { address, fault, _task: task })
     }
 
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -12,8 +12,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::process::Process;
-use crate::{ports, programs, wait};
+use crate::ports;
+use crate::process::{Process, find_program};
 
 const CONFIGURATION: &str = include_str!("../../../deploy/rabbitmq/rabbitmq.conf");
 const DEFINITIONS: &str = include_str!("../../../deploy/rabbitmq/definitions.json");
@@ -33,7 +33,6 @@ pub struct RabbitMqPorts {
 }
 
 impl RabbitMqPorts {
-    /// Four ports that nobody listens on.
     pub fn free() -> Result<Self> {
         let [amqp, management, distribution, epmd] = ports::free()?;
         Ok(Self { amqp, management, distribution, epmd })
@@ -44,43 +43,28 @@ impl RabbitMqPorts {
 #[derive(Debug)]
 pub struct RabbitMq {
     dir: PathBuf,
-    ports: RabbitMqPorts,
+    pub ports: RabbitMqPorts,
     // Before the port mapper, because fields are dropped in this order.
-    node: Process,
+    pub process: Process,
     _epmd: Process,
 }
 
 impl RabbitMq {
     /// Starts a node with its data in `dir`. It loads the system's users, rights and exchanges; the
-    /// user `admin` may do everything. Beware: the data belong to `ports.amqp`, which names the node.
-    ///
-    /// # Errors
-    /// When RabbitMQ is not installed, or does not come up within 90 s.
+    /// user `admin` may do everything. Fails when it does not come up within 90 s. Beware: the data belong to `ports.amqp`,
+    /// which names the node.
     pub async fn start(dir: &Path, ports: RabbitMqPorts) -> Result<Self> {
         prepare(dir, ports)?;
         let epmd = start_epmd(dir, ports.epmd).await?;
-        let node = launch(dir, ports).await?;
-        Ok(Self { dir: dir.to_owned(), ports, node, _epmd: epmd })
+        let process = launch(dir, ports).await?;
+        Ok(Self { dir: dir.to_owned(), ports, process, _epmd: epmd })
     }
 
-    /// Runs `rabbitmqctl` on this node.
-    ///
-    /// # Errors
-    /// When it fails, with what it says.
+    /// Runs `rabbitmqctl` on this node. When it fails, the error quotes it.
     pub async fn control(&self, arguments: &[&str]) -> Result<()> {
-        let ports = self.ports;
-        let mut command = tokio::process::Command::new(program("rabbitmqctl")?);
-        command
-            .current_dir(&self.dir)
-            .env_clear()
-            .env("PATH", search_path())
-            .env("HOME", self.dir.join("home"))
-            .env("LANG", "C.UTF-8")
-            .env("ERL_EPMD_PORT", ports.epmd.to_string())
-            .env("RABBITMQ_NODENAME", node_name(ports))
-            .env("RABBITMQ_CONF_ENV_FILE", self.dir.join("none"))
-            .args(arguments);
-        let output = command.output().await.context("rabbitmqctl")?;
+        let mut command = command("rabbitmqctl", &self.dir, self.ports)?;
+        command.args(arguments);
+        let output = tokio::process::Command::from(command).output().await.context("rabbitmqctl")?;
         anyhow::ensure!(
             output.status.success(),
             "rabbitmqctl {arguments:?}: {}{}",
@@ -91,79 +75,40 @@ impl RabbitMq {
     }
 
     /// URL of the user with every right, with no virtual host named.
-    #[must_use]
     pub fn admin_url(&self) -> String {
         format!("amqp://{ADMIN}:{ADMIN}@127.0.0.1:{}", self.ports.amqp)
     }
 
-    /// URL with which `user` opens `vhost`.
-    #[must_use]
     pub fn user_url(&self, user: &str, vhost: &str) -> String {
         format!("amqp://{user}:{user}@127.0.0.1:{}/{vhost}", self.ports.amqp)
     }
 
-    /// URL of the management API for `user`.
-    #[must_use]
     pub fn management_url(&self, user: &str) -> String {
         format!("http://{user}:{user}@127.0.0.1:{}", self.ports.management)
     }
 
-    /// URL of the management API for the user with every right.
-    #[must_use]
     pub fn admin_management_url(&self) -> String {
         self.management_url(ADMIN)
     }
 
-    #[must_use]
-    pub fn ports(&self) -> RabbitMqPorts {
-        self.ports
-    }
-
-    #[must_use]
-    pub fn pid(&self) -> i32 {
-        self.node.pid()
-    }
-
-    /// The exit status when the node has ended by itself.
-    ///
-    /// # Errors
-    /// When the operating system cannot be asked.
-    pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
-        self.node.exited()
-    }
-
     /// Stops the node; [`RabbitMq::resume`] starts it again.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
     pub async fn stop(&mut self) -> Result<()> {
-        self.node.stop(STOP_LIMIT).await?;
-        Ok(())
-    }
-
-    /// Kills the node, as the kernel would when memory runs out.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
-    pub fn kill(&mut self) -> Result<()> {
-        self.node.kill()?;
+        self.process.stop(STOP_LIMIT).await?;
         Ok(())
     }
 
     /// Starts the node again after a stop or a kill, with the same data on the same ports.
     pub async fn resume(&mut self) -> Result<()> {
-        self.node = launch(&self.dir, self.ports).await?;
+        self.process = launch(&self.dir, self.ports).await?;
         Ok(())
     }
 
-    /// Stops and starts it.
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
         self.resume().await
     }
 }
 
-/// Writes what the node reads at its start.
 fn prepare(dir: &Path, ports: RabbitMqPorts) -> Result<()> {
     for folder in ["home", "conf.d", "data", "log"] {
         let path = dir.join(folder);
@@ -186,41 +131,28 @@ fn prepare(dir: &Path, ports: RabbitMqPorts) -> Result<()> {
 
 /// The system's definitions and the default virtual host, which a node does not create once it loads any.
 fn definitions_with_default_vhost() -> Result<Value> {
-    let mut definitions = serde_json::from_str(DEFINITIONS).context("deploy/rabbitmq/definitions.json")?;
+    let mut definitions: Value =
+        serde_json::from_str(DEFINITIONS).context("deploy/rabbitmq/definitions.json")?;
     let all = json!({"user": ADMIN, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"});
-    append(&mut definitions, "vhosts", json!({"name": "/"}));
-    append(&mut definitions, "permissions", all);
-    Ok(definitions)
-}
-
-fn append(definitions: &mut Value, list: &str, entry: Value) {
-    match definitions[list].as_array_mut() {
-        Some(entries) => entries.push(entry),
-        None => definitions[list] = json!([entry]),
+    for (list, entry) in [("vhosts", json!({"name": "/"})), ("permissions", all)] {
+        definitions[list].as_array_mut().context(list)?.push(entry);
     }
+    Ok(definitions)
 }
 
 async fn launch(dir: &Path, ports: RabbitMqPorts) -> Result<Process> {
     let mut node =
         Process::start("rabbitmq", node_command(dir, ports)?, &dir.join("rabbitmq.log"), Signal::TERM)?;
     // The AMQP listener is opened at the very end of the start.
-    wait::until_ready(&mut node, START_LIMIT, async || accepts(ports.amqp).await).await?;
+    node.wait_until(START_LIMIT, async || accepts(ports.amqp).await).await?;
     Ok(node)
 }
 
 fn node_command(dir: &Path, ports: RabbitMqPorts) -> Result<Command> {
     let none = dir.join("none");
-    let mut command = Command::new(program("rabbitmq-server")?);
+    let mut command = command("rabbitmq-server", dir, ports)?;
     command
-        .current_dir(dir)
-        // Only what is named here: a RABBITMQ_* variable of the caller must not reach this node.
-        .env_clear()
-        .env("PATH", search_path())
-        .env("HOME", dir.join("home"))
-        .env("LANG", "C.UTF-8")
-        .env("ERL_EPMD_PORT", ports.epmd.to_string())
         .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-        .env("RABBITMQ_NODENAME", node_name(ports))
         .env("RABBITMQ_DIST_PORT", ports.distribution.to_string())
         .env("RABBITMQ_MNESIA_BASE", dir.join("data"))
         .env("RABBITMQ_LOG_BASE", dir.join("log"))
@@ -229,7 +161,6 @@ fn node_command(dir: &Path, ports: RabbitMqPorts) -> Result<Command> {
         // Named so that the files under /etc/rabbitmq are not read.
         .env("RABBITMQ_CONFIG_FILE", &none)
         .env("RABBITMQ_ADVANCED_CONFIG_FILE", &none)
-        .env("RABBITMQ_CONF_ENV_FILE", &none)
         // Makes the start script become the node instead of its parent, so that a kill hits the node.
         .env("RABBITMQ_ALLOW_INPUT", "1")
         // The node shares the machine: its threads are not bound to cores and do not spin when idle.
@@ -241,8 +172,19 @@ fn node_command(dir: &Path, ports: RabbitMqPorts) -> Result<Command> {
     Ok(command)
 }
 
-fn node_name(ports: RabbitMqPorts) -> String {
-    format!("shop-{}@localhost", ports.amqp)
+/// A program that knows the node, and no `RABBITMQ_*` variable of the caller.
+fn command(name: &str, dir: &Path, ports: RabbitMqPorts) -> Result<Command> {
+    let mut command = Command::new(program(name)?);
+    command
+        .current_dir(dir)
+        .env_clear()
+        .env("PATH", search_path())
+        .env("HOME", dir.join("home"))
+        .env("LANG", "C.UTF-8")
+        .env("ERL_EPMD_PORT", ports.epmd.to_string())
+        .env("RABBITMQ_NODENAME", format!("shop-{}@localhost", ports.amqp))
+        .env("RABBITMQ_CONF_ENV_FILE", dir.join("none"));
+    Ok(command)
 }
 
 /// Started here and in the foreground, because the one that a node starts for itself never ends.
@@ -250,7 +192,7 @@ async fn start_epmd(dir: &Path, port: u16) -> Result<Process> {
     let mut command = Command::new(program("epmd")?);
     command.current_dir(dir).args(["-address", "127.0.0.1", "-port", &port.to_string()]);
     let mut epmd = Process::start("epmd", command, &dir.join("epmd.log"), Signal::TERM)?;
-    wait::until_ready(&mut epmd, START_LIMIT, async || accepts(port).await).await?;
+    epmd.wait_until(START_LIMIT, async || accepts(port).await).await?;
     Ok(epmd)
 }
 
@@ -259,7 +201,7 @@ async fn accepts(port: u16) -> bool {
 }
 
 fn program(name: &str) -> Result<PathBuf> {
-    programs::find(name, search_path().as_os_str()).with_context(|| {
+    find_program(name, search_path().as_os_str()).with_context(|| {
         format!("{name} not found: install RabbitMQ 3.10 or newer (Debian: apt-get install rabbitmq-server)")
     })
 }

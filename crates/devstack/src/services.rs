@@ -11,7 +11,6 @@ use reqwest::Client;
 use rustix::process::Signal;
 
 use crate::process::Process;
-use crate::wait;
 
 /// A service promises to end within 10 s of SIGTERM.
 const STOP_LIMIT: Duration = Duration::from_secs(12);
@@ -35,9 +34,6 @@ pub struct Services {
 
 impl Services {
     /// None yet; each will write its log to `<dir>/<name>.log`.
-    ///
-    /// # Errors
-    /// When the folder cannot be created.
     pub fn new(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let client = Client::builder().timeout(Duration::from_secs(2)).build()?;
@@ -45,9 +41,6 @@ impl Services {
     }
 
     /// Starts `service` and does not wait for it. One of the same name is stopped hard first.
-    ///
-    /// # Errors
-    /// When the program cannot be run.
     pub fn start(&mut self, service: Service) -> Result<()> {
         self.running.remove(&service.name);
         let mut command = Command::new(&service.binary);
@@ -63,58 +56,35 @@ impl Services {
         Ok(())
     }
 
-    /// Waits until every service answers 200 to `/health/ready`.
-    ///
-    /// # Errors
-    /// When one ends, or is not ready within `limit`; the message quotes its log.
+    /// Waits until every service answers 200 to `/health/ready`. Fails when one ends, or is not ready within `limit`; the
+    /// message quotes its log.
     pub async fn wait_until_ready(&mut self, limit: Duration) -> Result<()> {
         for (service, process) in self.running.values_mut() {
             let url = format!("http://{}/health/ready", service.listen);
             let client = &self.client;
-            wait::until_ready(process, limit, async || {
-                client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success())
-            })
-            .await?;
+            let ready =
+                async || client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success());
+            process.wait_until(limit, ready).await?;
         }
         Ok(())
     }
 
-    #[must_use]
     pub fn pid(&self, name: &str) -> Option<i32> {
         Some(self.running.get(name)?.1.pid())
     }
 
-    /// The process of the service, to signal it.
-    ///
-    /// # Errors
-    /// When there is none of that name.
     pub fn process(&mut self, name: &str) -> Result<&mut Process> {
         let (_, process) =
             self.running.get_mut(name).with_context(|| format!("no service {name} was started"))?;
         Ok(process)
     }
 
-    /// Kills the service, as a crash would.
-    ///
-    /// # Errors
-    /// When there is none of that name.
-    pub fn kill(&mut self, name: &str) -> Result<()> {
-        self.process(name)?.kill()?;
-        Ok(())
-    }
-
     /// Stops the service gently; tells whether it ended by itself with exit code 0.
-    ///
-    /// # Errors
-    /// When there is none of that name.
     pub async fn stop(&mut self, name: &str) -> Result<bool> {
         Ok(self.process(name)?.stop(STOP_LIMIT).await?.success())
     }
 
     /// Starts the service again after a kill or a stop, as it was started first.
-    ///
-    /// # Errors
-    /// When there is none of that name, or the program cannot be run.
     pub fn resume(&mut self, name: &str) -> Result<()> {
         let (service, _) =
             self.running.get(name).with_context(|| format!("no service {name} was started"))?;
@@ -122,23 +92,14 @@ impl Services {
     }
 
     /// The services that ended, asked or not, with how they ended.
-    ///
-    /// # Errors
-    /// When the operating system cannot be asked.
     pub fn ended(&mut self) -> Result<Vec<(String, ExitStatus)>> {
-        let mut ended = Vec::new();
-        for (name, (_, process)) in &mut self.running {
-            if let Some(status) = process.exited()? {
-                ended.push((name.clone(), status));
-            }
-        }
-        Ok(ended)
+        let running = self.running.iter_mut();
+        let ended =
+            running.map(|(name, (_, process))| Ok(process.exited()?.map(|status| (name.clone(), status))));
+        ended.filter_map(Result::transpose).collect()
     }
 
     /// Stops all of them at once and waits for the last.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
     pub async fn stop_all(&mut self) -> Result<()> {
         for (_, process) in self.running.values_mut() {
             process.signal(Signal::TERM)?;

@@ -14,9 +14,6 @@ pub struct Signals {
 
 impl Signals {
     /// Listens from now on: the signals no longer end the process by themselves.
-    ///
-    /// # Errors
-    /// When the system does not let it.
     pub fn listen() -> Result<Self> {
         Ok(Self {
             interrupt: unix::signal(SignalKind::interrupt())?,

@@ -35,19 +35,12 @@ pub struct SmtpSink {
 
 impl SmtpSink {
     /// Listens on 127.0.0.1:`port` (0: any) and writes each mail into `dir` as `<number>.eml`.
-    ///
-    /// # Errors
-    /// When the port is taken or the folder cannot be created.
     pub async fn start(dir: &Path, port: u16) -> Result<Self> {
-        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         Self::listen(Mailbox::open(dir)?, port).await
     }
 
     /// The same, and every mail is forgotten as soon as it is counted: to make a file took 0.5 ms of a processor where
     /// a run before had left many that were removed.
-    ///
-    /// # Errors
-    /// When the port is taken.
     pub async fn counting(port: u16) -> Result<Self> {
         Self::listen(Mailbox::default(), port).await
     }
@@ -68,32 +61,24 @@ impl SmtpSink {
     }
 
     /// How many clients and mails were refused so far because it was told to [`refuse`](Self::refuse).
-    #[must_use]
     pub fn refused(&self) -> u64 {
         self.mailbox.refused.load(Ordering::Relaxed)
     }
 
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The same as a URL, for `SMTP_URL`.
-    #[must_use]
     pub fn url(&self) -> String {
         format!("smtp://{}", self.address)
     }
 
     /// How many mails there are, those of an earlier sink in the same folder among them.
-    #[must_use]
     pub fn count(&self) -> u64 {
         self.mailbox.count.load(Ordering::Relaxed)
     }
 
     /// Every mail that was kept so far, in the order of arrival.
-    ///
-    /// # Errors
-    /// When the folder cannot be read.
     pub fn mails(&self) -> Result<Vec<String>> {
         let Some(dir) = &self.mailbox.dir else { return Ok(Vec::new()) };
         let mut files: Vec<PathBuf> =
@@ -115,11 +100,12 @@ struct Mailbox {
 
 impl Mailbox {
     fn open(dir: &Path) -> Result<Self> {
-        let last = fs::read_dir(dir)?
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let numbers = fs::read_dir(dir)?
             .flatten()
-            .filter_map(|entry| entry.path().file_stem()?.to_str()?.parse::<u64>().ok())
-            .max();
-        Ok(Self { dir: Some(dir.to_owned()), count: last.unwrap_or(0).into(), ..Self::default() })
+            .filter_map(|entry| entry.path().file_stem()?.to_str()?.parse::<u64>().ok());
+        let last = numbers.max().unwrap_or_default();
+        Ok(Self { dir: Some(dir.to_owned()), count: last.into(), ..Self::default() })
     }
 
     /// Whether to refuse what a client wants now; counted when it is.
@@ -158,14 +144,14 @@ struct Session {
     input: BufReader<OwnedReadHalf>,
     output: OwnedWriteHalf,
     mailbox: Arc<Mailbox>,
-    sender: bool,
-    recipients: usize,
+    /// The recipients so far of the mail that is being sent; none before it has a sender.
+    recipients: Option<usize>,
 }
 
 impl Session {
     fn new(stream: TcpStream, mailbox: Arc<Mailbox>) -> Self {
         let (input, output) = stream.into_split();
-        Self { input: BufReader::new(input), output, mailbox, sender: false, recipients: 0 }
+        Self { input: BufReader::new(input), output, mailbox, recipients: None }
     }
 
     async fn run(mut self) -> std::io::Result<()> {
@@ -179,11 +165,11 @@ impl Session {
             let reply = match verb {
                 "ehlo" => "250-mail sink\r\n250-8BITMIME\r\n250 SMTPUTF8",
                 "helo" | "noop" => "250 ok",
-                "rset" => self.reset(),
+                "rset" => self.begin(None),
                 "mail" if self.mailbox.refuses() => "451 not now",
-                "mail" => self.mail_from(),
+                "mail" => self.begin(Some(0)),
                 "rcpt" => self.recipient(&text),
-                "data" if self.recipients == 0 => "503 no recipient",
+                "data" if self.recipients.unwrap_or_default() == 0 => "503 no recipient",
                 "data" => self.data().await?,
                 "quit" => return self.say("221 bye").await,
                 _ => "502 not known here",
@@ -193,21 +179,14 @@ impl Session {
         Ok(())
     }
 
-    fn reset(&mut self) -> &'static str {
-        (self.sender, self.recipients) = (false, 0);
-        "250 ok"
-    }
-
-    fn mail_from(&mut self) -> &'static str {
-        (self.sender, self.recipients) = (true, 0);
+    fn begin(&mut self, recipients: Option<usize>) -> &'static str {
+        self.recipients = recipients;
         "250 ok"
     }
 
     fn recipient(&mut self, line: &str) -> &'static str {
         let address = line.split(['<', '>']).nth(1).unwrap_or_default();
-        if !self.sender {
-            return "503 no sender";
-        }
+        let Some(recipients) = &mut self.recipients else { return "503 no sender" };
         if !address.contains('@') {
             return "501 not an address";
         }
@@ -217,7 +196,7 @@ impl Session {
         if address.ends_with(BUSY_DOMAIN) {
             return "451 try again later";
         }
-        self.recipients += 1;
+        *recipients += 1;
         "250 ok"
     }
 
@@ -240,7 +219,7 @@ impl Session {
                 mail.clear();
             }
         }
-        self.reset();
+        self.begin(None);
         if too_large {
             return Ok("552 too large");
         }

@@ -1,7 +1,6 @@
 //! The whole system: the servers, the topology, and every service, started in the order they need.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,7 +14,6 @@ use crate::{
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
-/// HTTP ports by the name of the program.
 pub type HttpPorts = BTreeMap<&'static str, u16>;
 
 #[derive(Debug, Clone)]
@@ -30,7 +28,6 @@ pub struct SystemPorts {
 impl SystemPorts {
     /// The documented ports; those of the servers are not the usual ones, so that nothing meets a
     /// Postgres or a RabbitMQ that runs on the machine already.
-    #[must_use]
     pub fn standard() -> Self {
         Self {
             http: programs().map(|program| (program.name, program.port)).collect(),
@@ -40,10 +37,6 @@ impl SystemPorts {
         }
     }
 
-    /// Ports that nobody listens on.
-    ///
-    /// # Errors
-    /// When there are too few.
     pub fn free() -> Result<Self> {
         let [postgres, smtp] = ports::free()?;
         let http = ports::free_for(programs().map(|program| program.name))?;
@@ -55,24 +48,21 @@ impl SystemPorts {
         for (name, port) in &self.http {
             ports::require_free(*port, name)?;
         }
-        let RabbitMqPorts { amqp, management, distribution, epmd } = self.rabbitmq;
         ports::require_free(self.postgres, "Postgres")?;
-        ports::require_free(amqp, "RabbitMQ")?;
-        ports::require_free(management, "RabbitMQ management")?;
-        ports::require_free(distribution, "RabbitMQ tools")?;
-        ports::require_free(epmd, "RabbitMQ port mapper")?;
+        ports::require_free(self.rabbitmq.amqp, "RabbitMQ")?;
+        ports::require_free(self.rabbitmq.management, "RabbitMQ management")?;
+        ports::require_free(self.rabbitmq.distribution, "RabbitMQ tools")?;
+        ports::require_free(self.rabbitmq.epmd, "RabbitMQ port mapper")?;
         ports::require_free(self.smtp, "mail sink")
     }
 }
 
 #[derive(Debug, Clone)]
 pub struct SystemOptions {
-    /// The folder of all data and logs.
     pub dir: PathBuf,
     pub ports: SystemPorts,
     /// The folder of the services' programs, or one program that can be any of them.
     pub binaries: PathBuf,
-    /// Whether the database must survive a crash of the machine.
     pub storage: Storage,
     /// Variables for every service, such as a shorter deadline.
     pub environment: Vec<(String, String)>,
@@ -82,25 +72,11 @@ pub struct SystemOptions {
     pub configure: fn(&str, &mut Service),
 }
 
-#[derive(Debug, Clone)]
-pub struct Replicas {
-    ports: HttpPorts,
-}
-
-impl Replicas {
-    /// Base URL of a service; none for what is outside, and has no replica.
-    #[must_use]
-    pub fn url(&self, service: &str) -> Option<String> {
-        Some(format!("http://{}", ports::local(*self.ports.get(service)?)))
-    }
-}
-
 /// The running system, stopped when dropped.
 #[derive(Debug)]
 pub struct System {
     // Before the servers they use, because fields are dropped in this order.
     pub services: Services,
-    /// The fault proxies, if there are any.
     pub proxies: BTreeMap<(::system::Service, Dependency), Proxy>,
     pub smtp: SmtpSink,
     pub rabbitmq: RabbitMq,
@@ -110,31 +86,31 @@ pub struct System {
 
 impl System {
     /// Starts everything, applies the topology, and waits until every service is ready. `step` is called with each
-    /// part that is done and the time it took.
-    ///
-    /// # Errors
-    /// Which part did not start, and why; what had been started is stopped.
+    /// part that is done and the time it took. When one does not start, those before it are stopped.
     pub async fn start(options: SystemOptions, mut step: impl FnMut(&str, Duration)) -> Result<Self> {
         let SystemOptions { dir, ports, .. } = &options;
         require_binaries(&options.binaries)?;
         let mut clock = Instant::now();
         let mut done = |what: &str| step(what, std::mem::replace(&mut clock, Instant::now()).elapsed());
 
-        let postgres = Postgres::start(&folder(dir, "postgres")?, ports.postgres, options.storage).await?;
+        let postgres = Postgres::start(&dir.join("postgres"), ports.postgres, options.storage).await?;
         done("Postgres");
-        let rabbitmq = RabbitMq::start(&folder(dir, "rabbitmq")?, ports.rabbitmq).await?;
+        let rabbitmq = RabbitMq::start(&dir.join("rabbitmq"), ports.rabbitmq).await?;
         done("RabbitMQ");
         let topology_url = rabbitmq.user_url("topology", VHOST);
         ::system::apply_topology(&topology_url).await.context("cannot apply the topology")?;
         done("topology");
         let smtp = match options.storage {
             Storage::Measured => SmtpSink::counting(ports.smtp).await?,
-            Storage::Kept | Storage::Throwaway => SmtpSink::start(&folder(dir, "mail")?, ports.smtp).await?,
+            Storage::Kept | Storage::Throwaway => SmtpSink::start(&dir.join("mail"), ports.smtp).await?,
         };
-        let services = Services::new(&folder(dir, "services")?)?;
+        let services = Services::new(&dir.join("services"))?;
         let mut system = Self { services, proxies: BTreeMap::new(), smtp, rabbitmq, postgres, options };
-        if system.options.proxied {
-            system.start_proxies().await?;
+        for service in ::system::Service::ALL.iter().filter(|_| system.options.proxied) {
+            for need in service.needs() {
+                let proxy = Proxy::before(system.address(*need)).await?;
+                system.proxies.insert((*service, *need), proxy);
+            }
         }
         for service in system.all_services() {
             system.services.start(service)?;
@@ -145,18 +121,14 @@ impl System {
     }
 
     /// Base URL of a service, such as `http://127.0.0.1:8081` for `order`.
-    #[must_use]
     pub fn url(&self, service: &str) -> String {
         // Port 0, where nobody answers, for a name that is in no row.
         format!("http://{}", ports::local(self.options.ports.http.get(service).copied().unwrap_or_default()))
     }
 
-    /// Starts one more of every service, each on a free port, without waiting for it. A replica of `order` is called
-    /// `order-2` when `number` is 2.
-    ///
-    /// # Errors
-    /// When a program cannot be run.
-    pub fn start_replicas(&mut self, number: usize) -> Result<Replicas> {
+    /// Starts one more of every service, each on a free port, without waiting for it; gives their ports. A replica of
+    /// `order` is called `order-2` when `number` is 2.
+    pub fn start_replicas(&mut self, number: usize) -> Result<HttpPorts> {
         let services = ::system::Service::ALL;
         let ports = ports::free_for(services.iter().map(|service| service.as_str()))?;
         for service in services.iter().copied() {
@@ -164,20 +136,17 @@ impl System {
             let (name, environment) = (format!("{program}-{number}"), self.environment(service));
             self.services.start(self.service(program, name, ports[program], environment))?;
         }
-        Ok(Replicas { ports })
+        Ok(ports)
     }
 
     /// Starts again what ended without being asked; says what that was.
-    ///
-    /// # Errors
-    /// When a part does not come up again.
     pub async fn revive(&mut self) -> Result<Vec<String>> {
         let mut revived = Vec::new();
-        if let Some(status) = self.postgres.exited()? {
+        if let Some(status) = self.postgres.process.exited()? {
             self.postgres.resume().await?;
             revived.push(format!("Postgres ({status})"));
         }
-        if let Some(status) = self.rabbitmq.exited()? {
+        if let Some(status) = self.rabbitmq.process.exited()? {
             self.rabbitmq.resume().await?;
             revived.push(format!("RabbitMQ ({status})"));
         }
@@ -189,22 +158,9 @@ impl System {
     }
 
     /// Stops everything: the services first, then the servers they use.
-    ///
-    /// # Errors
-    /// When the operating system refuses.
     pub async fn stop(mut self) -> Result<()> {
         self.services.stop_all().await?;
         tokio::try_join!(self.rabbitmq.stop(), self.postgres.stop(Shutdown::Fast))?;
-        Ok(())
-    }
-
-    async fn start_proxies(&mut self) -> Result<()> {
-        for service in ::system::Service::ALL.iter().copied() {
-            for need in service.needs().iter().copied() {
-                let proxy = Proxy::before(self.address(need)).await?;
-                self.proxies.insert((service, need), proxy);
-            }
-        }
         Ok(())
     }
 
@@ -235,11 +191,10 @@ impl System {
         service
     }
 
-    /// Where the servers and the outside listen.
     fn address(&self, need: Dependency) -> SocketAddr {
         match need {
-            Dependency::Database => ports::local(self.postgres.port()),
-            Dependency::Broker => ports::local(self.rabbitmq.ports().amqp),
+            Dependency::Database => ports::local(self.postgres.port),
+            Dependency::Broker => ports::local(self.rabbitmq.ports.amqp),
             Dependency::PaymentProvider => {
                 ports::local(self.options.ports.http[Outside::PaymentProvider.program().name])
             }
@@ -247,7 +202,6 @@ impl System {
         }
     }
 
-    /// Where the service finds what it needs.
     fn environment(&self, service: ::system::Service) -> Vec<(String, String)> {
         let name = service.as_str();
         let mut variables = Vec::new();
@@ -271,12 +225,6 @@ impl System {
 
 fn variable(name: &str, value: impl Into<String>) -> (String, String) {
     (name.to_owned(), value.into())
-}
-
-fn folder(dir: &Path, name: &str) -> Result<PathBuf> {
-    let path = dir.join(name);
-    fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    Ok(path)
 }
 
 fn binary(binaries: &Path, program: &str) -> PathBuf {

@@ -58,7 +58,7 @@ async fn postgres_keeps_its_data_over_every_kind_of_stop() {
     assert_eq!(query(&order, "select n from t").unwrap(), "7");
     postgres.restart(Shutdown::Immediate).await.unwrap();
     assert_eq!(query(&order, "select n from t").unwrap(), "7");
-    postgres.kill().unwrap();
+    postgres.process.kill().unwrap();
     postgres.resume().await.unwrap();
     assert_eq!(query(&order, "select n from t").unwrap(), "7");
 
@@ -106,7 +106,7 @@ async fn two_brokers_run_side_by_side_and_survive_stop_and_kill() {
     create_vhost(&first, "kept").await;
     first.restart().await.unwrap();
     assert!(vhosts(&first).await.contains("\"kept\""));
-    first.kill().unwrap();
+    first.process.kill().unwrap();
     assert!(TcpStream::connect(devstack::local_address(ports[0].amqp)).await.is_err());
     first.resume().await.unwrap();
     assert!(vhosts(&first).await.contains("\"kept\""));
@@ -243,13 +243,13 @@ async fn services_can_be_stopped_killed_and_resumed_by_name() {
     let first = services.pid("polite").unwrap();
     assert!(services.ended().unwrap().is_empty());
 
-    services.kill("polite").unwrap();
+    services.process("polite").unwrap().kill().unwrap();
     let ended = services.ended().unwrap();
     assert_eq!(ended.len(), 1);
     assert_eq!((ended[0].0.as_str(), ended[0].1.signal()), ("polite", Some(9)));
     services.resume("polite").unwrap();
     assert_ne!(services.pid("polite").unwrap(), first);
-    assert!(services.kill("nobody").is_err());
+    assert!(services.process("nobody").is_err());
 
     services.stop_all().await.unwrap();
     assert_no_process_of(dir.path());

@@ -24,9 +24,7 @@ pub struct Json<T>(pub T);
 /// A JSON body and the bytes it came in, for an idempotency fingerprint. Rejects as [`Json`] does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawJson<T> {
-    /// What the bytes say.
     pub value: T,
-    /// The body as it was sent.
     pub bytes: Bytes,
 }
 

@@ -4,28 +4,26 @@
 //! A key is a row that the request's own transaction writes. A request that fails leaves no row, and a second request
 //! with the same key waits for that row until the first one has committed.
 
-mod header;
-
 use std::{collections::HashMap, time::Duration};
 
 use axum::{
+    extract::FromRequestParts,
     http::{
         StatusCode,
         header::{CONTENT_TYPE, LOCATION},
+        request::Parts,
     },
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use runtime::clock;
+use runtime::{clock, columns::column};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
-pub use self::header::IdempotencyKey;
 use crate::Problem;
 
-/// How long the first response is stored.
 const RETENTION: TimeDelta = TimeDelta::hours(24);
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -44,14 +42,11 @@ pub enum Begin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredResponse {
     pub status: StatusCode,
-    /// The `Location` header.
     pub location: Option<String>,
     pub body: Vec<u8>,
 }
 
 impl StoredResponse {
-    /// # Errors
-    /// 500 for a `body` that cannot be written as JSON.
     pub fn json(
         status: StatusCode,
         location: Option<String>,
@@ -69,6 +64,45 @@ impl IntoResponse for StoredResponse {
     }
 }
 
+/// The request's key, if it has one. Rejects with 400 unless it is 1 to 255 printable ASCII characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(pub Option<String>);
+
+impl IdempotencyKey {
+    const NAME: &str = "idempotency-key";
+    const MAX_LENGTH: usize = 255;
+
+    pub fn of_request(self, method: &str, path: &str, body: &[u8]) -> Option<Key> {
+        let request = Sha256::new().chain_update(format!("{method} {path}\n")).chain_update(body);
+        self.0.map(|key| Key { key, fingerprint: request.finalize().into() })
+    }
+
+    /// The key of a call that requires one. Rejects with 400 when it is missing.
+    pub fn required(self) -> Result<String, Problem> {
+        self.0.ok_or_else(|| Problem::malformed("this call needs an Idempotency-Key header: send a new UUID, and the same one with each repeat"))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let mut values = parts.headers.get_all(Self::NAME).iter();
+        let Some(value) = values.next() else {
+            return Ok(Self(None));
+        };
+        if values.next().is_some() {
+            return Err(Problem::malformed("send one Idempotency-Key header, not several"));
+        }
+        let key = std::str::from_utf8(value.as_bytes()).unwrap_or_default();
+        let printable = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if key.is_empty() || key.len() > Self::MAX_LENGTH || !printable {
+            return Err(Problem::malformed("an Idempotency-Key is 1 to 255 printable ASCII characters"));
+        }
+        Ok(Self(Some(key.to_owned())))
+    }
+}
+
 /// A client's key, with what tells its request from others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
@@ -77,15 +111,6 @@ pub struct Key {
     pub fingerprint: [u8; 32],
 }
 
-impl Key {
-    #[must_use]
-    pub fn new(key: String, method: &str, path: &str, body: &[u8]) -> Self {
-        let request = Sha256::new().chain_update(format!("{method} {path}\n")).chain_update(body);
-        Self { key, fingerprint: request.finalize().into() }
-    }
-}
-
-/// Claims the key of a request.
 pub async fn begin(conn: &mut PgConnection, key: &Key) -> sqlx::Result<Begin> {
     let mut begun = begin_all(conn, &[key]).await?;
     begun.remove(&key.key).ok_or(sqlx::Error::RowNotFound)
@@ -96,16 +121,14 @@ pub async fn begin_all(conn: &mut PgConnection, keys: &[&Key]) -> sqlx::Result<H
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let names: Vec<&str> = keys.iter().map(|key| key.key.as_str()).collect();
-    let fingerprints: Vec<&[u8]> = keys.iter().map(|key| key.fingerprint.as_slice()).collect();
     // Sorted: two transactions that insert the same keys in different orders would deadlock.
     let fresh = sqlx::query_scalar!(
         "insert into http_api.idempotency_keys (key, fingerprint)
          select key, fingerprint from unnest($1::text[], $2::bytea[]) as new (key, fingerprint) order by key
          on conflict do nothing
          returning key",
-        &names as _,
-        &fingerprints as _
+        &column(keys, |key| key.key.as_str()) as _,
+        &column(keys, |key| key.fingerprint.as_slice()) as _
     )
     .fetch_all(&mut *conn)
     .await?;
@@ -116,7 +139,7 @@ pub async fn begin_all(conn: &mut PgConnection, keys: &[&Key]) -> sqlx::Result<H
     let known = sqlx::query!(
         r#"select key, fingerprint, status as "status?", location, body as "body?"
            from http_api.idempotency_keys where key = any($1)"#,
-        &names as _
+        &column(keys, |key| key.key.as_str()) as _
     )
     .fetch_all(conn)
     .await?;
@@ -124,15 +147,14 @@ pub async fn begin_all(conn: &mut PgConnection, keys: &[&Key]) -> sqlx::Result<H
         // A fresh key has no response yet.
         let (Some(status), Some(body)) = (row.status, row.body) else { continue };
         let same = keys.iter().any(|key| key.key == row.key && key.fingerprint == row.fingerprint.as_slice());
-        let status = u16::try_from(status).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        let status = StatusCode::from_u16(status).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let status = StatusCode::from_u16(status.cast_unsigned());
+        let status = status.map_err(|error| sqlx::Error::Decode(error.into()))?;
         let first = StoredResponse { status, location: row.location, body };
         begun.insert(row.key, if same { Begin::Replay(first) } else { Begin::Mismatch });
     }
     Ok(begun)
 }
 
-/// Stores the response of a [fresh](Begin::Fresh) key.
 pub async fn complete(conn: &mut PgConnection, key: &str, response: &StoredResponse) -> sqlx::Result<()> {
     complete_all(conn, &[(key, response)]).await
 }
@@ -142,22 +164,16 @@ pub async fn complete_all(conn: &mut PgConnection, answers: &[(&str, &StoredResp
     if answers.is_empty() {
         return Ok(());
     }
-    let keys: Vec<&str> = answers.iter().map(|(key, _)| *key).collect();
-    let statuses = answers.iter().map(|(_, response)| i16::try_from(response.status.as_u16()));
-    let statuses: Vec<i16> =
-        statuses.collect::<Result<_, _>>().map_err(|error| sqlx::Error::Encode(error.into()))?;
-    let locations: Vec<Option<&str>> =
-        answers.iter().map(|(_, response)| response.location.as_deref()).collect();
-    let bodies: Vec<&[u8]> = answers.iter().map(|(_, response)| response.body.as_slice()).collect();
     sqlx::query!(
         "update http_api.idempotency_keys as stored
          set status = answer.status, location = answer.location, body = answer.body
          from unnest($1::text[], $2::smallint[], $3::text[], $4::bytea[]) as answer (key, status, location, body)
          where stored.key = answer.key",
-        &keys as _,
-        &statuses,
-        &locations as _,
-        &bodies as _
+        &column(answers, |(key, _)| *key) as _,
+        // A status has three digits.
+        &column(answers, |(_, response)| response.status.as_u16().cast_signed()),
+        &column(answers, |(_, response)| response.location.as_deref()) as _,
+        &column(answers, |(_, response)| response.body.as_slice()) as _
     )
     .execute(conn)
     .await?;
@@ -175,13 +191,12 @@ pub async fn release(conn: &mut PgConnection, keys: &[&str]) -> sqlx::Result<()>
 }
 
 /// Prunes once a minute until the shutdown. A failed attempt is logged and repeated a minute later.
-pub async fn run_pruning(pool: PgPool, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run_pruning(pool: PgPool, shutdown: CancellationToken) {
     while shutdown.run_until_cancelled(tokio::time::sleep(PRUNE_INTERVAL)).await.is_some() {
         if let Err(error) = prune(&pool, clock::now()).await {
             tracing::warn!(%error, "idempotency keys could not be pruned; the next attempt is in a minute");
         }
     }
-    Ok(())
 }
 
 /// Deletes the keys that are older than 24 hours at `now`, and returns how many there were.

@@ -3,13 +3,6 @@
 //! A handler returns `Result<_, Problem>` and uses `?`: [`Problem`] is made from [`sqlx::Error`] and from a service's
 //! own refusals. The extractors ([`Json`], [`RawJson`], [`Query`], [`Path`], [`IdempotencyKey`]) reject with a
 //! [`Problem`] too, so that every error has the one shape that clients parse (RFC 9457).
-//!
-//! | module | contents |
-//! |---|---|
-//! | [`idempotency`] | `Idempotency-Key`, with a table that stores the first response |
-//! | [`page`] | lists in pages, with opaque cursors |
-//! | [`admission`] | a limit on the requests that run at once |
-//! | [`server`] | the server: health, metrics, time and size limits, traces |
 
 pub mod admission;
 pub mod idempotency;

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 /// How many items a page has at most: 1 to 200, 50 when the client does not say.
 ///
@@ -33,22 +33,14 @@ impl Default for Limit {
     }
 }
 
-impl FromStr for Limit {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse() {
-            Ok(number @ 1..=Self::MAX) => Ok(Self(number)),
-            _ => Err(format!("limit is a number from 1 to {}", Self::MAX)),
-        }
-    }
-}
-
 impl TryFrom<String> for Limit {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
+        match text.parse() {
+            Ok(number @ 1..=Self::MAX) => Ok(Self(number)),
+            _ => Err(format!("limit is a number from 1 to {}", Self::MAX)),
+        }
     }
 }
 
@@ -75,12 +67,6 @@ impl<T: DeserializeOwned> FromStr for Cursor<T> {
     }
 }
 
-impl<T: Serialize> Serialize for Cursor<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Cursor<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
@@ -90,7 +76,6 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Cursor<T> {
 /// One page of a list. `next_cursor` is null on the last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page<T> {
-    /// The items, in the order of the list.
     pub items: Vec<T>,
     /// What to send as `cursor` to get the page after this one.
     pub next_cursor: Option<String>,
@@ -107,7 +92,6 @@ impl<T> Page<T> {
         Self { items: rows, next_cursor }
     }
 
-    /// The same page with every item turned into what the client sees.
     pub fn map<U>(self, view: impl FnMut(T) -> U) -> Page<U> {
         Page { items: self.items.into_iter().map(view).collect(), next_cursor: self.next_cursor }
     }

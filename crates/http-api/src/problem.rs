@@ -38,7 +38,6 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "malformed", "The request cannot be read").detail(detail)
     }
 
-    /// 404: the resource does not exist.
     pub fn not_found(detail: impl Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "Not found").detail(detail)
     }
@@ -115,30 +114,23 @@ struct Body<'a> {
     extensions: &'a BTreeMap<&'static str, Value>,
 }
 
-impl Serialize for Problem {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Body {
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = Body {
             r#type: format!("/problems/{}", self.slug),
             title: self.title,
             status: self.status.as_u16(),
             detail: self.detail.as_deref(),
             extensions: &self.extensions,
-        }
-        .serialize(serializer)
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        // A problem holds strings and JSON values only, which always serialize.
-        let body = serde_json::to_vec(&self).unwrap_or_default();
+        };
+        // It holds strings and JSON values only, which always serialize.
+        let body = serde_json::to_vec(&body).unwrap_or_default();
         let media_type = HeaderValue::from_static("application/problem+json");
         let mut response = (self.status, [(header::CONTENT_TYPE, media_type)], body).into_response();
         if let Some(retry_after) = self.retry_after {
             let seconds = retry_after.as_millis().div_ceil(1000);
-            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
-                response.headers_mut().insert(header::RETRY_AFTER, value);
-            }
+            let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

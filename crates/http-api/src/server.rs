@@ -14,7 +14,7 @@ use axum::{
     routing::get,
 };
 use prometheus::TextEncoder;
-use runtime::{config::HttpConfig, health::Health};
+use runtime::{config::HttpConfig, error::panic_message, health::Health};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,6 @@ pub use self::observe::DURATION_BOUNDARIES;
 use self::connections::Patient;
 use crate::{Json, Problem};
 
-/// The largest body that a request may have.
 pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
 
 /// How long clients have to take the answer to a request that was cut off.
@@ -67,7 +66,6 @@ pub async fn serve(
     }
 }
 
-/// When a request is answered without its handler.
 #[derive(Clone)]
 struct Limits {
     request: Duration,
@@ -95,7 +93,7 @@ fn operations(health: Health) -> Router {
 
 /// Says whose port this is, too: two services that changed places both live.
 async fn live(State(health): State<Health>) -> Json<Value> {
-    Json(match health.service() {
+    Json(match health.service {
         Some(service) => json!({ "status": "live", "service": service }),
         None => json!({ "status": "live" }),
     })
@@ -152,7 +150,6 @@ async fn limit_time(State(limits): State<Limits>, request: Request, next: Next) 
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature is CatchPanicLayer's")]
 fn panicked(payload: Box<dyn Any + Send>) -> Response {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    Problem::internal(format_args!("panicked: {}", text.unwrap_or("without a message"))).into_response()
+    let text = panic_message(&*payload).unwrap_or("without a message");
+    Problem::internal(format_args!("panicked: {text}")).into_response()
 }

@@ -17,27 +17,10 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-/// The calls that probe a dependency while the breaker is half-open, and the successes after which it closes: one fewer,
-/// so that a job that always fails does not keep the breaker open.
-const PROBES: usize = 3;
+/// The calls that may start while the breaker is half-open, ignored ones not counted.
+pub const PROBES: usize = 3;
+/// The successes after which it closes: one fewer, so that a job that always fails does not keep it open.
 const SUCCESSES: usize = 2;
-
-/// When the breaker of a dependency opens and closes.
-#[derive(Debug, Clone)]
-pub struct BreakerSettings {
-    /// The dependency's name in logs and metrics.
-    pub dependency: &'static str,
-    /// The number of different jobs that fail in a row before the breaker opens, at least 1.
-    pub failures: usize,
-    /// How long it is open the first time; it doubles each time that a probe fails.
-    pub pause: Duration,
-    /// The longest pause.
-    pub pause_cap: Duration,
-    /// The calls that may start while it is half-open, ignored ones not counted; at least `successes`.
-    pub probes: usize,
-    /// The successes after which it closes, at least 1.
-    pub successes: usize,
-}
 
 /// When a service stops calling a dependency that fails.
 #[derive(Debug, Clone, clap::Args)]
@@ -58,21 +41,6 @@ pub struct BreakerConfig {
     pub pause_cap: Duration,
 }
 
-impl BreakerConfig {
-    /// The breaker of a dependency, by its name in logs and metrics.
-    #[must_use]
-    pub fn settings(&self, dependency: &'static str) -> BreakerSettings {
-        BreakerSettings {
-            dependency,
-            failures: self.failures.into(),
-            pause: self.pause,
-            pause_cap: self.pause_cap,
-            probes: PROBES,
-            successes: SUCCESSES,
-        }
-    }
-}
-
 /// What a call says about the dependency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallResult {
@@ -84,14 +52,10 @@ pub enum CallResult {
     Ignored,
 }
 
-/// A change of the state of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// No call may start for this long.
     Opened(Duration),
-    /// A few calls may start as probes.
     HalfOpened,
-    /// All calls may start.
     Closed,
 }
 
@@ -106,10 +70,9 @@ enum State {
     HalfOpen { in_flight: usize, successes: usize },
 }
 
-/// The breaker of one dependency.
 #[derive(Debug)]
 pub struct Breaker {
-    settings: BreakerSettings,
+    config: BreakerConfig,
     /// Spreads a pause, so that replicas do not probe all at once.
     spread: fn(Duration) -> Duration,
     state: State,
@@ -119,14 +82,11 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// A closed breaker. `spread` varies its pauses.
-    #[must_use]
-    pub fn new(settings: BreakerSettings, spread: fn(Duration) -> Duration) -> Self {
+    pub fn new(config: BreakerConfig, spread: fn(Duration) -> Duration) -> Self {
         let state = State::Closed { failing: HashSet::new() };
-        Self { settings, spread, state, period: Period(0), openings: 0 }
+        Self { config, spread, state, period: Period(0), openings: 0 }
     }
 
-    /// Becomes half-open after the pause.
     pub fn look(&mut self, now: Instant) -> Option<Change> {
         match self.state {
             State::Open { until } if now >= until => {
@@ -136,20 +96,15 @@ impl Breaker {
         }
     }
 
-    /// How many calls may start now.
-    #[must_use]
     pub fn permits(&self) -> usize {
         match self.state {
             State::Closed { .. } => usize::MAX,
             State::Open { .. } => 0,
-            State::HalfOpen { in_flight, successes } => {
-                self.settings.probes.saturating_sub(in_flight + successes)
-            }
+            State::HalfOpen { in_flight, successes } => PROBES.saturating_sub(in_flight + successes),
         }
     }
 
     /// The rest of the pause; none when it is not open.
-    #[must_use]
     pub fn cooldown(&self, now: Instant) -> Option<Duration> {
         match self.state {
             State::Open { until } => Some(until.saturating_duration_since(now)),
@@ -177,21 +132,21 @@ impl Breaker {
             }
             (State::Closed { failing }, CallResult::Failure) => {
                 failing.insert(job);
-                (failing.len() >= self.settings.failures).then(|| self.open(now))
+                (failing.len() >= usize::from(self.config.failures)).then(|| self.open(now))
             }
             (State::HalfOpen { .. }, CallResult::Failure) => Some(self.open(now)),
             (State::HalfOpen { in_flight, successes }, result) => {
                 *in_flight = in_flight.saturating_sub(1);
                 *successes += usize::from(result == CallResult::Success);
-                (*successes >= self.settings.successes).then(|| self.close())
+                (*successes >= SUCCESSES).then(|| self.close())
             }
             (State::Closed { .. } | State::Open { .. }, _) => None,
         }
     }
 
     fn open(&mut self, now: Instant) -> Change {
-        let doubled = self.settings.pause.saturating_mul(2_u32.saturating_pow(self.openings));
-        let pause = (self.spread)(doubled.min(self.settings.pause_cap));
+        let doubled = self.config.pause.saturating_mul(2_u32.saturating_pow(self.openings));
+        let pause = (self.spread)(doubled.min(self.config.pause_cap));
         self.openings = self.openings.saturating_add(1);
         self.change(State::Open { until: now + pause }, Change::Opened(pause))
     }

@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use amqp::supervise::{Session, supervise};
-use amqp::{Broker, BrokerError, Publisher, RawMessage, Receiver, topology};
+use amqp::{Broker, BrokerError, Publisher, RawMessage, Receiver, ReceiverConnection, topology};
 use contracts::EventSet;
 use runtime::error::with_sources;
 use runtime::health::{Health, HealthItem};
+use runtime::shutdown::before_end_of;
 use sqlx::PgPool;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,14 +26,12 @@ use crate::inbox;
 use crate::metrics::METRICS;
 use crate::reaction::{Reaction, react};
 use crate::throttle::BatchThrottle;
-use crate::timeouts::before_end_of;
 use crate::unit_of_work::UnitOfWork;
 
 /// How long a shutdown waits for a transaction, and then for the retries that it schedules; both together take less time
 /// than a shutdown may. The broker requeues what is not done by then.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(4);
 
-/// The consumer of a service's events queue.
 pub struct Consumer<R> {
     pub broker: Broker,
     /// The names of the events that the service subscribes to; every other message is a dead letter.
@@ -45,13 +44,10 @@ pub struct Consumer<R> {
 }
 
 impl<R: Reaction> Consumer<R> {
-    /// Consumes until the shutdown; then the current batch is finished, and the broker requeues the rest.
-    ///
-    /// # Errors
-    /// When the broker refuses the user, or has a queue with other arguments, at the first connection.
+    /// Consumes until the shutdown; then the current batch is finished, and the broker requeues the rest. Fails when the
+    /// broker refuses the user, or has a queue with other arguments, at the first connection.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), BrokerError> {
-        let item = self.health.item("consuming");
-        supervise(&item, &shutdown, &self).await
+        supervise(&self.health.item("consuming"), &shutdown, &self).await
     }
 
     /// Separates the events that the service subscribes to from messages that no attempt can handle.
@@ -103,7 +99,8 @@ impl<R: Reaction> Consumer<R> {
 
 impl<R: Reaction> Session for Consumer<R> {
     async fn session(&self, item: &HealthItem, shutdown: &CancellationToken) -> Result<(), BrokerError> {
-        let mut receiver = Receiver::of_events_queue(&self.broker).await?;
+        let mut receiver =
+            ReceiverConnection::open(&self.broker, "consumer").await?.events_queue(&self.broker).await?;
         let mut throttle = BatchThrottle::new(R::INTERVAL);
         item.up();
         loop {
@@ -122,7 +119,7 @@ impl<R: Reaction> Session for Consumer<R> {
             if !self.handle(&receiver, &received, shutdown).await? {
                 break;
             }
-            failpoint::hit(Failpoint::BeforeAck);
+            failpoint::hit(Failpoint::AfterCommitBeforeAck);
             // One acknowledgement for all: batches are handled one after the other.
             receiver.ack_through(&received).await?;
             failpoint::hit(Failpoint::AfterAck);

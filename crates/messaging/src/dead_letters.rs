@@ -5,26 +5,22 @@
 //! queue and releases it in the end; a lock in the service's database keeps out a second session, which would see an empty
 //! queue.
 //!
-//! Every action is recorded in `messaging.dead_letter_actions`, in the database of the service: it is durable, is backed up
-//! with what the action was about, and for the table it is one transaction with the action itself. For a queue there is no
-//! such transaction, so an action is recorded before it is carried out, and marked as done afterwards. A replay is
-//! published, confirmed, and only then the dead letter is removed. After a crash in between, both exist; to replay it again
-//! is harmless, because the inbox knows the message. No action is ever in effect without its record.
-//!
+//! No action is ever in effect without its record in `messaging.dead_letter_actions`. For the table both are one
+//! transaction. For a queue an action is recorded before it is carried out, and marked as done afterwards; a replay is
+//! published, confirmed, and only then removed. After a crash in between both exist, and the inbox knows the message.
 //! A dead letter of the table is replayed by the [reader](crate::stream_reader) on request: only the reader writes the
-//! handler's tables, and it commits event, inbox and dead letter in one transaction, so that the event counts once.
+//! handler's tables.
 
 mod actions;
 mod dead_letter;
-mod queue;
 mod table;
 
 use std::{str::FromStr, time::Duration};
 
-use amqp::{HeldQueue, topology};
+use amqp::{BrokerError, Headers, HeldQueue, OutgoingMessage, topology};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use contracts::ServiceName;
-use runtime::error::with_sources;
+use runtime::{clock, error::with_sources};
 use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
@@ -37,10 +33,8 @@ const LOCK_TIMEOUT: &str = "30s";
 const EXAMPLE_URL: &str = "postgres://order:order@localhost:5432/order";
 /// Any number, the same in all processes.
 const SESSION_LOCK: i64 = 0x0064_6561_642d_6c65;
-/// The most actions that are recorded in one statement.
 const RECORDED_AT_ONCE: usize = 100;
 
-/// Where the dead letters of a service are.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
     pub service: ServiceName,
@@ -52,7 +46,7 @@ pub struct Source<'a> {
 
 /// All dead letters of one service, held until the session is closed or dropped, or its process ends.
 pub struct DeadLetterSession {
-    service: ServiceName,
+    pub service: ServiceName,
     database: PgConnection,
     queue: Option<HeldQueue>,
     dead_letters: Vec<DeadLetter>,
@@ -60,11 +54,7 @@ pub struct DeadLetterSession {
 
 impl DeadLetterSession {
     /// Holds the dead letters. Waits for another session of the service; to open sessions of several services, use the
-    /// same order everywhere, or two processes may wait for each other.
-    ///
-    /// # Errors
-    /// In one line, when the database or the broker is unavailable or refuses access, or another session is not closed
-    /// within 30 s.
+    /// same order everywhere, or two processes may wait for each other. The error is one line.
     pub async fn open(source: &Source<'_>) -> Result<Self> {
         let service = source.service;
         let mut database = connect(source).await?;
@@ -85,23 +75,14 @@ impl DeadLetterSession {
         Ok(Self { service, database, queue, dead_letters })
     }
 
-    /// The service whose dead letters these are.
-    #[must_use]
-    pub fn service(&self) -> ServiceName {
-        self.service
-    }
-
     /// The dead letters that are held, in no particular order.
-    #[must_use]
     pub fn dead_letters(&self) -> &[DeadLetter] {
         &self.dead_letters
     }
 
     /// Replays or discards the dead letters that the ids name, and returns their number; they are not held any more. A
-    /// replay is done when the message is in the service's queue again, or requested from the stream reader.
-    ///
-    /// # Errors
-    /// When the broker or the database fails: then some of them may be done, and the others are unchanged.
+    /// replay is done when the message is in the service's queue again, or requested from the stream reader. After an error
+    /// some may be done, and the others are unchanged.
     pub async fn act(&mut self, action: Action, ids: &[DeadLetterId], request: &Request) -> Result<usize> {
         let held = std::mem::take(&mut self.dead_letters).into_iter();
         let (chosen, rest): (Vec<_>, _) = held.partition(|dead_letter| ids.contains(&dead_letter.id));
@@ -118,10 +99,7 @@ impl DeadLetterSession {
         Ok(chosen.len())
     }
 
-    /// Releases the dead letters that are still held.
-    ///
-    /// # Errors
-    /// When the broker is unavailable; then it requeues the dead letters by itself.
+    /// Releases the dead letters that are still held. A broker that fails requeues them by itself.
     pub async fn close(self) -> Result<()> {
         if let Some(queue) = self.queue {
             queue.release(self.dead_letters.len()).await?;
@@ -132,9 +110,6 @@ impl DeadLetterSession {
 }
 
 /// Every action on the dead letters of a service, in the order of time.
-///
-/// # Errors
-/// When the database is unavailable or refuses access.
 pub async fn history(source: &Source<'_>) -> Result<Vec<RecordedAction>> {
     let mut database = connect(source).await?;
     let actions = actions::all(&mut database).await?;
@@ -153,7 +128,7 @@ async fn act_on_queue(
     for (count, dead_letter) in dead_letters.iter().enumerate() {
         let acted = async {
             if action == Action::Replay {
-                queue::replay(queue, dead_letter).await?;
+                replay(queue, dead_letter).await?;
             }
             queue.remove(dead_letter.place).await
         };
@@ -168,6 +143,22 @@ async fn act_on_queue(
     }
     queue.settle().await?;
     Ok(actions::done(database, &recorded).await?)
+}
+
+/// Publishes a dead letter to the events queue of its service without any headers, so that it has all its attempts again.
+async fn replay(queue: &HeldQueue, dead_letter: &DeadLetter) -> Result<(), BrokerError> {
+    let service = dead_letter.service.as_str();
+    // Without an id its confirm could not be told from others.
+    let id = Some(&dead_letter.message_id).filter(|id| !id.is_empty());
+    let message = OutgoingMessage {
+        id: id.cloned().unwrap_or_else(|| clock::new_id().to_string()),
+        exchange: &topology::own_exchange(service),
+        routing_key: &topology::events_queue(service),
+        content_type: dead_letter.content_type.as_deref().unwrap_or("application/octet-stream"),
+        headers: Headers::default(),
+        body: &dead_letter.body,
+    };
+    queue.publisher.publish_one(message).await
 }
 
 async fn act_on_table(
@@ -194,7 +185,7 @@ async fn connect(source: &Source<'_>) -> Result<PgConnection> {
     let service = source.service;
     let options = PgConnectOptions::from_str(source.database_url)
         .map_err(|_| anyhow!("the database URL of {service} is not valid: use one such as {EXAMPLE_URL}"))?
-        .application_name("sagactl dead-dead_letters")
+        .application_name("sagactl dead-letters")
         .options([("lock_timeout", LOCK_TIMEOUT)]);
     let connected = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await;
     let mut database = connected.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|error| {

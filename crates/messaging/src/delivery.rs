@@ -17,7 +17,6 @@ pub struct Delivery<E = Event> {
 
 impl<E: EventSet> Delivery<E> {
     /// An event of that queue, with a span that continues the trace of its publisher.
-    #[must_use]
     pub fn new(envelope: Envelope<E>, queue: &str, position: usize) -> Self {
         let name = envelope.event.row().name;
         let span = tracing::info_span!(
@@ -35,8 +34,6 @@ impl<E: EventSet> Delivery<E> {
         Self { envelope, position, span, trace }
     }
 
-    /// The context of what this event causes.
-    #[must_use]
     pub fn origin(&self) -> CausationContext {
         CausationContext { cause: Some(self.envelope.id), trace: self.trace.clone() }
     }

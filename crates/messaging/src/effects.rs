@@ -17,7 +17,6 @@ pub struct CausationContext {
 
 impl CausationContext {
     /// The current span, for work that a request or a timer caused.
-    #[must_use]
     pub fn current() -> Self {
         Self { cause: None, trace: trace::context_of(&Span::current()) }
     }
@@ -32,12 +31,10 @@ pub struct OutgoingEvent<E = Event> {
     pub origin: CausationContext,
 }
 
-/// A job to run after the commit.
 #[derive(Debug, Clone)]
 pub struct NewJob {
     /// `None` for any id; given where the worker or the outside knows the job by it.
     pub id: Option<Uuid>,
-    /// The queue that its worker serves.
     pub queue: &'static str,
     /// The id of the aggregate that the job is about.
     pub key: Uuid,
@@ -46,7 +43,6 @@ pub struct NewJob {
     pub origin: CausationContext,
 }
 
-/// What a transaction causes beyond its own tables.
 #[derive(Debug)]
 pub struct Effects<E = Event> {
     /// Events to publish, in this order.
@@ -61,7 +57,6 @@ impl<E> Default for Effects<E> {
 }
 
 impl<E> Effects<E> {
-    #[must_use]
     pub fn publish(events: Vec<OutgoingEvent<E>>) -> Self {
         Self { events, jobs: Vec::new() }
     }

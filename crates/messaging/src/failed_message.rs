@@ -18,7 +18,6 @@ pub(crate) const FAILED_AT: &str = "x-failed-at";
 /// Headers are read by people: long reasons are cut.
 const REASON_MAX_CHARS: usize = 1000;
 
-/// A message that is not in effect.
 #[derive(Debug)]
 pub(crate) struct FailedMessage<'a> {
     pub(crate) message: &'a RawMessage,

@@ -1,22 +1,23 @@
 //! Points at which a process can be made to abort, for chaos runs. Without the feature `failpoints` they do nothing, and
 //! nothing can enable them.
 
-/// A point between two steps that are not one transaction.
+/// A point between two steps that are not one transaction, by its name in the file, in the order in which an event reaches
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "failpoints", derive(strum::Display, strum::EnumIter))]
+#[cfg_attr(feature = "failpoints", strum(serialize_all = "kebab-case"))]
 pub enum Failpoint {
-    /// The transaction of a batch has begun.
     AfterBegin,
     /// Everything is written and not committed: of a batch, a request or an outcome.
     BeforeCommit,
     /// It is committed, and the relay is not woken: its events are in the outbox only.
-    AfterCommit,
+    AfterCommitBeforePublish,
     /// The relay has published, and no confirm has arrived.
-    AfterPublish,
+    AfterPublishBeforeConfirm,
     /// The broker has confirmed, and the relay has not deleted.
-    AfterConfirm,
+    AfterConfirmBeforeDelete,
     /// A batch is committed, and not acknowledged.
-    BeforeAck,
-    /// A batch is acknowledged.
+    AfterCommitBeforeAck,
     AfterAck,
     /// A job is claimed, and its call not made.
     BeforeCall,
@@ -47,41 +48,10 @@ mod armed {
     pub(crate) fn hit(point: Failpoint) {
         let Some(file) = env::var_os(FILE_VARIABLE) else { return };
         let file = Path::new(&file);
-        if fs::read_to_string(file).is_ok_and(|armed| armed == point.name()) {
+        if fs::read_to_string(file).is_ok_and(|armed| armed == point.to_string()) {
             // One abort for each arming, also when two tasks reach the point at once.
             if fs::remove_file(file).is_ok() {
                 process::abort();
-            }
-        }
-    }
-
-    impl Failpoint {
-        /// Every point, in the order in which an event reaches them.
-        pub const ALL: [Self; 9] = [
-            Self::AfterBegin,
-            Self::BeforeCommit,
-            Self::AfterCommit,
-            Self::AfterPublish,
-            Self::AfterConfirm,
-            Self::BeforeAck,
-            Self::AfterAck,
-            Self::BeforeCall,
-            Self::AfterCall,
-        ];
-
-        /// The name in the file.
-        #[must_use]
-        pub const fn name(self) -> &'static str {
-            match self {
-                Self::AfterBegin => "after-begin",
-                Self::BeforeCommit => "before-commit",
-                Self::AfterCommit => "after-commit-before-publish",
-                Self::AfterPublish => "after-publish-before-confirm",
-                Self::AfterConfirm => "after-confirm-before-delete",
-                Self::BeforeAck => "after-commit-before-ack",
-                Self::AfterAck => "after-ack",
-                Self::BeforeCall => "before-call",
-                Self::AfterCall => "after-call",
             }
         }
     }

@@ -13,14 +13,15 @@ use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use futures::FutureExt;
 use runtime::database::{self, DbErrorKind};
-use runtime::error::with_sources;
+use runtime::error::{panic_message, with_sources};
 use runtime::health::Health;
-
-use crate::timeouts::{TimedOut, in_time};
+use tokio::time::timeout;
 
 const CONTENTION_REPEATS: u32 = 10;
 const BACKOFF_BASE: Duration = Duration::from_millis(20);
 const BACKOFF_CAP: Duration = Duration::from_secs(2);
+/// Longer than the database lets a stuck session live: after it, the network to the database does not answer.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Why a transaction failed, sorted by what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -47,13 +48,12 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-impl From<TimedOut> for Failure {
-    fn from(error: TimedOut) -> Self {
-        Self::Transient(error.to_string())
-    }
-}
-
 impl Failure {
+    /// The transaction did not end in time. It may be in effect, or not.
+    fn timed_out() -> Self {
+        Self::Transient(format!("a transaction did not end within {} s", TRANSACTION_TIMEOUT.as_secs()))
+    }
+
     /// A failure before any item was looked at. Whatever the database says, no item caused it.
     pub(crate) fn of_no_item(error: sqlx::Error) -> Self {
         match error.into() {
@@ -65,19 +65,16 @@ impl Failure {
 
 /// Runs the code of a service. Its panic is a permanent failure: a bug that this item triggers.
 pub(crate) async fn catch_panic<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        Failure::Permanent(format!("panic: {}", text.unwrap_or_default()))
-    })
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .map_err(|panic| Failure::Permanent(format!("panic: {}", panic_message(&*panic).unwrap_or_default())))
 }
 
-/// How long to wait before the next attempt.
 pub(crate) fn backoff(attempt: u32) -> Duration {
     runtime::retry::backoff(attempt, BACKOFF_BASE, BACKOFF_CAP)
 }
 
-/// A transaction that takes a batch of items.
 pub(crate) trait BatchTransaction: Sync {
     type Item: Send;
 
@@ -93,50 +90,51 @@ pub(crate) trait BatchTransaction: Sync {
     }
 }
 
-/// What a batch comes to.
 #[derive(Debug)]
-pub(crate) enum BatchOutcome<T> {
+pub(crate) enum BatchOutcome<F> {
     /// Every item is in effect.
     Committed,
     /// Some items may not be in effect: receive them again.
     Interrupted,
-    /// These items have failed, each with its reason; all others are in effect.
-    Failed(Vec<(T, String)>),
+    /// Waiting and repeating cannot help.
+    Failed(F),
 }
+
+/// The items that have failed, each with its reason; all others are in effect.
+pub(crate) type FailedItems<T> = Vec<(T, String)>;
 
 /// Commits a batch, and applies the failure policy until every item is in effect or has failed.
 pub(crate) async fn commit_batch<T: BatchTransaction>(
     health: &Health,
     transaction: &T,
     mut batch: Vec<T::Item>,
-) -> BatchOutcome<T::Item> {
-    let together = repeat(health, transaction, &mut batch).await;
+) -> BatchOutcome<FailedItems<T::Item>> {
     // Alone already: to try it alone again would count one failure twice.
-    let mut reason_alone = match together {
-        Attempt::Committed => return BatchOutcome::Committed,
-        Attempt::Interrupted => return BatchOutcome::Interrupted,
-        Attempt::Failed(reason) => (batch.len() == 1).then_some(reason),
+    let mut reason_alone = match repeat(health, transaction, &mut batch).await {
+        BatchOutcome::Committed => return BatchOutcome::Committed,
+        BatchOutcome::Interrupted => return BatchOutcome::Interrupted,
+        BatchOutcome::Failed(reason) => (batch.len() == 1).then_some(reason),
     };
     let mut failed = Vec::new();
     for item in batch {
         let mut alone = vec![item];
         let attempt = match reason_alone.take() {
-            Some(reason) => Attempt::Failed(reason),
+            Some(reason) => BatchOutcome::Failed(reason),
             None => repeat(health, transaction, &mut alone).await,
         };
         match (attempt, alone.pop()) {
-            (Attempt::Interrupted, _) => return BatchOutcome::Interrupted,
-            (Attempt::Committed, _) | (_, None) => {}
-            (Attempt::Failed(reason), Some(mut item)) => {
+            (BatchOutcome::Interrupted, _) => return BatchOutcome::Interrupted,
+            (BatchOutcome::Committed, _) | (_, None) => {}
+            (BatchOutcome::Failed(reason), Some(mut item)) => {
                 if !transaction.store_failure(&mut item, &reason) {
                     failed.push((item, reason));
                     continue;
                 }
                 // In order: the items after it must not be in effect before its failure is stored.
                 match repeat(health, transaction, &mut vec![item]).await {
-                    Attempt::Committed => {}
-                    Attempt::Interrupted => return BatchOutcome::Interrupted,
-                    Attempt::Failed(reason) => {
+                    BatchOutcome::Committed => {}
+                    BatchOutcome::Interrupted => return BatchOutcome::Interrupted,
+                    BatchOutcome::Failed(reason) => {
                         tracing::error!(reason, "a failure could not be stored and is tried again");
                         return BatchOutcome::Interrupted;
                     }
@@ -147,27 +145,26 @@ pub(crate) async fn commit_batch<T: BatchTransaction>(
     if failed.is_empty() { BatchOutcome::Committed } else { BatchOutcome::Failed(failed) }
 }
 
-enum Attempt {
-    Committed,
-    Interrupted,
-    Failed(String),
-}
-
 /// Repeats the transaction while waiting or repeating can help.
-async fn repeat<T: BatchTransaction>(health: &Health, transaction: &T, batch: &mut Vec<T::Item>) -> Attempt {
+async fn repeat<T: BatchTransaction>(
+    health: &Health,
+    transaction: &T,
+    batch: &mut Vec<T::Item>,
+) -> BatchOutcome<String> {
     let (mut attempt, mut contended, mut unavailable) = (0, 0, false);
     loop {
-        let Err(failure) = in_time(transaction.commit(batch)).await else {
+        let committed = timeout(TRANSACTION_TIMEOUT, transaction.commit(batch)).await;
+        let Err(failure) = committed.unwrap_or_else(|_| Err(Failure::timed_out())) else {
             if unavailable {
                 health.item("database").up();
             }
-            return Attempt::Committed;
+            return BatchOutcome::Committed;
         };
         tracing::debug!(%failure, attempt, "the transaction failed");
         match failure {
-            Failure::Permanent(reason) => return Attempt::Failed(reason),
+            Failure::Permanent(reason) => return BatchOutcome::Failed(reason),
             Failure::Contention(reason) if contended == CONTENTION_REPEATS => {
-                return Attempt::Failed(reason);
+                return BatchOutcome::Failed(reason);
             }
             Failure::Contention(_) => contended += 1,
             Failure::Transient(reason) => {
@@ -178,7 +175,7 @@ async fn repeat<T: BatchTransaction>(health: &Health, transaction: &T, batch: &m
         attempt += 1;
         tokio::time::sleep(backoff(attempt)).await;
         if !transaction.may_repeat() {
-            return Attempt::Interrupted;
+            return BatchOutcome::Interrupted;
         }
     }
 }

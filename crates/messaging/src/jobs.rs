@@ -14,5 +14,5 @@ mod job;
 mod runner;
 pub(crate) mod store;
 
-pub use job::{Job, JobOutcome, JobSettings, Worker, current_trace};
+pub use job::{Job, JobOutcome, JobSettings, Worker};
 pub use runner::JobRunner;

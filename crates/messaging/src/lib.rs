@@ -37,7 +37,6 @@ pub mod relay;
 pub mod service_host;
 pub mod stream_reader;
 pub mod throttle;
-mod timeouts;
 mod trace;
 pub mod transitions;
 pub mod unit_of_work;

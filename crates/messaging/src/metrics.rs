@@ -27,49 +27,33 @@ pub(crate) struct Metrics {
 impl Metrics {
     fn new() -> Self {
         let meter = global::meter("messaging");
+        let counter = |name, description| meter.u64_counter(name).with_description(description).build();
+        let gauge = |name, description| meter.i64_gauge(name).with_description(description).build();
         Self {
-            sent: meter
-                .u64_counter("messaging.client.sent.messages")
-                .with_description("Events that the broker confirmed")
-                .build(),
-            consumed: meter
-                .u64_counter("messaging.client.consumed.messages")
-                .with_description("Messages that are in effect")
-                .build(),
+            sent: counter("messaging.client.sent.messages", "Events that the broker confirmed"),
+            consumed: counter("messaging.client.consumed.messages", "Messages that are in effect"),
             process_duration: meter
                 .f64_histogram("messaging.process.duration")
                 .with_description("Duration of the transaction of a batch")
                 .with_unit("s")
                 .build(),
-            retries_scheduled: meter
-                .u64_counter("messaging.retries.scheduled")
-                .with_description("Messages that failed and wait in a retry queue")
-                .build(),
-            dead_letters: meter
-                .u64_counter("messaging.dead_letters")
-                .with_description("Messages that became dead letters")
-                .build(),
-            outbox_depth: meter
-                .i64_gauge("messaging.outbox.depth")
-                .with_description("Events that wait to be published")
-                .build(),
+            retries_scheduled: counter(
+                "messaging.retries.scheduled",
+                "Messages that failed and wait in a retry queue",
+            ),
+            dead_letters: counter("messaging.dead_letters", "Messages that became dead letters"),
+            outbox_depth: gauge("messaging.outbox.depth", "Events that wait to be published"),
             outbox_age: meter
                 .f64_gauge("messaging.outbox.oldest.age")
                 .with_description("Age of the oldest event that waits to be published")
                 .with_unit("s")
                 .build(),
-            jobs_waiting: meter
-                .i64_gauge("messaging.jobs.depth")
-                .with_description("Jobs that are not completed")
-                .build(),
-            breaker_state: meter
-                .i64_gauge("messaging.breaker.state")
-                .with_description("Breaker of a dependency: 0 closed, 1 half-open, 2 open (its jobs wait)")
-                .build(),
-            breaker_transitions: meter
-                .u64_counter("messaging.breaker.transitions")
-                .with_description("Changes of a breaker to a state")
-                .build(),
+            jobs_waiting: gauge("messaging.jobs.depth", "Jobs that are not completed"),
+            breaker_state: gauge(
+                "messaging.breaker.state",
+                "Breaker of a dependency: 0 closed, 1 half-open, 2 open (its jobs wait)",
+            ),
+            breaker_transitions: counter("messaging.breaker.transitions", "Changes of a breaker to a state"),
         }
     }
 
@@ -92,10 +76,10 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn backlog(&self, backlog: &Backlog) {
-        self.outbox_depth.record(backlog.events, &[]);
-        self.outbox_age.record(backlog.oldest_seconds, &[]);
-        self.jobs_waiting.record(backlog.jobs, &[]);
+    pub(crate) fn backlog(&self, events: i64, oldest_seconds: f64, jobs: i64) {
+        self.outbox_depth.record(events, &[]);
+        self.outbox_age.record(oldest_seconds, &[]);
+        self.jobs_waiting.record(jobs, &[]);
     }
 
     pub(crate) fn breaker_is(&self, dependency: &'static str, state: BreakerState) {
@@ -104,7 +88,7 @@ impl Metrics {
 
     pub(crate) fn breaker_becomes(&self, dependency: &'static str, state: BreakerState) {
         self.breaker_is(dependency, state);
-        let attributes = [KeyValue::new("dependency", dependency), KeyValue::new("to", state.name())];
+        let attributes = [KeyValue::new("dependency", dependency), KeyValue::new("to", <&str>::from(state))];
         self.breaker_transitions.add(1, &attributes);
     }
 }
@@ -114,27 +98,10 @@ fn destination(queue: &str) -> KeyValue {
 }
 
 /// A breaker's state as the gauge shows it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub(crate) enum BreakerState {
     Closed = 0,
     HalfOpen = 1,
     Open = 2,
-}
-
-impl BreakerState {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::HalfOpen => "half_open",
-            Self::Open => "open",
-        }
-    }
-}
-
-/// Work that waits in the database.
-#[derive(Debug)]
-pub(crate) struct Backlog {
-    pub(crate) events: i64,
-    pub(crate) oldest_seconds: f64,
-    pub(crate) jobs: i64,
 }

@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use crate::effects::OutgoingEvent;
 
-/// An event that waits to be published.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) id: i64,
@@ -17,7 +16,6 @@ pub(crate) struct Row {
     pub(crate) body: String,
 }
 
-/// Writes events in the given transaction.
 pub(crate) async fn insert<E: EventSet>(
     conn: &mut PgConnection,
     service: ServiceName,
@@ -78,7 +76,6 @@ pub(crate) async fn delete_and_read(
     .await
 }
 
-/// How many events wait to be published, counted up to `cap`.
 pub async fn depth(conn: &mut PgConnection, cap: i64) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"select count(*) as "depth!" from (select from messaging.outbox limit $1) as waiting"#,

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::{Backlog, METRICS};
+use crate::metrics::METRICS;
 use uuid::{NoContext, Timestamp, Uuid};
 
 /// How long the inbox keeps an id: longer than a message usually waits in a backlog or as a dead letter.
@@ -37,8 +37,7 @@ pub async fn run(pool: PgPool, shutdown: CancellationToken) {
 }
 
 async fn measure(pool: &PgPool) -> sqlx::Result<()> {
-    let backlog = sqlx::query_as!(
-        Backlog,
+    let backlog = sqlx::query!(
         r#"select count(*) as "events!",
                   coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as "oldest_seconds!",
                   (select count(*) from messaging.jobs) as "jobs!"
@@ -46,7 +45,7 @@ async fn measure(pool: &PgPool) -> sqlx::Result<()> {
     )
     .fetch_one(pool)
     .await?;
-    METRICS.backlog(&backlog);
+    METRICS.backlog(backlog.events, backlog.oldest_seconds, backlog.jobs);
     Ok(())
 }
 

@@ -12,7 +12,6 @@ use crate::effects::{CausationContext, Effects, NewJob, OutgoingEvent};
 use crate::failure_policy::{Failure, catch_panic};
 use crate::throttle;
 
-/// Why a reaction could not take a batch.
 #[derive(Debug, thiserror::Error)]
 pub enum ReactionError {
     /// The database rejected a statement, or is unavailable.
@@ -48,7 +47,6 @@ pub trait Reaction: Send + Sync + 'static {
     type Event: EventSet;
     /// What it reacts to: an event that was consumed or, with jobs, also the result of one.
     type Input: Send + Sync;
-    /// What a batch is decided from.
     type State: Send;
     /// What a batch changes in the service's own tables.
     type Changes: Send + Sync;
@@ -68,11 +66,8 @@ pub trait Reaction: Send + Sync + 'static {
         inputs: &[Self::Input],
     ) -> impl Future<Output = Result<Self::State, ReactionError>> + Send;
 
-    /// Applies the inputs to the state, in their order. Pure, so that simulation and model run it as it is.
-    ///
-    /// # Errors
-    /// When an input is not valid in the state that it meets; the whole batch is rolled back, and its inputs are tried
-    /// one by one.
+    /// Applies the inputs to the state, in their order. Pure, so that simulation and model run it as it is. On an input that
+    /// is not valid, the whole batch is rolled back, and its inputs are tried one by one.
     fn fold(
         state: Self::State,
         inputs: &[Self::Input],
@@ -88,7 +83,6 @@ pub trait Reaction: Send + Sync + 'static {
 
 #[derive(Debug)]
 pub struct Outcome<C, E = Event> {
-    /// What to save in the service's own tables.
     pub changed: C,
     /// Events to publish, in this order.
     pub events: Vec<OutgoingEvent<E>>,

@@ -123,24 +123,21 @@ impl Relay {
     }
 }
 
-fn message(row: &Row) -> OutgoingMessage<'_> {
-    OutgoingMessage {
+/// Publishes the rows, and returns the ids of those that were confirmed.
+async fn publish(channel: &ConfirmChannel, rows: &[Row]) -> Vec<i64> {
+    let messages = rows.iter().map(|row| OutgoingMessage {
         id: row.event_id.to_string(),
         exchange: EVENTS_EXCHANGE,
         routing_key: &row.routing_key,
         content_type: contracts::envelope::CONTENT_TYPE,
         headers: Headers::default(),
         body: row.body.as_bytes(),
-    }
-}
-
-/// Publishes the rows, and returns the ids of those that were confirmed.
-async fn publish(channel: &ConfirmChannel, rows: &[Row]) -> Vec<i64> {
-    let messages: Vec<_> = rows.iter().map(message).collect();
+    });
+    let messages: Vec<_> = messages.collect();
     let pending = channel.publish(&messages).await;
-    failpoint::hit(Failpoint::AfterPublish);
+    failpoint::hit(Failpoint::AfterPublishBeforeConfirm);
     let confirmed = pending.confirmed().await;
-    failpoint::hit(Failpoint::AfterConfirm);
+    failpoint::hit(Failpoint::AfterConfirmBeforeDelete);
     let of_confirmed = rows.iter().filter(|row| confirmed.contains(&row.event_id.to_string()));
     of_confirmed.map(|row| row.id).collect()
 }

@@ -10,7 +10,7 @@ mod store;
 use std::time::Duration;
 
 use amqp::supervise::{Session, supervise};
-use amqp::{Broker, BrokerError, RawMessage, Receiver, StreamConnection, StreamStart, topology};
+use amqp::{Broker, BrokerError, RawMessage, Receiver, ReceiverConnection, topology};
 use contracts::{EventSet, Versions};
 use runtime::error::with_sources;
 use runtime::health::{Health, HealthItem};
@@ -19,7 +19,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::store::StreamDeadLetter;
 use crate::delivery::Delivery;
 use crate::effects::Effects;
 use crate::failpoint::{self, Failpoint};
@@ -31,10 +30,8 @@ use crate::throttle::{self, BatchThrottle};
 
 /// How often a replica that does not read tries to become the reader.
 const LOCK_INTERVAL: Duration = Duration::from_millis(500);
-/// How often the reader looks for requested replays.
 const REPLAY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The reader of the event stream.
 pub struct StreamReader<R> {
     pub broker: Broker,
     pub pool: PgPool,
@@ -50,24 +47,19 @@ struct StreamItem<'a, E> {
 }
 
 impl<R: Reaction> StreamReader<R> {
-    /// Reads until the shutdown.
-    ///
-    /// # Errors
-    /// When the broker refuses the user at the first connection.
+    /// Reads until the shutdown. Fails when the broker refuses the user at the first connection.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), BrokerError> {
-        let item = self.health.item("consuming");
-        supervise(&item, &shutdown, &self).await
+        supervise(&self.health.item("consuming"), &shutdown, &self).await
     }
 
     async fn read(&self, item: &HealthItem) -> Result<(), BrokerError> {
         // Before the lock: a replica that the broker refuses is not ready to take over.
-        let connection = StreamConnection::open(&self.broker).await?;
+        let connection = ReceiverConnection::open(&self.broker, "stream reader").await?;
         let (_lock, offset) = self
             .become_reader(item)
             .await
             .map_err(|error| BrokerError::Unavailable(format!("database: {}", with_sources(&error))))?;
-        let start = if offset == 0 { StreamStart::First } else { StreamStart::Offset(offset) };
-        let mut receiver = connection.receive(start).await?;
+        let mut receiver = connection.event_stream(offset).await?;
         let mut throttle = BatchThrottle::new(throttle::BACKGROUND_INTERVAL);
         item.up();
         let mut replays = interval(REPLAY_INTERVAL);
@@ -151,7 +143,11 @@ impl<'a, R: Reaction> BatchTransaction for StreamTransaction<'a, R> {
         if items.is_empty() {
             return Ok(());
         }
-        let (events, dead) = separate(items);
+        let events: Vec<_> = items.iter().filter_map(|item| item.event.as_ref().ok()).collect();
+        let dead = items
+            .iter()
+            .filter_map(|item| Some((item.offset, item.event.as_ref().err()?, item.message.body())));
+        let dead: Vec<_> = dead.collect();
         store::insert_dead_letters(&mut tx, &dead).await?;
         let ids: Vec<Uuid> = events.iter().map(|event| event.envelope.id).collect();
         let mut fresh = inbox::enter(&mut tx, &ids).await.map_err(Failure::of_no_item)?;
@@ -160,7 +156,7 @@ impl<'a, R: Reaction> BatchTransaction for StreamTransaction<'a, R> {
         store::save_offset(&mut tx, last + 1).await?;
         failpoint::hit(Failpoint::BeforeCommit);
         tx.commit().await?;
-        failpoint::hit(Failpoint::AfterCommit);
+        failpoint::hit(Failpoint::AfterCommitBeforePublish);
         METRICS.consumed(items.len(), begun.elapsed());
         METRICS.dead_lettered(topology::EVENT_STREAM, dead.len());
         Ok(())
@@ -189,17 +185,4 @@ async fn react_alone<'a, R: Reaction>(
         return Ok(());
     }
     Err(Failure::Permanent("a reader of the event stream publishes no events and has no jobs".to_owned()))
-}
-
-fn separate<'a, E>(items: &'a [StreamItem<'_, E>]) -> (Vec<&'a Delivery<E>>, Vec<StreamDeadLetter<'a>>) {
-    let (mut events, mut dead) = (Vec::new(), Vec::new());
-    for item in items {
-        match &item.event {
-            Ok(event) => events.push(event),
-            Err(reason) => {
-                dead.push(StreamDeadLetter { offset: item.offset, reason, body: item.message.body() });
-            }
-        }
-    }
-    (events, dead)
 }

@@ -32,7 +32,6 @@ pub struct BatchThrottle {
 
 impl BatchThrottle {
     /// A full bucket, which gains a token every interval.
-    #[must_use]
     pub fn new(interval: Duration) -> Self {
         Self { interval, full: Instant::now(), begun: None }
     }
@@ -47,7 +46,6 @@ impl BatchThrottle {
         }
     }
 
-    /// A batch begins: takes a token.
     pub fn begin(&mut self) {
         let now = Instant::now();
         self.full = self.full.max(now) + self.interval;

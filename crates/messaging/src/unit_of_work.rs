@@ -14,31 +14,21 @@ use crate::outbox;
 /// Commits the transactions of one service. Clones share it.
 #[derive(Debug, Clone)]
 pub struct UnitOfWork {
-    service: ServiceName,
+    pub service: ServiceName,
     pub(crate) events_written: Arc<Notify>,
     pub(crate) jobs_written: Arc<Notify>,
 }
 
 impl UnitOfWork {
     /// Of the service that runs in this process: an event that it does not own is an error.
-    #[must_use]
     pub fn new(service: ServiceName) -> Self {
         Self { service, events_written: Arc::default(), jobs_written: Arc::default() }
-    }
-
-    /// The service whose transactions it commits.
-    #[must_use]
-    pub fn service(&self) -> ServiceName {
-        self.service
     }
 
     /// Writes the effects into the transaction, commits it, and wakes relay and job runners.
     ///
     /// Lock the aggregates first: the outbox draws its ids here, and publishes the events of one aggregate in the
-    /// order of these ids.
-    ///
-    /// # Errors
-    /// The database's. When the commit itself was interrupted, the transaction may be in effect.
+    /// order of these ids. When the commit itself was interrupted, the transaction may be in effect.
     pub async fn commit<E: EventSet>(
         &self,
         mut tx: Transaction<'_, Postgres>,
@@ -48,7 +38,7 @@ impl UnitOfWork {
         store::insert(&mut tx, &effects.jobs).await?;
         failpoint::hit(Failpoint::BeforeCommit);
         tx.commit().await?;
-        failpoint::hit(Failpoint::AfterCommit);
+        failpoint::hit(Failpoint::AfterCommitBeforePublish);
         if !effects.events.is_empty() {
             self.events_written.notify_one();
         }

@@ -26,7 +26,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How long an [`answer`] is waited for, as a rule: longer than a statement may take, and a connection for it.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What holds for every session. A handler's transaction lives dependency shorter than its limits; they catch the stuck one
+/// What holds for every session. A handler's transaction lives far shorter than its limits; they catch the stuck one
 /// before it holds up the others. Every statement goes by an index; a table that is young has no statistics yet,
 /// and a plan made for it then would read the whole of it, long after it has grown. Where there is no index, that
 /// makes a plan look costly enough to be compiled, which takes longer than any statement here: hence no JIT.
@@ -48,9 +48,6 @@ pub enum Wait {
 }
 
 /// A pool that connects when it is first used. `service` is the sessions' `application_name`.
-///
-/// # Errors
-/// When the URL cannot be read.
 pub fn pool(config: &DatabaseConfig, service: &str) -> anyhow::Result<PgPool> {
     let options = PgConnectOptions::from_str(config.url.expose_secret())
         .context("DATABASE_URL")?
@@ -76,9 +73,6 @@ pub fn pool(config: &DatabaseConfig, service: &str) -> anyhow::Result<PgPool> {
 /// Where a request is dropped while the pool's own `begin` waits for its answer, the session is left in a transaction
 /// that nobody knows of, and the next user of the connection works in it (sqlx 0.9.0, its issue 4393). Here the answer
 /// is always waited for, and a transaction that nobody wants any more is rolled back.
-///
-/// # Errors
-/// The database's, or that of the pool when there is no connection in time.
 pub async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
     let pool = pool.clone();
     #[expect(clippy::disallowed_methods, reason = "it ends by itself, as soon as the database answers")]
@@ -95,10 +89,8 @@ pub async fn answer<T>(within: Duration, query: impl Future<Output = sqlx::Resul
     })
 }
 
-/// Waits, with jitter, while the server cannot be reached, is starting, or is full. Marks `item` up at last.
-///
-/// # Errors
-/// One sentence, when waiting cannot help: a wrong password or role, or a database that does not exist.
+/// Waits, with jitter, while the server cannot be reached, is starting, or is full. Marks `item` up at last. Fails with
+/// one sentence when waiting cannot help: a wrong password or role, or a database that does not exist.
 pub async fn wait_until_usable(
     pool: &PgPool,
     item: &HealthItem,
@@ -111,9 +103,9 @@ pub async fn wait_until_usable(
                 item.up();
                 return Ok(Wait::Usable);
             }
-            Err(error) => match verdict(&error) {
-                Verdict::Fatal(reason) => anyhow::bail!("the database refuses this service: {reason}"),
-                Verdict::Wait(reason) => item.down(reason),
+            Err(error) => match refusal(&error) {
+                Some(reason) => anyhow::bail!("the database refuses this service: {reason}"),
+                None => item.down(reason(&error)),
             },
         }
         let pause = backoff(attempt, RETRY_BASE, RETRY_CAP);
@@ -125,10 +117,7 @@ pub async fn wait_until_usable(
 }
 
 /// Keeps `item` true to the database until the shutdown: asks it something every 2 s.
-///
-/// # Errors
-/// Never: a database that went away is a matter of readiness. The signature is that of a task.
-pub async fn watch(pool: PgPool, item: HealthItem, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn watch(pool: PgPool, item: HealthItem, shutdown: CancellationToken) {
     while shutdown.run_until_cancelled(tokio::time::sleep(WATCH_INTERVAL)).await.is_some() {
         let seen = match sqlx::raw_sql("select 1").execute(&pool).await {
             // Either all connections are in use or the database is unavailable: the pool does not say which.
@@ -137,16 +126,13 @@ pub async fn watch(pool: PgPool, item: HealthItem, shutdown: CancellationToken) 
         };
         match seen {
             Ok(()) => item.up(),
-            Err(error) => item.down(verdict(&error).reason()),
+            Err(error) => item.down(refusal(&error).unwrap_or_else(|| reason(&error))),
         }
     }
-    Ok(())
 }
 
-/// Brings the database up to date. Replicas that start at once wait for each other.
-///
-/// # Errors
-/// One sentence, when the database was migrated by a newer build, or by a build that differs; or the database's.
+/// Brings the database up to date. Replicas that start at once wait for each other. Fails with one sentence when the
+/// database was migrated by a newer build, or by a build that differs.
 pub async fn migrate(pool: &PgPool, migrations: &Migrator) -> anyhow::Result<()> {
     migrations.run(pool).await.map_err(|error| match error {
         MigrateError::VersionMissing(version) => {
@@ -162,13 +148,11 @@ pub async fn migrate(pool: &PgPool, migrations: &Migrator) -> anyhow::Result<()>
 }
 
 /// Whether [`migrate`] may succeed later: the database became unavailable, or another replica took long.
-#[must_use]
 pub fn is_transient(error: &anyhow::Error) -> bool {
     let database = error.chain().find_map(|cause| cause.downcast_ref::<sqlx::Error>());
     database.is_some_and(|error| error_kind(error) != DbErrorKind::Rejected)
 }
 
-/// What to do about a database error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DbErrorKind {
     /// The server cannot be reached, has no connection free, or is failing over: wait.
@@ -180,7 +164,6 @@ pub enum DbErrorKind {
 }
 
 /// Classifies an error by its SQLSTATE, or as unavailable where the connection itself failed.
-#[must_use]
 pub fn error_kind(error: &sqlx::Error) -> DbErrorKind {
     match error {
         sqlx::Error::Io(_)
@@ -214,38 +197,27 @@ async fn probe(options: &PgConnectOptions) -> sqlx::Result<()> {
     connection.unwrap_or(Err(sqlx::Error::PoolTimedOut))?.close().await
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Wait(String),
-    Fatal(String),
+/// Why waiting cannot help, if that is so.
+fn refusal(error: &sqlx::Error) -> Option<String> {
+    let error = error.as_database_error()?;
+    let advice = match error.code()?.as_ref() {
+        "28P01" | "28000" => "check user and password in DATABASE_URL",
+        "3D000" => "create it, or check DATABASE_URL",
+        _ => return None,
+    };
+    Some(format!("{} ({advice})", error.message()))
 }
 
-impl Verdict {
-    fn reason(self) -> String {
-        match self {
-            Self::Wait(reason) | Self::Fatal(reason) => reason,
-        }
-    }
-}
-
-fn verdict(error: &sqlx::Error) -> Verdict {
+fn reason(error: &sqlx::Error) -> String {
     match error {
-        sqlx::Error::PoolTimedOut => Verdict::Wait("no connection in time".to_owned()),
-        sqlx::Error::Io(error) => Verdict::Wait(format!("cannot be reached: {error}")),
-        sqlx::Error::Database(error) => {
-            verdict_of_server(error.code().unwrap_or_default().as_ref(), error.message())
-        }
-        other => Verdict::Wait(other.to_string()),
-    }
-}
-
-fn verdict_of_server(code: &str, message: &str) -> Verdict {
-    match code {
-        "28P01" | "28000" => Verdict::Fatal(format!("{message} (check user and password in DATABASE_URL)")),
-        "3D000" => Verdict::Fatal(format!("{message} (create it, or check DATABASE_URL)")),
-        "57P03" => Verdict::Wait(format!("starting: {message}")),
-        "53300" => Verdict::Wait(format!("full: {message}")),
-        _ => Verdict::Wait(message.to_owned()),
+        sqlx::Error::PoolTimedOut => "no connection in time".to_owned(),
+        sqlx::Error::Io(error) => format!("cannot be reached: {error}"),
+        sqlx::Error::Database(error) => match error.code().unwrap_or_default().as_ref() {
+            "57P03" => format!("starting: {}", error.message()),
+            "53300" => format!("full: {}", error.message()),
+            _ => error.message().to_owned(),
+        },
+        other => other.to_string(),
     }
 }
 

@@ -8,9 +8,16 @@ use std::{
 /// The parts that a service needs to be ready. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
-    service: Option<&'static str>,
-    missing: Arc<Mutex<BTreeMap<&'static str, Option<String>>>>,
-    notes: Arc<Mutex<BTreeMap<&'static str, String>>>,
+    /// What `/health/live` tells.
+    pub service: Option<&'static str>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The reason for each part that is missing; none for one that is there.
+    parts: BTreeMap<&'static str, Option<String>>,
+    notes: BTreeMap<&'static str, String>,
 }
 
 /// One part. Its owner reports [`up`](Self::up) or [`down`](Self::down).
@@ -25,47 +32,41 @@ impl Health {
         Self::default()
     }
 
-    /// The same for the service of that name, which `/health/live` then tells.
     pub fn of(service: &'static str) -> Self {
         Self { service: Some(service), ..Self::default() }
     }
 
-    pub fn service(&self) -> Option<&'static str> {
-        self.service
-    }
-
     /// The part of that name. A new one is down: "starting".
     pub fn item(&self, name: &'static str) -> HealthItem {
-        self.lock().entry(name).or_insert_with(|| Some("starting".to_owned()));
+        self.lock().parts.entry(name).or_insert_with(|| Some("starting".to_owned()));
         HealthItem { health: self.clone(), name }
     }
 
     pub fn is_ready(&self) -> bool {
-        self.lock().values().all(Option::is_none)
+        self.lock().parts.values().all(Option::is_none)
     }
 
     /// What is missing, with the reason of each, by name.
     pub fn missing(&self) -> BTreeMap<&'static str, String> {
-        let items = self.lock();
-        items.iter().filter_map(|(name, reason)| Some((*name, reason.clone()?))).collect()
+        let state = self.lock();
+        state.parts.iter().filter_map(|(name, reason)| Some((*name, reason.clone()?))).collect()
     }
 
     /// Notes what a person may want to know, and the service can do without: it is ready all the same.
     pub fn note(&self, name: &'static str, text: impl Into<String>) {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).insert(name, text.into());
+        self.lock().notes.insert(name, text.into());
     }
 
-    /// Takes the note of that name back.
     pub fn drop_note(&self, name: &'static str) {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.lock().notes.remove(name);
     }
 
     pub fn notes(&self) -> BTreeMap<&'static str, String> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().notes.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Option<String>>> {
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -77,7 +78,7 @@ impl HealthItem {
     }
 
     pub fn is_up(&self) -> bool {
-        matches!(self.health.lock().get(self.name), Some(None))
+        matches!(self.health.lock().parts.get(self.name), Some(None))
     }
 
     /// The part is missing, and why. Logged when it was there before, or when the reason is new.
@@ -89,7 +90,7 @@ impl HealthItem {
     }
 
     fn set(&self, reason: Option<String>) -> Option<String> {
-        self.health.lock().insert(self.name, reason).flatten()
+        self.health.lock().parts.insert(self.name, reason).flatten()
     }
 }
 

@@ -15,7 +15,7 @@ pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -27,34 +27,30 @@ use crate::config::ProcessConfig;
 /// line, flushes.
 ///
 /// `run` gets a token that SIGTERM and SIGINT cancel. It is expected to return within 10 s of that.
-pub async fn main<F, Fut>(service: &'static str, config: ProcessConfig, run: F) -> ExitCode
-where
-    F: FnOnce(TcpListener, CancellationToken) -> Fut,
-    Fut: Future<Output = anyhow::Result<()>>,
-{
+pub async fn main(
+    service: &'static str,
+    config: ProcessConfig,
+    run: impl AsyncFnOnce(TcpListener, CancellationToken) -> anyhow::Result<()>,
+) -> ExitCode {
     let telemetry = match telemetry::init(service, &config.telemetry) {
         Ok(telemetry) => telemetry,
         Err(error) => return config::fail(&format!("telemetry cannot start: {error:#}")),
     };
-    let outcome = bind_and_run(service, config.http.listen, run).await;
+    let listen = config.http.listen;
+    let outcome = async {
+        let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!("cannot listen on {listen}: free the port, or set HTTP_LISTEN to another")
+        })?;
+        tracing::info!(address = %listener.local_addr()?, "{service} started");
+        Box::pin(run(listener, shutdown)).await?;
+        tracing::info!("{service} stopped");
+        anyhow::Ok(())
+    }
+    .await;
     if let Err(error) = &outcome {
         tracing::error!(error = format!("{error:#}"), "{service} failed");
     }
     telemetry.flush().await;
     if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-async fn bind_and_run<F, Fut>(service: &'static str, listen: SocketAddr, run: F) -> anyhow::Result<()>
-where
-    F: FnOnce(TcpListener, CancellationToken) -> Fut,
-    Fut: Future<Output = anyhow::Result<()>>,
-{
-    let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
-    let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("cannot listen on {listen}: free the port, or set HTTP_LISTEN to another")
-    })?;
-    tracing::info!(address = %listener.local_addr()?, "{service} started");
-    Box::pin(run(listener, shutdown)).await?;
-    tracing::info!("{service} stopped");
-    Ok(())
 }

@@ -1,6 +1,6 @@
-//! SIGTERM and SIGINT as a [`CancellationToken`].
+//! SIGTERM and SIGINT as a [`CancellationToken`], and the end of work after it.
 
-use std::io;
+use std::{io, time::Duration};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -20,4 +20,21 @@ pub fn on_signal() -> io::Result<CancellationToken> {
         cancel.cancel();
     });
     Ok(token)
+}
+
+/// What the work comes to; nothing when it has not ended by `grace` after the shutdown. A database that does not answer,
+/// or a broker that blocks publishers, may delay it for longer than a shutdown may take.
+pub async fn before_end_of<T>(
+    shutdown: &CancellationToken,
+    grace: Duration,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let end = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    tokio::select! {
+        done = work => Some(done),
+        () = end => None,
+    }
 }

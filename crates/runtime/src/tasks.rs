@@ -5,11 +5,12 @@ use std::{collections::HashMap, future::Future, time::Duration};
 use anyhow::{Context, anyhow};
 use tokio::{
     task::{Id, JoinError, JoinSet},
-    time::{Instant, sleep_until},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long tasks may go on once they are told to stop.
+use crate::error::panic_message;
+
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The tasks of one service. The first that fails or panics stops all the others.
@@ -24,7 +25,6 @@ pub struct Tasks {
 
 /// What a task may return: nothing, or an error that stops the others.
 pub trait TaskOutcome {
-    /// The error, if there is one.
     fn into_result(self) -> anyhow::Result<()>;
 }
 
@@ -56,14 +56,15 @@ impl Tasks {
         self.names.insert(handle.id(), name);
     }
 
-    /// Waits for all tasks and returns the first error, named.
-    ///
-    /// # Errors
-    /// The first task's error or panic; or, after a shutdown, the names of the tasks that had not stopped
-    /// 10 s later. These are aborted.
+    /// Waits for all tasks and returns the first error or panic, named; or, after a shutdown, the names of the tasks that
+    /// had not stopped 10 s later. These are aborted.
     pub async fn join(mut self) -> anyhow::Result<()> {
         let mut first_error = None;
-        let deadline = deadline_after(self.shutdown.clone());
+        let shutdown = self.shutdown.clone();
+        let deadline = async {
+            shutdown.cancelled().await;
+            sleep(GRACE).await;
+        };
         tokio::pin!(deadline);
         loop {
             let ended = tokio::select! {
@@ -83,7 +84,7 @@ impl Tasks {
     fn outcome(&mut self, ended: Result<(Id, anyhow::Result<()>), JoinError>) -> anyhow::Result<()> {
         let (id, result) = match ended {
             Ok(ended) => ended,
-            Err(error) => (error.id(), Err(anyhow!(panic_message(error)))),
+            Err(error) => (error.id(), Err(anyhow!(end_of(error)))),
         };
         let name = self.names.remove(&id).unwrap_or("task");
         result.context(name)
@@ -96,18 +97,11 @@ impl Tasks {
     }
 }
 
-async fn deadline_after(shutdown: CancellationToken) {
-    shutdown.cancelled().await;
-    sleep_until(Instant::now() + GRACE).await;
-}
-
-fn panic_message(error: JoinError) -> String {
-    let Ok(payload) = error.try_into_panic() else {
-        return "was aborted".to_owned();
-    };
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    format!("panicked: {}", text.unwrap_or("without a message"))
+fn end_of(error: JoinError) -> String {
+    match error.try_into_panic() {
+        Ok(payload) => format!("panicked: {}", panic_message(&*payload).unwrap_or("without a message")),
+        Err(_) => "was aborted".to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,6 @@ const NOT_TRACED: [&str; 5] = ["lapin", "hyper", "reqwest", "tower", "openteleme
 /// How long the last traces may take. With the drain of HTTP it has to fit into the 10 s of a shutdown.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What has to be flushed before the process ends.
 #[derive(Debug)]
 pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
@@ -36,9 +35,6 @@ pub struct Telemetry {
 /// Starts the telemetry of this process. Call it once, within a tokio runtime.
 ///
 /// Metrics are read from `prometheus::default_registry()`, which the HTTP server shows under `/metrics`.
-///
-/// # Errors
-/// When the exporter cannot be made, or when telemetry was started before.
 pub fn init(service: &'static str, config: &TelemetryConfig) -> anyhow::Result<Telemetry> {
     let resource = Resource::builder().with_service_name(service).build();
     global::set_text_map_propagator(TraceContextPropagator::new());

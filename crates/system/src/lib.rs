@@ -12,11 +12,8 @@ use amqp::{BrokerError, RetryDelays, Topology};
 use contracts::EventType;
 use serde_json::Value;
 
-/// The virtual host of the system on the broker.
 pub const VHOST: &str = "shop";
 
-/// The topology of the whole system.
-#[must_use]
 pub fn topology(delays: &RetryDelays) -> Topology {
     let parts: Vec<_> =
         Service::with_queue().map(|service| (service.as_str(), service.routing_keys())).collect();
@@ -25,7 +22,6 @@ pub fn topology(delays: &RetryDelays) -> Topology {
 }
 
 /// The definitions of one vhost of the broker: users, permissions and exchanges.
-#[must_use]
 pub fn definitions(vhost: &str) -> Value {
     let on_broker = Service::ALL.iter().filter(|service| service.needs().contains(&Dependency::Broker));
     let services: Vec<_> = on_broker
@@ -46,13 +42,11 @@ pub async fn apply_topology(amqp_url: &str) -> Result<(), BrokerError> {
     amqp::apply_topology(amqp_url, &topology(&RetryDelays::default())).await
 }
 
-/// The services that consume an event from their queues.
 pub fn subscribers_of(event: EventType) -> impl Iterator<Item = Service> {
     Service::with_queue().filter(move |service| service.subscriptions().contains(&event))
 }
 
 /// Events that no service consumes although they are not kept for the record alone.
-#[must_use]
 pub fn unconsumed() -> Vec<EventType> {
     let mut all = EventType::ALL.to_vec();
     all.retain(|event| !event.row().record_only && subscribers_of(*event).next().is_none());

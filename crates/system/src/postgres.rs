@@ -11,14 +11,10 @@ pub enum Step {
     Run { database: &'static str, sql: String },
     /// A database of that name, owned by the role of that name, where there is none yet. It cannot be created in a
     /// transaction, and there is no `create database if not exists`.
-    Create {
-        /// The name of the database and its owner.
-        name: &'static str,
-    },
+    Create { name: &'static str },
 }
 
 /// Every step, in order: roles, what they give each other, databases, who may connect.
-#[must_use]
 pub fn steps() -> Vec<Step> {
     let services: Vec<_> = Service::with_database().map(Service::as_str).collect();
     let mut steps = vec![
@@ -75,8 +71,6 @@ fn rights(service: &str) -> String {
     )
 }
 
-/// All steps as a script for `psql`.
-#[must_use]
 pub fn script() -> String {
     let mut text = String::from(HEADER);
     let mut connected = "";

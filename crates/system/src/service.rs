@@ -1,9 +1,8 @@
 //! What the table says of one service.
 
-use std::{fmt, str::FromStr};
-
 use contracts::{EventType, ServiceName};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+use strum::{Display, EnumString};
 
 /// A program of the system, or one outside of it that the system needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +24,8 @@ pub enum Reads {
     Nothing,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::Display)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Dependency {
     Database,
     Broker,
@@ -34,8 +34,6 @@ pub enum Dependency {
 }
 
 impl Dependency {
-    /// The environment variable that says where it is.
-    #[must_use]
     pub const fn variable(self) -> &'static str {
         match self {
             Self::Database => "DATABASE_URL",
@@ -43,23 +41,6 @@ impl Dependency {
             Self::PaymentProvider => "PAYMENT_PROVIDER_URL",
             Self::MailServer => "SMTP_URL",
         }
-    }
-
-    /// Whether it belongs to somebody else.
-    #[must_use]
-    pub const fn is_outside(self) -> bool {
-        matches!(self, Self::PaymentProvider | Self::MailServer)
-    }
-}
-
-impl fmt::Display for Dependency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Database => "database",
-            Self::Broker => "broker",
-            Self::PaymentProvider => "payment-provider",
-            Self::MailServer => "mail-server",
-        })
     }
 }
 
@@ -81,9 +62,12 @@ macro_rules! define {
             }
         )+}
     ) => {
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Display, EnumString)]
+        #[strum(parse_err_ty = UnknownService, parse_err_fn = UnknownService::named)]
         pub enum Service {$(
             #[doc = concat!("`", $name, "`: ", $does, ".")]
+            #[serde(rename = $name)]
+            #[strum(serialize = $name)]
             $service,
         )+}
 
@@ -98,25 +82,21 @@ macro_rules! define {
             /// Every service, in the order of the table.
             pub const ALL: &[Self] = &[$(Self::$service,)+];
 
-            #[must_use]
             pub const fn program(self) -> Program {
                 match self {$(
                     Self::$service => Program { name: $name, port: $port, path: $path, does: $does },
                 )+}
             }
 
-            #[must_use]
             pub const fn reads(self) -> Reads {
                 match self { $(Self::$service => reads!($reads $($event)*),)+ }
             }
 
-            #[must_use]
             pub const fn needs(self) -> &'static [Dependency] {
                 match self { $(Self::$service => &[$(Dependency::$need,)*],)+ }
             }
 
             /// Where it serves HTTP when its environment does not say.
-            #[must_use]
             pub const fn listen(self) -> &'static str {
                 match self { $(Self::$service => concat!("0.0.0.0:", $port),)+ }
             }
@@ -126,7 +106,6 @@ macro_rules! define {
             /// Every one, in the order of the table.
             pub const ALL: &[Self] = &[$(Self::$outside,)+];
 
-            #[must_use]
             pub const fn program(self) -> Program {
                 match self {$(
                     Self::$outside => Program {
@@ -147,14 +126,11 @@ macro_rules! reads {
 crate::services!(define);
 
 impl Service {
-    /// Its name: of its program, database, role and broker user.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.program().name
     }
 
     /// The events that its queue is bound to; none for a service without a queue.
-    #[must_use]
     pub const fn subscriptions(self) -> &'static [EventType] {
         match self.reads() {
             Reads::Queue(events) => events,
@@ -162,36 +138,27 @@ impl Service {
         }
     }
 
-    /// The routing keys that its queue is bound to.
-    #[must_use]
     pub fn routing_keys(self) -> Vec<&'static str> {
         self.subscriptions().iter().map(|event| event.name()).collect()
     }
 
-    /// Whether it consumes events from a queue of its own.
-    #[must_use]
     pub const fn has_queue(self) -> bool {
         matches!(self.reads(), Reads::Queue(_))
     }
 
-    /// Whether it has a database of its own.
-    #[must_use]
     pub fn has_database(self) -> bool {
         self.needs().contains(&Dependency::Database)
     }
 
     /// Whether it calls what belongs to somebody else.
-    #[must_use]
     pub fn calls_outside(self) -> bool {
-        self.needs().iter().any(|need| need.is_outside())
+        self.needs().iter().any(|need| matches!(need, Dependency::PaymentProvider | Dependency::MailServer))
     }
 
-    /// The services that consume events from a queue.
     pub fn with_queue() -> impl Iterator<Item = Self> + Clone {
         Self::ALL.iter().copied().filter(|service| service.has_queue())
     }
 
-    /// The services with a database of their own.
     pub fn with_database() -> impl Iterator<Item = Self> + Clone {
         Self::ALL.iter().copied().filter(|service| service.has_database())
     }
@@ -201,18 +168,6 @@ impl Service {
 pub fn programs() -> impl Iterator<Item = Program> + Clone {
     let services = Service::ALL.iter().map(|service| service.program());
     services.chain(Outside::ALL.iter().map(|outside| outside.program()))
-}
-
-impl fmt::Display for Service {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl Serialize for Service {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
 }
 
 impl From<Service> for ServiceName {
@@ -232,11 +187,8 @@ impl PartialEq<Service> for ServiceName {
 #[error("{0:?} is not a service")]
 pub struct UnknownService(String);
 
-impl FromStr for Service {
-    type Err = UnknownService;
-
-    fn from_str(text: &str) -> Result<Self, UnknownService> {
-        let found = Self::ALL.iter().copied().find(|service| service.as_str() == text);
-        found.ok_or_else(|| UnknownService(text.to_owned()))
+impl UnknownService {
+    fn named(text: &str) -> Self {
+        Self(text.to_owned())
     }
 }

@@ -2,14 +2,8 @@
 
 /// Hands every row to the macro that is named: first the services of the system, then what stands outside of it.
 ///
-/// A row says:
-/// - `name`: of the program, its database, its database role and its broker user;
-/// - `code`: the crate, by the name that Rust knows it by;
-/// - `port`: where it serves HTTP when nothing else is said;
-/// - `path`: what a person looks at first;
-/// - `does`: what it is for, in a few words;
-/// - `reads`: `Queue` with the events it subscribes to, `EventStream` for all events, or `Nothing`;
-/// - `needs`: what it connects to.
+/// A row gives what [`Program`](crate::Program) holds, what the service [`Reads`](crate::Reads), what it needs, and `code`,
+/// its crate by the name that Rust knows it by.
 #[macro_export]
 macro_rules! services {
     ($callback:ident) => {

@@ -52,7 +52,8 @@ pub(crate) fn runner(config: &SmtpConfig, host: &ServiceHost) -> JobRunner<Maile
         lease: config.smtp_timeout + LEASE_MARGIN,
         backoff_base: BACKOFF_BASE,
         backoff_cap: BACKOFF_CAP,
-        breaker: config.breaker.settings(MAIL_SERVER),
+        dependency: MAIL_SERVER,
+        breaker: config.breaker.clone(),
     };
     let (pool, unit_of_work, health) = (host.pool.clone(), host.unit_of_work.clone(), host.health.clone());
     let url = &config.smtp_url;
@@ -114,7 +115,7 @@ impl Worker for Mailer {
 
     fn input(job: &Job, result: &Option<Input>) -> Option<OrderInput> {
         let input = result.clone()?;
-        Some(OrderInput { order_id: OrderId(job.key), input, id: job.id, context: job.origin() })
+        Some(OrderInput { order_id: OrderId(job.key), input, id: job.id, context: job.origin.clone() })
     }
 
     fn reaction(&self) -> &Reactions {

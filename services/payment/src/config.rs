@@ -71,7 +71,8 @@ impl ProcessorConfig {
             lease: self.call_timeout + LEASE_MARGIN,
             backoff_base: self.call_backoff_base,
             backoff_cap: self.call_backoff_cap,
-            breaker: self.breaker.settings(PROCESSOR),
+            dependency: PROCESSOR,
+            breaker: self.breaker.clone(),
         }
     }
 }

@@ -43,7 +43,7 @@ impl Worker for Calls {
             }
         };
         let start = Instant::now();
-        let reply = self.processor.call(&request, &job.origin().trace).await;
+        let reply = self.processor.call(&request, &job.origin.trace).await;
         let attributes =
             [KeyValue::new("action", request.action().into_str()), KeyValue::new("reply", name_of(&reply))];
         self.duration.record(start.elapsed().as_secs_f64(), &attributes);
@@ -55,7 +55,7 @@ impl Worker for Calls {
         Some(OrderInput {
             order_id: OrderId(job.key),
             input: Input::Answered(answer.clone()),
-            context: job.origin(),
+            context: job.origin.clone(),
         })
     }
 

@@ -132,7 +132,7 @@ async fn service_waits_for_servers_and_exits_with_0_without_them() {
     services.wait_until_ready(READY_LIMIT).await.expect("ready");
 
     postgres.stop(Shutdown::Immediate).await.expect("it stops");
-    rabbitmq.kill().expect("it is killed");
+    rabbitmq.process.kill().expect("it is killed");
     for url in &urls {
         eventually(&format!("{url} says what is missing"), async || {
             let missing = reqwest::get(format!("{url}/health/ready")).await.expect("an answer").text().await;
@@ -168,7 +168,7 @@ async fn service_exits_with_0_while_the_broker_hangs() {
     }
     services.wait_until_ready(READY_LIMIT).await.expect("ready");
 
-    let hung = Hung::new(rabbitmq.pid());
+    let hung = Hung::new(rabbitmq.process.pid());
     end_with_0(&mut services).await;
     let mut urls = Vec::new();
     for service in service_names() {

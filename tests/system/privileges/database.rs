@@ -109,7 +109,7 @@ fn disguises(role: &str) -> impl Iterator<Item = String> {
 }
 
 fn url(postgres: &Postgres, role: &str, database: &str) -> String {
-    format!("postgres://{role}:{role}@127.0.0.1:{}/{database}", postgres.port())
+    format!("postgres://{role}:{role}@127.0.0.1:{}/{database}", postgres.port)
 }
 
 /// Every table of a service's database with its first column, once the service has migrated it.

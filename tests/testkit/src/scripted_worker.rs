@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::eventually;
 use contracts::{InvalidTransition, OrderId};
-use messaging::breaker::BreakerSettings;
+use messaging::BreakerConfig;
 use messaging::jobs::{JobRunner, JobSettings};
 use messaging::{
     CallResult, CausationContext, Delivery, Effects, Job, JobOutcome, NewJob, Outcome, Reaction,
@@ -119,13 +119,14 @@ impl ScriptedWorker {
 
     /// Starts a replica of the worker.
     pub fn start(self: &Arc<Self>, fixture: &ServiceFixture, lease: Duration) -> Replica {
-        self.start_behind(breaker("errands"), fixture, lease)
+        self.start_behind("errands", BREAKER, fixture, lease)
     }
 
-    /// The same, behind this breaker.
+    /// The same, behind this breaker of a dependency.
     pub fn start_behind(
         self: &Arc<Self>,
-        breaker: BreakerSettings,
+        dependency: &'static str,
+        breaker: BreakerConfig,
         fixture: &ServiceFixture,
         lease: Duration,
     ) -> Replica {
@@ -137,6 +138,7 @@ impl ScriptedWorker {
                 lease,
                 backoff_base: Duration::from_millis(20),
                 backoff_cap: Duration::from_millis(50),
+                dependency,
                 breaker,
             },
             pool: host.pool.clone(),
@@ -214,16 +216,8 @@ impl Reaction for ScriptedWorker {
 }
 
 /// A breaker that opens after three jobs and tries again soon.
-pub fn breaker(dependency: &'static str) -> BreakerSettings {
-    BreakerSettings {
-        dependency,
-        failures: 3,
-        pause: Duration::from_millis(100),
-        pause_cap: Duration::from_millis(200),
-        probes: 2,
-        successes: 2,
-    }
-}
+pub const BREAKER: BreakerConfig =
+    BreakerConfig { failures: 3, pause: Duration::from_millis(100), pause_cap: Duration::from_millis(200) };
 
 /// Commits a job for the scripted_worker, and gives its id.
 pub async fn order_job(fixture: &ServiceFixture) -> Uuid {

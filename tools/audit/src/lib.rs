@@ -202,9 +202,10 @@ impl Auditor {
     async fn look(&self) -> Result<Audit> {
         let at = runtime::clock::now();
         // Queues first: what leaves one afterwards is seen in a database.
-        let queues = amqp::inspect::waiting(&self.sources.amqp_url, &self.queues())
+        let depths = amqp::inspect::depths(&self.sources.amqp_url, &self.queues())
             .await
             .context("cannot read the broker's queues")?;
+        let queues = depths.into_iter().map(|(queue, depth)| (queue, depth.messages)).collect();
         let mut tables = Tables::begin(&self.pools).await?;
         let charges = charges::fetch(&self.http, &self.sources.provider_url).await?;
         let snapshot = Snapshot::read(&mut tables, &self.sources, queues, charges).await?;

@@ -11,7 +11,7 @@ use tokio::{task::JoinSet, time::Instant};
 use amqp::config::BATCH;
 use amqp::connection::connect;
 use amqp::topology::{self, Argument, Queue, Topology};
-use amqp::{ConfirmChannel, Headers, OutgoingMessage, Receiver};
+use amqp::{ConfirmChannel, Headers, OutgoingMessage, Receiver, ReceiverConnection};
 use messaging::consumer::commit_events;
 use messaging::{Delivery, Reaction, UnitOfWork};
 
@@ -43,7 +43,7 @@ pub async fn commit<R: Reaction<Event = Event>>(
     reaction: &R,
     batch: Vec<Envelope>,
 ) -> anyhow::Result<()> {
-    let queue = topology::events_queue(unit_of_work.service().as_str());
+    let queue = topology::events_queue(unit_of_work.service.as_str());
     let deliveries = batch.into_iter().enumerate();
     let mut batch: Vec<_> =
         deliveries.map(|(position, envelope)| Delivery::new(envelope, &queue, position)).collect();
@@ -64,7 +64,7 @@ pub async fn queue(amqp_url: &str, body: &[u8], duration: Duration) -> anyhow::R
     let queue = Queue { name: QUEUE.to_owned(), arguments };
     let topology = Topology { queues: vec![queue], ..Topology::default() };
     amqp::apply_topology(amqp_url, &topology).await?;
-    let mut receiver = Receiver::of_queue(amqp_url, QUEUE, QUEUE, BATCH).await?;
+    let mut receiver = ReceiverConnection::any_queue(amqp_url, QUEUE, QUEUE, BATCH).await?;
     let publishing = open(amqp_url).await?;
     let mut hops = Vec::with_capacity(HOPS);
     for _ in 0..HOPS {

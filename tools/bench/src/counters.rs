@@ -5,7 +5,7 @@ use std::iter;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use devstack::{Replicas, System};
+use devstack::{HttpPorts, System, local_address};
 use procfs::process::{Process, Stat, all_processes};
 use reqwest::Client;
 use serde::Serialize;
@@ -85,7 +85,7 @@ pub(super) struct Sources<'a> {
 
 impl<'a> Sources<'a> {
     /// For a system with these further replicas of each service, whose CPU is not counted.
-    pub(super) async fn open(system: &'a System, others: &[Replicas]) -> Result<Self> {
+    pub(super) async fn open(system: &'a System, others: &[HttpPorts]) -> Result<Self> {
         let admin = PgPool::connect(&format!("{}/postgres", system.postgres.superuser_url())).await?;
         sqlx::raw_sql("create extension if not exists pg_stat_statements").execute(&admin).await?;
         let urls = services().map(|name| (name, urls(system, others, name))).collect();
@@ -163,8 +163,9 @@ pub(super) fn services() -> impl Iterator<Item = &'static str> {
     Service::ALL.iter().map(|service| service.as_str()).chain([PROVIDER])
 }
 
-pub(super) fn urls(system: &System, others: &[Replicas], service: &str) -> Vec<String> {
-    let others = others.iter().filter_map(|replicas| replicas.url(service));
+pub(super) fn urls(system: &System, others: &[HttpPorts], service: &str) -> Vec<String> {
+    let ports = others.iter().filter_map(|replicas| replicas.get(service));
+    let others = ports.map(|port| format!("http://{}", local_address(*port)));
     iter::once(system.url(service)).chain(others).collect()
 }
 
@@ -183,8 +184,10 @@ fn sum_of(text: &str, metric: &str) -> Result<f64> {
 
 pub(super) fn processes(system: &System) -> Vec<(String, i32)> {
     let services = services().filter_map(|name| Some((name.to_owned(), system.services.pid(name)?)));
-    let servers =
-        [("Postgres".to_owned(), system.postgres.pid()), ("RabbitMQ".to_owned(), system.rabbitmq.pid())];
+    let servers = [
+        ("Postgres".to_owned(), system.postgres.process.pid()),
+        ("RabbitMQ".to_owned(), system.rabbitmq.process.pid()),
+    ];
     services.chain(servers).collect()
 }
 

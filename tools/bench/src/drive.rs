@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use chrono::{DateTime, Utc};
-use devstack::{Replicas, System};
+use devstack::{HttpPorts, System};
 use loadgen::{Accepted, Catalogue, Customers, LoadResult};
 use sqlx::{Decode, PgPool, Postgres, Type};
 use system::Service;
@@ -33,7 +33,7 @@ pub(super) struct Driver {
 
 impl Driver {
     /// For a system with these further replicas of each service.
-    pub(super) async fn open(system: &System, others: &[Replicas]) -> Result<Self> {
+    pub(super) async fn open(system: &System, others: &[HttpPorts]) -> Result<Self> {
         let database = async |service: Service| {
             PgPool::connect(&format!("{}/{service}", system.postgres.superuser_url())).await
         };

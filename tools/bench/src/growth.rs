@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use devstack::{Replicas, System};
+use devstack::{HttpPorts, System};
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};
 use system::Service;
@@ -106,7 +106,7 @@ pub(super) async fn measure(growth: &mut Growth, bench: &Bench<'_>) -> Result<()
 }
 
 /// The highest rate that is held for half as long as in the main part, between two calibrations.
-async fn held(bench: &Bench<'_>, of: u64, system: &System, others: &[Replicas]) -> Result<Held> {
+async fn held(bench: &Bench<'_>, of: u64, system: &System, others: &[HttpPorts]) -> Result<Held> {
     let driver = Driver::open(system, others).await?;
     let sources = Sources::open(system, others).await?;
     let before = calibrate(system, &bench.args.dir, bench.calibration).await?;

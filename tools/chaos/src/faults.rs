@@ -9,7 +9,7 @@ use messaging::failpoint::Failpoint;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use strum::{IntoStaticStr, VariantArray};
+use strum::{IntoEnumIterator, IntoStaticStr, VariantArray};
 use system::{Dependency, Service};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
@@ -142,8 +142,8 @@ const NETWORK_FAULTS: [NetworkFault; 6] = [
 /// The points that a service passes: a reader of the event stream publishes nothing and acknowledges nothing that
 /// counts, and only some services call the outside.
 fn failpoints(service: Service) -> impl Iterator<Item = Failpoint> {
-    Failpoint::ALL.into_iter().filter(move |point| match point {
-        Failpoint::AfterBegin | Failpoint::BeforeCommit | Failpoint::AfterCommit => true,
+    Failpoint::iter().filter(move |point| match point {
+        Failpoint::AfterBegin | Failpoint::BeforeCommit | Failpoint::AfterCommitBeforePublish => true,
         Failpoint::BeforeCall | Failpoint::AfterCall => service.calls_outside(),
         _ => service.has_queue(),
     })
@@ -156,7 +156,7 @@ impl fmt::Display for Fault {
             Self::Kill(service) | Self::Pause(service) | Self::Messages(service, _) => {
                 write!(f, "{kind} {service}")
             }
-            Self::Crash(service, point) => write!(f, "{kind} {service} {}", point.name()),
+            Self::Crash(service, point) => write!(f, "{kind} {service} {point}"),
             Self::Network(service, dependency, NetworkFault::Latency(late)) => {
                 write!(f, "{kind} {service}-{dependency} {} ms", late.as_millis())
             }

@@ -44,17 +44,17 @@ impl Injector {
         let System { services, rabbitmq, postgres, proxies, .. } = &mut self.stage.system;
         match fault {
             Fault::Kill(service) => {
-                services.kill(service.as_str())?;
+                services.process(service.as_str())?.kill()?;
                 services.resume(service.as_str())?;
             }
             Fault::Pause(service) => services.process(service.as_str())?.signal(Signal::STOP)?,
             Fault::Crash(service, point) => {
-                fs::write(self.stage.failpoint_file(service), point.name())?;
+                fs::write(self.stage.failpoint_file(service), point.to_string())?;
                 return self.await_death(service).await;
             }
             Fault::BrokerRestart => rabbitmq.restart().await?,
             Fault::BrokerKill => {
-                rabbitmq.kill()?;
+                rabbitmq.process.kill()?;
                 rabbitmq.resume().await?;
             }
             Fault::ConnectionsClosed => rabbitmq.control(&["close_all_connections", "chaos"]).await?,
@@ -86,7 +86,7 @@ impl Injector {
             Fault::Messages(service, _) => self.stage.message_faults[&service].restore().await,
             Fault::Replicas => {
                 for service in Service::ALL.iter().copied() {
-                    services.kill(&replica(service))?;
+                    services.process(&replica(service))?.kill()?;
                 }
             }
             Fault::Processor(_) => self.misbehave(None).await?,

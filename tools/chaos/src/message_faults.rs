@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use amqp::connection::connect;
 use amqp::topology::{Argument, Binding, EVENTS_EXCHANGE, Queue, Topology, events_queue, own_exchange};
 use amqp::{
-    BrokerError, ConfirmChannel, Headers, OutgoingMessage, RawMessage, Receiver, apply_topology,
+    BrokerError, ConfirmChannel, Headers, OutgoingMessage, RawMessage, ReceiverConnection, apply_topology,
     remove_topology,
 };
 
@@ -110,9 +110,9 @@ impl MessageFaults {
 
     /// Whether no message is on its way here.
     pub async fn is_empty(&self) -> anyhow::Result<bool> {
-        let waiting =
-            amqp::inspect::waiting(&self.route.amqp_url, std::slice::from_ref(&self.route.queue)).await?;
-        Ok(waiting.values().all(|count| *count == 0) && self.held() == 0)
+        let depths =
+            amqp::inspect::depths(&self.route.amqp_url, std::slice::from_ref(&self.route.queue)).await?;
+        Ok(depths.values().all(|depth| depth.messages == 0) && self.held() == 0)
     }
 
     #[must_use]
@@ -183,7 +183,7 @@ impl Mover {
     async fn session(&mut self) -> anyhow::Result<()> {
         let Route { amqp_url, queue, .. } = self.route.as_ref();
         let publisher = ConfirmChannel::open(Arc::new(connect(amqp_url, PURPOSE).await?)).await?;
-        let mut receiver = Receiver::of_queue(amqp_url, PURPOSE, queue, BATCH).await?;
+        let mut receiver = ReceiverConnection::any_queue(amqp_url, PURPOSE, queue, BATCH).await?;
         let mut held: Vec<(Instant, RawMessage)> = Vec::new();
         loop {
             while let Ok(arrived) = timeout(TICK, receiver.receive()).await {

@@ -69,7 +69,7 @@ impl Stage {
     /// Where the auditor finds everything: past the proxies.
     pub(super) fn sources(&self) -> Sources {
         let server =
-            format!("postgres://{AUDITOR_USER}:{AUDITOR_USER}@127.0.0.1:{}", self.system.postgres.port());
+            format!("postgres://{AUDITOR_USER}:{AUDITOR_USER}@127.0.0.1:{}", self.system.postgres.port);
         let database = |service| (service, format!("{server}/{service}"));
         Sources {
             databases: Service::with_database().map(database).collect(),

@@ -185,7 +185,7 @@ async fn act(
     for session in sessions {
         let count = session.act(action, ids, request).await?;
         if count > 0 {
-            print(&format!("{done}: {count} of {}", session.service()));
+            print(&format!("{done}: {count} of {}", session.service));
         }
     }
     Ok(())

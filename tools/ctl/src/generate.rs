@@ -28,7 +28,7 @@ pub fn files(root: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
         }
     }
     for sample in contracts::samples::samples() {
-        let name = sample.event.event_type().versioned_name();
+        let name = sample.event.event_type().row().versioned_name;
         let json: Value = serde_json::from_str(&sample.to_json()?)?;
         files.push((format!("crates/contracts/samples/{name}.json").into(), pretty(&json)?));
     }

@@ -24,8 +24,6 @@ async fn run(command: &[OsString]) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let folder = devstack::temporary_folder()?;
     let (postgres, rabbitmq) = (folder.path().join("postgres"), folder.path().join("rabbitmq"));
-    std::fs::create_dir(&postgres)?;
-    std::fs::create_dir(&rabbitmq)?;
     let [port] = devstack::free_ports()?;
     let servers = async {
         tokio::try_join!(

@@ -1,19 +1,10 @@
 //! How many connections are open at once, and how long one may say nothing.
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{convert::Infallible, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
-    extract::Request,
-    response::Response,
-    routing::future::RouteFuture,
+    Extension, Router,
+    middleware::AddExtension,
     serve::{IncomingStream, Listener},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -23,7 +14,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_io_timeout::TimeoutStream;
-use tower::{Service, service_fn};
+use tower::{Layer, Service, service_fn};
 
 /// Most open connections. More wait in the system's queue for one to be closed.
 pub(super) const OPEN: usize = 4_096;
@@ -41,30 +32,12 @@ pub(super) fn limit(
     service_fn(move |_: IncomingStream<'_, Patient>| {
         let (app, free) = (app.clone(), free.clone());
         // Nobody closes the semaphore.
-        async move { Ok(Placed { app, _place: Arc::new(free.acquire_owned().await.ok()) }) }
+        async move { Ok(Extension(Arc::new(free.acquire_owned().await.ok())).layer(app)) }
     })
 }
 
 /// What serves one connection. Its place is free again when the last clone is gone.
-#[derive(Clone)]
-pub(super) struct Placed {
-    app: Router,
-    _place: Arc<Option<OwnedSemaphorePermit>>,
-}
-
-impl Service<Request> for Placed {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = RouteFuture<Infallible>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request>::poll_ready(&mut self.app, context)
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        self.app.call(request)
-    }
-}
+type Placed = AddExtension<Router, Arc<Option<OwnedSemaphorePermit>>>;
 
 /// Lets the process have as many files open as it may have connections, where the system's hard limit allows it: the
 /// limit that most shells and containers start with, 1,024, is for programs that use `select`.

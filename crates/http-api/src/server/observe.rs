@@ -4,15 +4,15 @@ use std::time::Instant;
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, Method},
+    http::Method,
     middleware::Next,
     response::Response,
 };
 use opentelemetry::{
     KeyValue, global,
     metrics::{Histogram, UpDownCounter},
-    propagation::Extractor,
 };
+use opentelemetry_http::HeaderExtractor;
 use tracing::{Instrument, Span, field};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -20,7 +20,6 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 pub const DURATION_BOUNDARIES: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
-/// The instruments of an HTTP server.
 #[derive(Clone)]
 pub(super) struct Metrics {
     duration: Histogram<f64>,
@@ -83,8 +82,8 @@ fn span(method: &'static str, route: Option<&str>, request: &Request) -> Span {
         http.response.status_code = field::Empty,
         url.path = request.uri().path(),
     );
-    let parent =
-        global::get_text_map_propagator(|propagator| propagator.extract(&Headers(request.headers())));
+    let headers = HeaderExtractor(request.headers());
+    let parent = global::get_text_map_propagator(|propagator| propagator.extract(&headers));
     // Before the span is entered: afterwards its trace is fixed. It fails only where nothing is traced.
     let _ = span.set_parent(parent);
     span
@@ -117,17 +116,5 @@ impl Active {
 impl Drop for Active {
     fn drop(&mut self) {
         self.0.add(-1, &[]);
-    }
-}
-
-struct Headers<'a>(&'a HeaderMap);
-
-impl Extractor for Headers<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).and_then(|value| value.to_str().ok())
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(axum::http::HeaderName::as_str).collect()
     }
 }

@@ -16,15 +16,8 @@ struct Stage {
 impl Stage {
     /// Opens after 3 jobs, and closes after 2 successes of 3 probes.
     fn closed() -> Self {
-        let settings = BreakerSettings {
-            dependency: "weather",
-            failures: 3,
-            pause: PAUSE,
-            pause_cap: CAP,
-            probes: 3,
-            successes: 2,
-        };
-        let breaker = Breaker::new(settings, |pause| pause);
+        let config = BreakerConfig { failures: 3, pause: PAUSE, pause_cap: CAP };
+        let breaker = Breaker::new(config, |pause| pause);
         Self { breaker, now: Instant::now(), jobs: 0 }
     }
 

@@ -1,31 +1,20 @@
 //! The actions of people on dead letters, as rows.
 
 use chrono::{DateTime, Utc};
-use runtime::clock;
+use runtime::{clock, columns::column};
 use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::dead_letter::DeadLetter;
 
-/// An action on a dead letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Action {
     Replay,
     Discard,
 }
 
-impl Action {
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Replay => "replay",
-            Self::Discard => "discard",
-        }
-    }
-}
-
-/// Who wants an action, and why.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Usually the name of a person.
@@ -33,7 +22,6 @@ pub struct Request {
     pub reason: Option<String>,
 }
 
-/// An action as it was recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RecordedAction {
     pub dead_letter_id: String,
@@ -58,25 +46,17 @@ pub(super) async fn record(
     dead_letters: &[&DeadLetter],
     request: &Request,
 ) -> sqlx::Result<Vec<Uuid>> {
-    let ids: Vec<Uuid> = dead_letters.iter().map(|_| clock::new_id()).collect();
-    let dead_letter_ids: Vec<String> =
-        dead_letters.iter().map(|dead_letter| dead_letter.id.to_string()).collect();
-    let message_ids: Vec<String> =
-        dead_letters.iter().map(|dead_letter| dead_letter.message_id.clone()).collect();
-    let event_types: Vec<Option<&str>> =
-        dead_letters.iter().map(|dead_letter| dead_letter.event_type.as_deref()).collect();
-    let subjects: Vec<Option<&str>> =
-        dead_letters.iter().map(|dead_letter| dead_letter.subject.as_deref()).collect();
+    let ids = column(dead_letters, |_| clock::new_id());
     sqlx::query!(
         "insert into messaging.dead_letter_actions
              (id, dead_letter_id, message_id, event_type, subject, action, reason, requested_by)
          select new.*, $6, $7, $8 from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[]) as new",
         &ids,
-        &dead_letter_ids,
-        &message_ids,
-        &event_types as &[Option<&str>],
-        &subjects as &[Option<&str>],
-        action.as_str(),
+        &column(dead_letters, |dead_letter| dead_letter.id.to_string()),
+        &column(dead_letters, |dead_letter| dead_letter.message_id.as_str()) as _,
+        &column(dead_letters, |dead_letter| dead_letter.event_type.as_deref()) as _,
+        &column(dead_letters, |dead_letter| dead_letter.subject.as_deref()) as _,
+        action.into_str(),
         request.reason,
         request.by,
     )
@@ -92,7 +72,6 @@ pub(super) async fn done(conn: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<
     Ok(())
 }
 
-/// Every action, in the order of time.
 pub(super) async fn all(conn: &mut PgConnection) -> sqlx::Result<Vec<RecordedAction>> {
     sqlx::query_as!(
         RecordedAction,

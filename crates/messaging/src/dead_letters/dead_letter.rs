@@ -6,7 +6,7 @@ use amqp::RawMessage;
 use chrono::{DateTime, Utc};
 use contracts::ServiceName;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::failed_message::{ATTEMPTS, FAILED_AT, REASON};
@@ -21,7 +21,7 @@ pub struct DeadLetterId(String);
 
 impl DeadLetterId {
     /// Derived from what distinguishes this dead letter from all others.
-    fn of(parts: &[&[u8]]) -> Self {
+    pub(super) fn of(parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         for part in parts {
             hash.update(part.len().to_be_bytes());
@@ -55,7 +55,6 @@ impl fmt::Display for DeadLetterId {
 #[derive(Debug, Clone, Serialize)]
 pub struct DeadLetter {
     pub id: DeadLetterId,
-    /// The service that did not handle it.
     pub service: ServiceName,
     /// When it failed last; unknown for a message that no service put there.
     pub failed_at: Option<DateTime<Utc>>,
@@ -120,51 +119,24 @@ impl DeadLetter {
             place: message.delivery_tag(),
         }
     }
-
-    /// One of the table: what its row holds.
-    pub(super) fn of_stream(
-        service: ServiceName,
-        offset: i64,
-        (failed_at, reason): (DateTime<Utc>, String),
-        body: Vec<u8>,
-        replay_requested_at: Option<DateTime<Utc>>,
-    ) -> Self {
-        let attributes = Attributes::of(&body);
-        Self {
-            id: DeadLetterId::of(&[service.as_str().as_bytes(), &offset.to_be_bytes()]),
-            service,
-            failed_at: Some(failed_at),
-            message_id: attributes.id.unwrap_or_default(),
-            event_type: attributes.event_type,
-            subject: attributes.subject,
-            attempts: 1,
-            reason,
-            replay_requested_at,
-            body,
-            headers: Value::Object(Map::new()),
-            content_type: None,
-            place: offset.cast_unsigned(),
-        }
-    }
 }
 
 /// The attributes of a body that is JSON, also of an event that this build does not know.
 #[derive(Default)]
-struct Attributes {
-    id: Option<String>,
-    event_type: Option<String>,
-    subject: Option<String>,
+pub(super) struct Attributes {
+    pub(super) id: Option<String>,
+    pub(super) event_type: Option<String>,
+    pub(super) subject: Option<String>,
 }
 
 impl Attributes {
-    fn of(body: &[u8]) -> Self {
+    pub(super) fn of(body: &[u8]) -> Self {
         let Ok(json) = serde_json::from_slice::<Value>(body) else { return Self::default() };
         let text = |name: &str| json[name].as_str().map(str::to_owned);
         Self { id: text("id"), event_type: text("type"), subject: text("subject") }
     }
 }
 
-#[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,11 +2,11 @@
 
 use amqp::topology;
 use contracts::ServiceName;
+use serde_json::json;
 use sqlx::PgConnection;
 
-use super::dead_letter::DeadLetter;
+use super::dead_letter::{Attributes, DeadLetter, DeadLetterId};
 
-/// Every dead letter, in the order of the stream.
 pub(super) async fn all(conn: &mut PgConnection, service: ServiceName) -> sqlx::Result<Vec<DeadLetter>> {
     let rows = sqlx::query!(
         "select stream_offset, reason, body, failed_at, replay_requested_at
@@ -16,8 +16,22 @@ pub(super) async fn all(conn: &mut PgConnection, service: ServiceName) -> sqlx::
     .fetch_all(conn)
     .await?;
     let dead_letters = rows.into_iter().map(|row| {
-        let why = (row.failed_at, row.reason);
-        DeadLetter::of_stream(service, row.stream_offset, why, row.body, row.replay_requested_at)
+        let attributes = Attributes::of(&row.body);
+        DeadLetter {
+            id: DeadLetterId::of(&[service.as_str().as_bytes(), &row.stream_offset.to_be_bytes()]),
+            service,
+            failed_at: Some(row.failed_at),
+            message_id: attributes.id.unwrap_or_default(),
+            event_type: attributes.event_type,
+            subject: attributes.subject,
+            attempts: 1,
+            reason: row.reason,
+            replay_requested_at: row.replay_requested_at,
+            body: row.body,
+            headers: json!({}),
+            content_type: None,
+            place: row.stream_offset.cast_unsigned(),
+        }
     });
     Ok(dead_letters.collect())
 }

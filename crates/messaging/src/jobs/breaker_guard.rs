@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use runtime::{health::Health, retry};
 
 use super::job::Job;
-use crate::breaker::{Breaker, BreakerSettings, CallResult, Change, Period};
+use crate::breaker::{Breaker, BreakerConfig, CallResult, Change, Period};
 use crate::metrics::{BreakerState, METRICS};
 
 /// Limits the claims: a job that it does not permit stays in the queue, and spends no attempt.
@@ -17,10 +17,9 @@ pub(super) struct BreakerGuard {
 }
 
 impl BreakerGuard {
-    pub(super) fn new(settings: BreakerSettings, health: Health) -> Self {
-        let dependency = settings.dependency;
+    pub(super) fn new(dependency: &'static str, config: BreakerConfig, health: Health) -> Self {
         METRICS.breaker_is(dependency, BreakerState::Closed);
-        Self { breaker: Breaker::new(settings, retry::spread), dependency, health, reason: String::new() }
+        Self { breaker: Breaker::new(config, retry::spread), dependency, health, reason: String::new() }
     }
 
     /// How many of the `free` calls may start.

@@ -2,15 +2,12 @@
 
 use std::{future::Future, time::Duration};
 
-use contracts::TraceContext;
 use serde_json::Value;
-use tracing::Span;
 use uuid::Uuid;
 
-use crate::breaker::{BreakerSettings, CallResult};
+use crate::breaker::{BreakerConfig, CallResult};
 use crate::effects::CausationContext;
 use crate::reaction::Reaction;
-use crate::trace;
 
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -21,16 +18,8 @@ pub struct Job {
     pub payload: Value,
     /// How often it was claimed, this time included.
     pub attempts: i32,
-    pub(super) cause: Option<Uuid>,
-    pub(super) trace: TraceContext,
-}
-
-impl Job {
     /// The context of what its outcome causes.
-    #[must_use]
-    pub fn origin(&self) -> CausationContext {
-        CausationContext { cause: self.cause, trace: self.trace.clone() }
-    }
+    pub origin: CausationContext,
 }
 
 #[derive(Debug)]
@@ -58,7 +47,6 @@ pub trait Worker: Send + Sync + 'static {
     fn reaction(&self) -> &Self::Reaction;
 }
 
-/// How a queue's jobs are run.
 #[derive(Debug, Clone)]
 pub struct JobSettings {
     pub queue: &'static str,
@@ -69,11 +57,7 @@ pub struct JobSettings {
     /// The ceiling of the first backoff of a job that runs again.
     pub backoff_base: Duration,
     pub backoff_cap: Duration,
-    pub breaker: BreakerSettings,
-}
-
-/// The trace of the current call, for a worker that passes it on over HTTP.
-#[must_use]
-pub fn current_trace() -> TraceContext {
-    trace::context_of(&Span::current())
+    /// The name in logs and metrics of what its calls depend on.
+    pub dependency: &'static str,
+    pub breaker: BreakerConfig,
 }

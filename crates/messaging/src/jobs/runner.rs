@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use futures::future::join;
 use runtime::database::{ANSWER_TIMEOUT, answer};
 use runtime::health::Health;
+use runtime::shutdown::before_end_of;
 use sqlx::PgPool;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::{JoinError, JoinSet};
@@ -21,7 +22,6 @@ use crate::failpoint::{self, Failpoint};
 use crate::failure_policy::{BatchOutcome, BatchTransaction, Failure, catch_panic, commit_batch};
 use crate::reaction::{Reaction, react};
 use crate::throttle::{self, BatchThrottle};
-use crate::timeouts::before_end_of;
 use crate::trace;
 use crate::unit_of_work::UnitOfWork;
 
@@ -32,7 +32,6 @@ const RECORDED_AT_ONCE: usize = 64;
 /// How long a shutdown waits for calls in flight; the others run again after their lease.
 const DRAIN: Duration = Duration::from_secs(7);
 
-/// Runs the jobs of one queue.
 pub struct JobRunner<W> {
     pub settings: JobSettings,
     pub pool: PgPool,
@@ -64,7 +63,8 @@ impl<W: Worker> JobRunner<W> {
     /// Claims jobs and starts their calls until the shutdown, and passes on those that ended.
     async fn call_all(&self, ended: Sender<EndedCall<W::Outcome>>, shutdown: &CancellationToken) {
         let mut calls = Calls::new();
-        let mut guard = BreakerGuard::new(self.settings.breaker.clone(), self.health.clone());
+        let JobSettings { dependency, breaker, .. } = &self.settings;
+        let mut guard = BreakerGuard::new(dependency, breaker.clone(), self.health.clone());
         let mut throttle = BatchThrottle::new(throttle::INTERVAL);
         let places = self.settings.concurrency;
         let mut backlog = Backlog::Possible;
@@ -144,7 +144,7 @@ impl<W: Worker> JobRunner<W> {
             job_id = %job.id,
             attempts = job.attempts,
         );
-        job.trace = trace::continue_in(&span, &job.trace);
+        job.origin.trace = trace::continue_in(&span, &job.origin.trace);
         let call = async move {
             failpoint::hit(Failpoint::BeforeCall);
             let called = catch_panic(worker.call(&job)).await;
@@ -166,8 +166,7 @@ impl<W: Worker> JobRunner<W> {
             }
         }
         self.postpone(&again).await;
-        let transaction = RecordTransaction { runner: self };
-        if let BatchOutcome::Failed(failed) = commit_batch(&self.health, &transaction, completed).await {
+        if let BatchOutcome::Failed(failed) = commit_batch(&self.health, self, completed).await {
             let failed: Vec<_> = failed.into_iter().map(|((job, _), reason)| (job, reason)).collect();
             self.postpone(&failed).await;
         }
@@ -187,18 +186,14 @@ impl<W: Worker> JobRunner<W> {
     }
 }
 
-struct RecordTransaction<'a, W> {
-    runner: &'a JobRunner<W>,
-}
-
-impl<W: Worker> BatchTransaction for RecordTransaction<'_, W> {
+impl<W: Worker> BatchTransaction for JobRunner<W> {
     type Item = (Job, W::Outcome);
 
     async fn commit(&self, completed: &mut Vec<(Job, W::Outcome)>) -> Result<(), Failure> {
         if completed.is_empty() {
             return Ok(());
         }
-        let JobRunner { pool, worker, unit_of_work, .. } = self.runner;
+        let JobRunner { pool, worker, unit_of_work, .. } = self;
         let ids: Vec<Uuid> = completed.iter().map(|(job, _)| job.id).collect();
         let mut tx = runtime::database::begin(pool).await.map_err(Failure::of_no_item)?;
         let mut open: HashSet<Uuid> =

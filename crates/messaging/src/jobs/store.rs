@@ -1,35 +1,27 @@
 //! The rows of the job queue.
 
 use contracts::TraceContext;
-use runtime::clock;
+use runtime::{clock, columns::column, retry};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::job::{Job, JobSettings};
-use crate::effects::NewJob;
+use crate::effects::{CausationContext, NewJob};
 
-/// Writes jobs in the given transaction.
 pub(crate) async fn insert(conn: &mut PgConnection, jobs: &[NewJob]) -> sqlx::Result<()> {
     if jobs.is_empty() {
         return Ok(());
     }
-    let ids: Vec<_> = jobs.iter().map(|job| job.id.unwrap_or_else(clock::new_id)).collect();
-    let queues: Vec<_> = jobs.iter().map(|job| job.queue.to_owned()).collect();
-    let keys: Vec<_> = jobs.iter().map(|job| job.key).collect();
-    let payloads: Vec<_> = jobs.iter().map(|job| job.payload.clone()).collect();
-    let causes: Vec<_> = jobs.iter().map(|job| job.origin.cause).collect();
-    let parents: Vec<_> = jobs.iter().map(|job| job.origin.trace.traceparent.clone()).collect();
-    let states: Vec<_> = jobs.iter().map(|job| job.origin.trace.tracestate.clone()).collect();
     sqlx::query!(
         "insert into messaging.jobs (id, queue, key, payload, cause, traceparent, tracestate)
          select * from unnest($1::uuid[], $2::text[], $3::uuid[], $4::jsonb[], $5::uuid[], $6::text[], $7::text[])",
-        &ids,
-        &queues,
-        &keys,
-        &payloads,
-        &causes as &[Option<Uuid>],
-        &parents as &[Option<String>],
-        &states as &[Option<String>],
+        &column(jobs, |job| job.id.unwrap_or_else(clock::new_id)),
+        &column(jobs, |job| job.queue) as _,
+        &column(jobs, |job| job.key),
+        &column(jobs, |job| job.payload.clone()),
+        &column(jobs, |job| job.origin.cause) as _,
+        &column(jobs, |job| job.origin.trace.traceparent.as_deref()) as _,
+        &column(jobs, |job| job.origin.trace.tracestate.as_deref()) as _,
     )
     .execute(conn)
     .await?;
@@ -39,9 +31,6 @@ pub(crate) async fn insert(conn: &mut PgConnection, jobs: &[NewJob]) -> sqlx::Re
 /// Claims up to `free` due jobs. The array is evaluated once; a subquery that is joined may be evaluated again for every
 /// row, and would claim more than its limit each time.
 pub(super) async fn claim(pool: &PgPool, settings: &JobSettings, free: usize) -> sqlx::Result<Vec<Job>> {
-    if free == 0 {
-        return Ok(Vec::new());
-    }
     let claimed = sqlx::query!(
         "update messaging.jobs
          set run_at = now() + make_interval(secs => $3), attempts = attempts + 1
@@ -61,8 +50,10 @@ pub(super) async fn claim(pool: &PgPool, settings: &JobSettings, free: usize) ->
         key: row.key,
         payload: row.payload,
         attempts: row.attempts,
-        cause: row.cause,
-        trace: TraceContext { traceparent: row.traceparent, tracestate: row.tracestate },
+        origin: CausationContext {
+            cause: row.cause,
+            trace: TraceContext { traceparent: row.traceparent, tracestate: row.tracestate },
+        },
     });
     Ok(jobs.collect())
 }
@@ -81,25 +72,19 @@ pub(super) async fn postpone(
     settings: &JobSettings,
     jobs: &[(Job, String)],
 ) -> sqlx::Result<()> {
-    let ids: Vec<_> = jobs.iter().map(|(job, _)| job.id).collect();
-    let reasons: Vec<_> = jobs.iter().map(|(_, reason)| reason.clone()).collect();
-    let waits: Vec<_> = jobs
-        .iter()
-        .map(|(job, _)| {
-            let attempt = u32::try_from(job.attempts - 1).unwrap_or_default();
-            runtime::retry::backoff(attempt, settings.backoff_base, settings.backoff_cap).as_secs_f64()
-        })
-        .collect();
-    let attempts: Vec<_> = jobs.iter().map(|(job, _)| job.attempts).collect();
+    let wait = |job: &Job| {
+        let attempt = u32::try_from(job.attempts - 1).unwrap_or_default();
+        retry::backoff(attempt, settings.backoff_base, settings.backoff_cap).as_secs_f64()
+    };
     sqlx::query!(
         "update messaging.jobs as job
          set run_at = now() + make_interval(secs => later.wait), last_error = later.reason
          from unnest($1::uuid[], $2::float8[], $3::text[], $4::integer[]) as later (id, wait, reason, attempts)
          where job.id = later.id and job.attempts = later.attempts",
-        &ids,
-        &waits,
-        &reasons,
-        &attempts,
+        &column(jobs, |(job, _)| job.id),
+        &column(jobs, |(job, _)| wait(job)),
+        &column(jobs, |(_, reason)| reason.as_str()) as _,
+        &column(jobs, |(job, _)| job.attempts),
     )
     .execute(pool)
     .await?;

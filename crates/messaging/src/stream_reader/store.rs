@@ -1,16 +1,11 @@
 //! The rows of the stream reader: its offset, and the dead letters of the stream.
 
 use amqp::topology::EVENT_STREAM;
+use runtime::columns::column;
 use sqlx::PgConnection;
 
 /// Any number, the same in all replicas.
 const READER_LOCK: i64 = 0x0072_6561_6465_7200;
-
-pub(super) struct StreamDeadLetter<'a> {
-    pub(super) offset: i64,
-    pub(super) reason: &'a str,
-    pub(super) body: &'a [u8],
-}
 
 /// A dead letter whose replay a person has requested.
 pub(super) struct Requested {
@@ -54,24 +49,22 @@ pub(super) async fn save_offset(conn: &mut PgConnection, offset: i64) -> sqlx::R
     Ok(())
 }
 
+/// Inserts dead letters, each by its offset, the reason and the body.
 pub(super) async fn insert_dead_letters(
     conn: &mut PgConnection,
-    dead: &[StreamDeadLetter<'_>],
+    dead: &[(i64, &String, &[u8])],
 ) -> sqlx::Result<()> {
     if dead.is_empty() {
         return Ok(());
     }
-    let offsets: Vec<_> = dead.iter().map(|dead_letter| dead_letter.offset).collect();
-    let reasons: Vec<_> = dead.iter().map(|dead_letter| dead_letter.reason.to_owned()).collect();
-    let bodies: Vec<_> = dead.iter().map(|dead_letter| dead_letter.body.to_vec()).collect();
     sqlx::query!(
         "insert into messaging.stream_dead_letters (stream, stream_offset, reason, body)
          select $1, * from unnest($2::bigint[], $3::text[], $4::bytea[])
          on conflict do nothing",
         EVENT_STREAM,
-        &offsets,
-        &reasons,
-        &bodies,
+        &column(dead, |(offset, ..)| *offset),
+        &column(dead, |(_, reason, _)| reason.as_str()) as _,
+        &column(dead, |(.., body)| *body) as _,
     )
     .execute(conn)
     .await?;

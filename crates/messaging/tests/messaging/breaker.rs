@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use messaging::breaker::{BreakerConfig, PROBES};
 use system::Service;
 use testkit::world::Servers;
 use testkit::{World, eventually};
 
 use testkit::fixture::{ServiceFixture, short_delays};
-use testkit::scripted_worker::{Ending, ScriptedWorker, breaker, order_job_at};
+use testkit::scripted_worker::{BREAKER, Ending, ScriptedWorker, order_job_at};
 
 const LEASE: Duration = Duration::from_secs(600);
 const JOBS: i64 = 50;
@@ -30,8 +31,7 @@ async fn only_probes_are_claimed_until_the_dependency_recovers() {
     const DEPENDENCY: &str = "weather-station";
     let (_world, fixture) = stage().await;
     let scripted_worker = ScriptedWorker::new([Ending::Trouble; 1000]);
-    let settings = breaker(DEPENDENCY);
-    let replica = scripted_worker.start_behind(settings.clone(), &fixture, LEASE);
+    let replica = scripted_worker.start_behind(DEPENDENCY, BREAKER, &fixture, LEASE);
     eventually("several tries", async || {
         let tries = transitions(DEPENDENCY, "half_open");
         if tries >= 4 { Ok(()) } else { Err(tries) }
@@ -40,7 +40,7 @@ async fn only_probes_are_claimed_until_the_dependency_recovers() {
     let calls = scripted_worker.calls().len() as u64;
     let tries = transitions(DEPENDENCY, "half_open");
     // Those in flight when it opened, and the probes since.
-    let most = (settings.failures as u64 - 1 + CONCURRENCY) + tries * settings.probes as u64;
+    let most = (u64::from(BREAKER.failures) - 1 + CONCURRENCY) + tries * PROBES as u64;
     assert!(calls <= most, "{calls} calls, at most {most} in {tries} tries");
     assert_eq!(fixture.count("select count(*) from messaging.jobs").await, JOBS);
     assert!(fixture.count("select count(*) from messaging.jobs where attempts = 0").await > 0);
@@ -66,9 +66,8 @@ async fn nothing_is_claimed_while_the_breaker_is_open() {
     const DEPENDENCY: &str = "lighthouse";
     let (_world, fixture) = stage().await;
     let scripted_worker = ScriptedWorker::new([Ending::Trouble; 1000]);
-    let mut settings = breaker(DEPENDENCY);
-    (settings.pause, settings.pause_cap) = (LEASE, LEASE);
-    let replica = scripted_worker.start_behind(settings, &fixture, LEASE);
+    let breaker = BreakerConfig { pause: LEASE, pause_cap: LEASE, ..BREAKER };
+    let replica = scripted_worker.start_behind(DEPENDENCY, breaker, &fixture, LEASE);
     eventually("an open breaker", async || {
         let now = state(DEPENDENCY);
         if now == 2 { Ok(()) } else { Err(now) }

@@ -22,7 +22,7 @@ pub(super) fn choreography() -> String {
         if event.row().record_only {
             consumers.push("(for the record)");
         }
-        [code(event.versioned_name()), event.owner().to_string(), consumers.join(", ")]
+        [code(event.row().versioned_name), event.owner().to_string(), consumers.join(", ")]
     });
     let readers = Service::ALL.iter().filter(|service| service.reads() == Reads::EventStream);
     let readers = readers.map(|reader| format!("\n{reader} reads every event from the event stream.\n"));
