@@ -28,7 +28,7 @@ create table notifications (
     reason text,
     sent_at timestamptz,
     constraint one_notification_per_event unique (order_id, kind, aggregate_version),
-    constraint only_a_refund_waits_for_the_contact check (status <> 'waiting' or kind = 'refunded'),
+    constraint only_a_refund_waits_for_the_cancel check (status <> 'waiting' or kind = 'refunded'),
     constraint only_a_confirmation_is_dropped check (status <> 'dropped' or kind = 'confirmed'),
     constraint what_is_sent_has_its_time check ((status = 'sent') = (sent_at is not null)),
     constraint what_failed_has_its_reason check (status <> 'failed' or reason is not null)

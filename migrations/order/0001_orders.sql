@@ -21,7 +21,9 @@ create table orders (
     currency       text        not null,
     payment_method text        not null,
     placed_at      timestamptz not null,
+    -- When it is cancelled if it is still pending, or still confirmed.
     deadline_at    timestamptz not null,
+    capture_deadline_at timestamptz not null,
     status         text        not null,
     reason         text,
     stock          text        not null,
@@ -31,6 +33,7 @@ create table orders (
     version        bigint      not null,
     constraint total_is_not_negative check (total_minor >= 0),
     constraint deadline_is_after_placing check (deadline_at > placed_at),
+    constraint capture_deadline_is_not_before_the_decision check (capture_deadline_at >= deadline_at),
     constraint status_is_known check (status in ('pending', 'confirmed', 'completed', 'cancelled')),
     constraint reason_is_known check (reason in
         ('out_of_stock', 'payment_declined', 'timed_out', 'customer_request', 'payment_failed')),
@@ -47,6 +50,7 @@ create table orders (
 
 -- What the deadline watcher claims, and what admission control counts as pending.
 create index orders_pending_deadline on orders (deadline_at, id) where status = 'pending';
+create index orders_confirmed_deadline on orders (capture_deadline_at) where status = 'confirmed';
 -- The three ways to list, newest first.
 create index orders_newest on orders (placed_at desc, id desc);
 create index orders_newest_by_status on orders (status, placed_at desc, id desc);

@@ -37,6 +37,8 @@ create table ledger_entries (
     posting text not null constraint posting_is_known check (
         posting in ('authorized', 'captured', 'voided', 'refunded')
     ),
+    -- Counts the postings of one kind of a payment: a second refund is no repeat of the first.
+    number integer not null default 1 constraint number_counts_from_one check (number >= 1),
     account text not null constraint account_is_known check (
         account in ('customer', 'authorized_holds', 'captured_funds', 'refunds')
     ),
@@ -46,17 +48,17 @@ create table ledger_entries (
     at timestamptz not null,
 
     -- However often an event is consumed, its money moves once. Also the index for reading an order's entries.
-    constraint a_posting_is_made_once unique (order_id, posting, account)
+    constraint a_posting_is_made_once unique (order_id, posting, number, account)
 );
 
 create function refuse_unbalanced_postings() returns trigger language plpgsql as $$
 declare
     unbalanced record;
 begin
-    select order_id, posting, currency, sum(amount_minor) as total
+    select order_id, posting, number, currency, sum(amount_minor) as total
     into unbalanced
     from inserted
-    group by order_id, posting, currency
+    group by order_id, posting, number, currency
     having sum(amount_minor) <> 0
     limit 1;
 

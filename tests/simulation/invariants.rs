@@ -77,6 +77,13 @@ pub(crate) fn before_a_call(world: &World, order_id: OrderId, action: Action) ->
     holds(may, "nothing is captured without a confirmed order", || format!("order {}", number(order_id)))
 }
 
+/// What holds when the mail server is about to take a mail: it is not told after what came after it.
+pub(crate) fn before_a_mail(world: &World, order_id: OrderId, kind: NotificationKind) -> Checked<()> {
+    let mut taken = world.outside.mails.iter().filter(|(_, id, _)| *id == order_id);
+    let later = taken.find(|(.., what)| *what > kind);
+    holds(later.is_none(), "mails leave in the order of their causes", || format!("{kind:?} after {later:?}"))
+}
+
 /// What holds when nothing is left to do.
 pub(crate) fn at_rest(world: &World) -> Checked<()> {
     for order in world.tables.orders.rows.values() {
@@ -100,7 +107,7 @@ fn order_is_over(order: &Order) -> Checked<()> {
 fn order_is_its_log(world: &World, order: &Order) -> Checked<()> {
     let log = &world.tables.orders.logs[&order.id];
     let replayed = |log: &[(Event, i64)]| {
-        replay(order.placed_at, order.deadline_at, log.iter().map(|(event, version)| (event, *version)))
+        replay(order.placed_at, order.deadlines, log.iter().map(|(event, version)| (event, *version)))
     };
     holds(replayed(log).as_ref() == Some(order), "the log of an order, replayed, is its row", || {
         format!("{:?}", replayed(log))
@@ -169,7 +176,7 @@ fn money_ended_as(world: &World, order: &Order) -> Checked<()> {
 fn accounts(world: &World, order_id: OrderId) -> BTreeMap<&'static str, i64> {
     let mut sums = BTreeMap::new();
     for new in world.tables.payments.ledger.iter().filter(|new| new.order_id == order_id) {
-        for entry in new.posting.entries(&new.amount) {
+        for entry in new.posting.entries() {
             *sums.entry(entry.account.into_str()).or_default() += entry.amount.amount_minor;
         }
     }

@@ -10,7 +10,8 @@
 //!   the commit leaves nothing behind, and is no step. With the outbox the other kind leaves just what the commit left:
 //!   this is worked out each time, and a crash that made a difference would be a step of its own. What was not
 //!   acknowledged comes again, as everything may.
-//! - The processor may refuse to hold or to take the money. Its answer may be recorded at any time after the call, and
+//! - The processor may refuse to hold or to take the money; and once its desk may take the money or end the hold, or the
+//!   hold expires: then it refuses what no longer fits. Its answer may be recorded at any time after the call, and
 //!   again and again: that is the answer that was lost, the worker that died, and two workers with one job.
 //!
 //! What is checked of every state: nothing is oversold, nothing captured without a confirmed order, no transition invalid.
@@ -73,6 +74,7 @@ struct State {
     shelf: Level,
     may_cancel: bool,
     may_expire: bool,
+    may_meddle: bool,
     may_crash: [bool; PARTICIPANTS.len()],
     /// What was done that cannot be: a bug.
     broken: Option<Broken>,
@@ -90,6 +92,7 @@ impl Model for Shop {
             shelf: Level { on_hand: 1, reserved: 0 },
             may_cancel: true,
             may_expire: true,
+            may_meddle: true,
             may_crash: [true; PARTICIPANTS.len()],
             broken: None,
         }]
@@ -181,6 +184,7 @@ impl State {
         let turn = match step {
             Step::Cancel => self.may_cancel,
             Step::Expire => self.may_expire,
+            Step::EndHold | Step::CaptureByHand => self.may_meddle,
             _ => true,
         };
         turn && (end == End::Commit || place(step).is_some_and(|place| self.may_crash[place]))
@@ -189,6 +193,7 @@ impl State {
     fn forbid_another(&mut self, step: Step, end: End) {
         self.may_cancel &= step != Step::Cancel;
         self.may_expire &= step != Step::Expire;
+        self.may_meddle &= !matches!(step, Step::EndHold | Step::CaptureByHand);
         if let Some(place) = place(step).filter(|_| end != End::Commit) {
             self.may_crash[place] = false;
         }

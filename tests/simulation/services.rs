@@ -10,10 +10,9 @@ mod order;
 mod payment;
 
 use chrono::{DateTime, Utc};
-use contracts::Envelope;
+use contracts::{Envelope, OrderId};
 use messaging::{Delivery, Effects};
 use system::Service;
-use uuid::Uuid;
 
 pub(crate) use self::analytics::Analytics;
 pub(crate) use self::inventory::Inventory;
@@ -40,12 +39,13 @@ impl Tables {
         system: &System,
         service: Service,
         message: &Envelope,
-        (now, fresh_id): (DateTime<Utc>, Uuid),
+        now: DateTime<Utc>,
+        withdrawn: Option<OrderId>,
     ) -> Checked<Effects> {
         let delivery = delivery(message);
         match service {
             Service::Order => self.orders.consume(system, delivery, now),
-            Service::Payment => self.payments.consume(system, &delivery, fresh_id),
+            Service::Payment => self.payments.consume(system, &delivery, withdrawn),
             Service::Inventory => self.inventory.consume(system, delivery),
             Service::Notification => self.mails.consume(system, &delivery),
             Service::Analytics => Ok(Effects::default()),

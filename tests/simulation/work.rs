@@ -3,15 +3,19 @@
 //! A job stays until its outcome is recorded. So a call is made again when its worker dies, and two workers make the
 //! same call when the lease of the first runs out.
 
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
 use contracts::OrderId;
-use messaging::{Effects, NewJob};
+use messaging::{Effects, NewJob, jobs::Resolution};
 use notification::domain::Input;
-use payment::domain::Answer;
-use payment::processor::Request;
+use payment::domain::{Action, Answer};
+use payment::processor::{Reply, Request};
+use payment_provider::domain::Status as Shown;
 use system::Service;
 use uuid::Uuid;
 
-use crate::invariants::{self, Checked};
+use crate::invariants::{self, Checked, Violation};
 use crate::outside::Luck;
 use crate::plan::number;
 use crate::services::Tables;
@@ -25,14 +29,23 @@ const BACKOFF_SECONDS: i64 = 5;
 pub(crate) struct Work {
     jobs: Vec<Job>,
     ended: Vec<Ended>,
+    /// The mails that a worker hands over at this moment, by their jobs.
+    handed_over: Vec<(u32, OrderId, Uuid)>,
+    /// How often each job was tried, also of those that are done.
+    attempts: BTreeMap<u32, u32>,
     added: u32,
 }
 
 #[derive(Debug, Clone)]
 struct Job {
     id: u32,
+    written_at: DateTime<Utc>,
     attempts: u32,
     task: Task,
+    /// No call can settle it: it waits for an operator.
+    is_parked: bool,
+    /// What an operator says became of it.
+    resolution: Option<Resolution>,
 }
 
 /// A call to the outside.
@@ -45,6 +58,17 @@ enum Task {
 }
 
 impl Task {
+    fn key(&self) -> (Service, OrderId) {
+        match self {
+            Self::Call(order_id, _) => (Service::Payment, *order_id),
+            Self::Mail(order_id, _) => (Service::Notification, *order_id),
+        }
+    }
+
+    fn authorizes(&self, order_id: OrderId) -> bool {
+        matches!(self, Self::Call(of, request) if *of == order_id && request.action() == Action::Authorize)
+    }
+
     /// The task that a job's row holds.
     fn of(service: Service, job: NewJob) -> Self {
         let order_id = OrderId(job.key);
@@ -59,6 +83,8 @@ impl Task {
 
 struct Ended {
     job: u32,
+    /// Which attempt at the job it is.
+    attempt: u32,
     outcome: Recorded,
 }
 
@@ -71,15 +97,48 @@ enum Recorded {
 
 impl Work {
     /// Adds jobs, as part of a commit.
-    pub(crate) fn add(&mut self, service: Service, jobs: Vec<NewJob>) {
+    pub(crate) fn add(&mut self, service: Service, jobs: Vec<NewJob>, written_at: DateTime<Utc>) {
         for job in jobs {
             self.added += 1;
-            self.jobs.push(Job { id: self.added, attempts: 0, task: Task::of(service, job) });
+            let (id, task) = (self.added, Task::of(service, job));
+            self.jobs.push(Job { id, written_at, attempts: 0, task, is_parked: false, resolution: None });
         }
     }
 
     pub(crate) fn any_jobs(&self) -> bool {
-        !self.jobs.is_empty()
+        !self.claimable(true).is_empty()
+    }
+
+    pub(crate) fn any_handed_over(&self) -> bool {
+        !self.handed_over.is_empty()
+    }
+
+    pub(crate) fn any_parked(&self) -> bool {
+        self.jobs.iter().any(|job| job.is_parked)
+    }
+
+    /// Whether the call to authorize an order may be withdrawn.
+    pub(crate) fn may_withdraw(&self, order_id: OrderId, may: fn(u32) -> bool) -> bool {
+        self.jobs.iter().any(|job| job.task.authorizes(order_id) && may(job.attempts))
+    }
+
+    /// Takes the call to authorize an order away, as part of a commit.
+    pub(crate) fn withdraw(&mut self, order_id: Option<OrderId>) {
+        self.jobs.retain(|job| !order_id.is_some_and(|order_id| job.task.authorizes(order_id)));
+    }
+
+    /// The places of the jobs that a worker may take: of each key the first that was written.
+    fn claimable(&self, in_order: bool) -> Vec<usize> {
+        let is_first = |index: usize| {
+            let key = self.jobs[index].task.key();
+            !in_order || !self.jobs[..index].iter().any(|job| job.task.key() == key)
+        };
+        // The lease of a job outlasts the handing over of its mail.
+        let is_free = |index: usize| {
+            let Job { id, is_parked, .. } = self.jobs[index];
+            !is_parked && !self.handed_over.iter().any(|(job, ..)| *job == id)
+        };
+        (0..self.jobs.len()).filter(|index| is_free(*index) && is_first(*index)).collect()
     }
 
     pub(crate) fn any_ended(&self) -> bool {
@@ -90,75 +149,152 @@ impl Work {
 impl World {
     /// A worker makes the call of a job, with no transaction open.
     pub(crate) fn call(&mut self) -> Checked<()> {
-        let index = self.choices.below(self.work.jobs.len());
-        let luck = self.mishap(Luck::Answered, &[Luck::LostOnTheWay, Luck::LostOnTheWayBack]);
+        let claimable = self.work.claimable(self.system.jobs_run_in_order);
+        let index = self.choices.of(&claimable);
+        let luck = self.mishap(Luck::Answered, Luck::MISHAPS);
         self.work.jobs[index].attempts += 1;
-        let Job { id, attempts, task } = self.work.jobs[index].clone();
-        let outcome = match task {
-            Task::Call(order_id, request) => self.call_processor(order_id, &request, attempts, luck)?,
-            Task::Mail(order_id, mail) => self.call_mail_server(order_id, mail, luck),
+        let job = self.work.jobs[index].clone();
+        self.work.attempts.insert(job.id, job.attempts);
+        let outcome = match (job.task.clone(), &job.resolution) {
+            (Task::Call(order_id, request), Some(resolution)) => {
+                let resolved = (self.system.resolve)(&request, resolution);
+                let answer = resolved.map_err(|told| Violation::new("an operator is understood", told))?;
+                Some(Recorded::Call(order_id, answer))
+            }
+            (Task::Call(order_id, request), None) => self.call_processor(order_id, &request, index, luck)?,
+            (Task::Mail(order_id, mail), _) if self.tables.mails.outgoing(order_id, mail).is_none() => {
+                Some(Recorded::Mail(order_id, mail, None))
+            }
+            (Task::Mail(order_id, mail), _) => {
+                self.work.handed_over.push((job.id, order_id, mail));
+                return Ok(());
+            }
         };
+        self.end(job.id, outcome);
+        Ok(())
+    }
+
+    /// A mail that was handed over is taken, or not.
+    pub(crate) fn deliver(&mut self) -> Checked<()> {
+        let index = self.choices.below(self.work.handed_over.len());
+        let (job, order_id, mail) = self.work.handed_over.remove(index);
+        let luck = self.mishap(Luck::Answered, &[Luck::LostOnTheWay, Luck::LostOnTheWayBack]);
+        let outcome = self.call_mail_server(order_id, mail, luck)?;
+        self.end(job, outcome);
+        Ok(())
+    }
+
+    /// A call of a job ended, with an outcome or without.
+    fn end(&mut self, job: u32, outcome: Option<Recorded>) {
+        let attempt = self.work.attempts[&job];
         match outcome {
-            Some(outcome) => self.work.ended.push(Ended { job: id, outcome }),
+            Some(outcome) => self.work.ended.push(Ended { job, attempt, outcome }),
             None => self.pass(BACKOFF_SECONDS),
         }
-        Ok(())
     }
 
     fn call_processor(
         &mut self,
         order_id: OrderId,
         request: &Request,
-        attempt: u32,
+        index: usize,
         luck: Luck,
     ) -> Checked<Option<Recorded>> {
-        let key = (self.system.key)(request, attempt);
-        let (now, fresh_id) = (self.now, self.fresh_id());
+        let Job { attempts, written_at, .. } = self.work.jobs[index];
+        let key = (self.system.key)(request, attempts);
+        let (now, fresh_id, system) = (self.now, self.fresh_id(), self.system);
         let action = request.action();
         if luck != Luck::LostOnTheWay {
             invariants::before_a_call(self, order_id, action)?;
         }
-        let answer = self.outside.call((request, &key), now, fresh_id, luck)?;
+        let reply = if (system.is_looked_up)(now - written_at) {
+            self.outside.look_up(system.found, request, "no answer for too long")
+        } else {
+            match self.outside.call(system.answer, (request, &key), now, fresh_id, luck) {
+                Reply::Refused(reason) => self.outside.look_up(system.found, request, &reason),
+                reply => reply,
+            }
+        };
         self.trace.note(|| {
-            let answer =
-                answer.as_ref().map_or_else(|| format!("no answer ({luck:?})"), |it| format!("{it:?}"));
-            format!("payment calls the processor to {action} for order {}: {answer}", number(order_id))
+            format!(
+                "payment calls the processor to {action} for order {} ({luck:?}): {reply:?}",
+                number(order_id)
+            )
         });
-        let answer = answer.or_else(|| (self.system.silence)(action));
+        let answer = match reply {
+            Reply::Answer(answer) => Some(answer),
+            Reply::Unsettled(_) => {
+                self.work.jobs[index].is_parked = true;
+                None
+            }
+            _ => (system.silence)(action),
+        };
         Ok(answer.map(|answer| Recorded::Call(order_id, answer)))
     }
 
-    /// Of a mail that is not to be sent any more there is nothing to record but that its job is done.
-    fn call_mail_server(&mut self, order_id: OrderId, id: Uuid, luck: Luck) -> Option<Recorded> {
-        let Some(kind) = self.tables.mails.outgoing(order_id, id) else {
-            return Some(Recorded::Mail(order_id, id, None));
+    /// An operator looks at the processor's desk, does there by hand what the call was to do, and says what became of
+    /// it.
+    pub(crate) fn resolve(&mut self) {
+        let parked: Vec<_> = (0..self.work.jobs.len()).filter(|it| self.work.jobs[*it].is_parked).collect();
+        let index = self.choices.of(&parked);
+        let Task::Call(order_id, request) = self.work.jobs[index].task.clone() else { return };
+        let (now, fresh_id) = (self.now, self.fresh_id());
+        self.outside.settle_by_hand(&request, now, fresh_id);
+        let shown = self.outside.shown(&request);
+        let status = shown.as_ref().map(|(_, status)| *status);
+        let outcome = match (request.action(), status) {
+            (Action::Authorize, Some(_)) => "authorized",
+            (Action::Authorize, None) => "declined",
+            (Action::Capture | Action::Void, Some(Shown::Captured | Shown::Refunded)) => "captured",
+            (Action::Capture, _) => "failed",
+            (Action::Void, _) => "voided",
+            (Action::Refund, _) => "refunded",
         };
+        self.trace.note(|| format!("an operator finds order {} {outcome}", number(order_id)));
+        let (reference, reason) = (shown.map(|(id, _)| id), "found at the desk".to_owned());
+        let job = &mut self.work.jobs[index];
+        job.is_parked = false;
+        job.resolution = Some(Resolution { outcome: outcome.to_owned(), reference, reason });
+    }
+
+    /// The mail may have been dropped since it was handed over.
+    fn call_mail_server(&mut self, order_id: OrderId, id: Uuid, luck: Luck) -> Checked<Option<Recorded>> {
+        let kind = self.tables.mails.kind(order_id, id);
         let input = if self.mishap(false, &[true]) {
             Some(Input::Refused { id, attempts: 1, reason: "no such mailbox".to_owned() })
         } else {
-            let accepted = luck != Luck::LostOnTheWay;
+            // A recipient may be greylisted, which is no answer either.
+            let accepted = matches!(luck, Luck::Answered | Luck::LostOnTheWayBack);
+            if accepted {
+                invariants::before_a_mail(self, order_id, kind)?;
+            }
             self.outside.mails.extend(accepted.then_some((id, order_id, kind)));
             (luck == Luck::Answered).then_some(Input::Accepted { id, attempts: 1, at: self.now })
         };
         self.trace
             .note(|| format!("the mail server is given \"{kind}\" of order {}: {input:?}", number(order_id)));
-        input.map(|input| Recorded::Mail(order_id, id, Some(input)))
+        Ok(input.map(|input| Recorded::Mail(order_id, id, Some(input))))
     }
 
     /// A service records how a call ended, if its job is still there, and takes the job away.
     pub(crate) fn record(&mut self) -> Checked<()> {
         let index = self.choices.below(self.work.ended.len());
-        let Ended { job, outcome } = self.work.ended.remove(index);
+        let Ended { job, attempt, outcome } = self.work.ended.remove(index);
         let end = self.mishap(End::Commit, &[End::CrashBefore, End::CrashAfter]);
         let there = self.work.jobs.iter().any(|it| it.id == job);
         self.trace.note(|| format!("an outcome is recorded: {}{}", outcome.told(), told(end)));
-        if !there && self.system.repeats_are_kept_away {
-            self.trace.note(|| "    its job was recorded before".to_owned());
+        let is_stale = self.system.stale_outcomes_are_dropped && self.work.attempts[&job] != attempt;
+        if is_stale || !there && self.system.repeats_are_kept_away {
+            self.trace.note(|| "    its job was recorded before, or is another worker's".to_owned());
             return Ok(());
+        }
+        // A worker whose commit got no answer records again.
+        if end == End::CrashAfter && !self.system.repeats_are_kept_away {
+            self.work.ended.push(Ended { job, attempt, outcome: outcome.clone() });
         }
         let system = self.system;
         let service = outcome.service();
-        self.transact(service, end, |tables: &mut Tables, _| match outcome {
+        self.transact(service, end, |tables: &mut Tables| match outcome {
             Recorded::Call(order_id, answer) => tables.payments.answered(&system, order_id, answer),
             Recorded::Mail(order_id, id, Some(input)) => tables.mails.answered(&system, order_id, input, id),
             Recorded::Mail(_, _, None) => Ok(Effects::default()),

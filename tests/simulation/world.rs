@@ -8,7 +8,7 @@ use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use contracts::{Envelope, TraceContext};
+use contracts::{Envelope, Event, OrderId, TraceContext};
 use messaging::{Effects, OutgoingEvent};
 use system::Service;
 use uuid::Uuid;
@@ -27,6 +27,8 @@ use crate::work::Work;
 const MOST_MOVES: usize = 300;
 /// More than any run needs to come to rest.
 const MOST_CALM_MOVES: usize = 5_000;
+/// Long enough for every deadline to pass, and for the processor to forget its keys.
+const A_DAY: i64 = 24 * 60 * 60;
 /// How often something goes wrong, in percent: one of these a run, so that some runs are quiet and some are wild.
 const MISHAPS: [usize; 4] = [0, 5, 20, 50];
 
@@ -61,6 +63,10 @@ enum Move {
     Read,
     /// A worker takes a job and calls the outside.
     Call,
+    /// The mail server takes a mail that was handed over, or does not.
+    Deliver,
+    /// An operator finds out what became of a parked job.
+    Resolve,
     /// The order service looks at its deadlines.
     Expire,
     /// A person does something.
@@ -136,6 +142,8 @@ impl World {
             Move::Consume(service) => self.consume(service)?,
             Move::Read => self.read(),
             Move::Call => self.call()?,
+            Move::Deliver => self.deliver()?,
+            Move::Resolve => self.resolve(),
             Move::Expire => self.expire()?,
             Move::Act => self.act()?,
             Move::Tick => self.tick(),
@@ -156,10 +164,12 @@ impl World {
         moves.extend(consuming.map(Move::Consume));
         moves.extend(single(self.analytics.offset < self.broker.log().len(), Move::Read));
         moves.extend(single(self.work.any_jobs(), Move::Call));
+        moves.extend(single(self.work.any_handed_over(), Move::Deliver));
+        moves.extend(single(self.work.any_parked(), Move::Resolve));
         moves.extend(single(orders.any_expired(self.now), Move::Expire));
         moves.extend(single(!self.acts.is_empty(), Move::Act));
         if !self.choices.is_calm() && !moves.is_empty() {
-            moves.extend(single(orders.any_pending(), Move::Tick));
+            moves.extend(single(orders.any_open(), Move::Tick));
         }
         moves
     }
@@ -180,11 +190,10 @@ impl World {
         &mut self,
         service: Service,
         end: End,
-        change: impl FnOnce(&mut Tables, Uuid) -> Checked<Effects>,
+        change: impl FnOnce(&mut Tables) -> Checked<Effects>,
     ) -> Checked<()> {
         let before = (end == End::CrashBefore).then(|| self.tables.clone());
-        let fresh_id = self.fresh_id();
-        let effects = change(&mut self.tables, fresh_id)?;
+        let effects = change(&mut self.tables)?;
         let messages: Vec<_> = effects.events.into_iter().map(|event| self.envelope(event)).collect();
         if self.system.publishing == Publishing::BeforeCommit {
             messages.iter().for_each(|message| self.broker.publish(message));
@@ -193,7 +202,7 @@ impl World {
             self.tables = before;
             return Ok(());
         }
-        self.work.add(service, effects.jobs);
+        self.work.add(service, effects.jobs, self.now);
         messages
             .iter()
             .for_each(|message| self.trace.note(|| format!("    {service} publishes {}", name(message))));
@@ -239,8 +248,12 @@ impl World {
         self.trace.note(|| format!("{consumer} consumes {}{}", name(&message), told(end)));
         if fresh || !self.system.repeats_are_kept_away {
             let (system, now) = (self.system, self.now);
-            let change = |tables: &mut Tables, id| tables.consume(&system, consumer, &message, (now, id));
+            let withdrawn = self.withdrawn_by(consumer, &message);
+            let change = |tables: &mut Tables| tables.consume(&system, consumer, &message, now, withdrawn);
             self.transact(consumer, end, change)?;
+            if end != End::CrashBefore {
+                self.work.withdraw(withdrawn);
+            }
         } else {
             self.trace.note(|| "    its inbox knows it".to_owned());
         }
@@ -253,6 +266,16 @@ impl World {
         Ok(())
     }
 
+    /// The order whose call to authorize a cancel withdraws, when it was never made.
+    fn withdrawn_by(&self, consumer: Service, message: &Envelope) -> Option<OrderId> {
+        let Event::OrderCancelled(cancelled) = &message.event else { return None };
+        let order_id = cancelled.order_id;
+        let withdrawn = consumer == Service::Payment
+            && self.tables.payments.is_authorizing(order_id)
+            && self.work.may_withdraw(order_id, self.system.may_withdraw);
+        withdrawn.then_some(order_id)
+    }
+
     fn read(&mut self) {
         let batch = 1 + self.choices.below(3);
         self.analytics.read(self.broker.log(), batch, self.system.analytics_has_an_inbox);
@@ -263,7 +286,7 @@ impl World {
         let (system, now) = (self.system, self.now);
         let end = self.mishap(End::Commit, &[End::CrashAfter, End::CrashBefore]);
         self.trace.note(|| format!("the order service looks at its deadlines{}", told(end)));
-        self.transact(Service::Order, end, |tables, _| Ok(tables.orders.expire(&system, now)))
+        self.transact(Service::Order, end, |tables| Ok(tables.orders.expire(&system, now)))
     }
 
     fn act(&mut self) -> Checked<()> {
@@ -271,7 +294,7 @@ impl World {
         let end = self.mishap(End::Commit, &[End::CrashAfter, End::CrashBefore]);
         self.trace.note(|| format!("{act}{}", told(end)));
         let (now, mut refused) = (self.now, false);
-        self.transact(act.service(), end, |tables, _| {
+        self.transact(act.service(), end, |tables| {
             let effects = tables.carry_out(&act, now);
             refused = effects.is_none();
             Ok(effects.unwrap_or_default())
@@ -287,7 +310,7 @@ impl World {
     }
 
     fn tick(&mut self) {
-        let seconds = self.choices.of(&[1, 10, 30]);
+        let seconds = self.choices.of(&[1, 10, 30, A_DAY]);
         self.pass(seconds);
         self.trace.note(|| format!("{seconds} s pass"));
     }

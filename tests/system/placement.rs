@@ -9,16 +9,18 @@ use futures::future::join_all;
 use http_api::Problem;
 use http_api::idempotency::{Key, StoredResponse};
 use messaging::UnitOfWork;
-use order::Limits;
 use order::admission::AdmissionControl;
 use order::domain::PlaceOrder;
 use order::http::order_accepted;
 use order::placement::{Placement, PlacementBatcher, PlacementHandle};
+use order::{DeadlineConfig, Limits};
 use serde_json::Value;
 use sqlx::PgPool;
 use system::Service;
 use testkit::World;
 use testkit::world::Servers;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 type Answer = Result<StoredResponse, Problem>;
 
@@ -47,7 +49,7 @@ impl Bench {
             self.pool.clone(),
             UnitOfWork::new(Service::Order.into()),
             admission,
-            Duration::from_secs(60),
+            DeadlineConfig { order_deadline: MINUTE, capture_deadline: MINUTE },
         )
     }
 

@@ -63,6 +63,11 @@ pub enum Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period(u64);
 
+impl Period {
+    /// The one in which every breaker begins, closed.
+    pub const FIRST: Self = Self(0);
+}
+
 #[derive(Debug)]
 enum State {
     Closed { failing: HashSet<Uuid> },
@@ -84,7 +89,7 @@ pub struct Breaker {
 impl Breaker {
     pub fn new(config: BreakerConfig, spread: fn(Duration) -> Duration) -> Self {
         let state = State::Closed { failing: HashSet::new() };
-        Self { config, spread, state, period: Period(0), openings: 0 }
+        Self { config, spread, state, period: Period::FIRST, openings: 0 }
     }
 
     pub fn look(&mut self, now: Instant) -> Option<Change> {
@@ -94,6 +99,15 @@ impl Breaker {
             }
             _ => None,
         }
+    }
+
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed { .. })
+    }
+
+    /// Whether it is closed and remembers no failure: as good as a new one.
+    pub fn is_new(&self) -> bool {
+        matches!(&self.state, State::Closed { failing } if failing.is_empty())
     }
 
     pub fn permits(&self) -> usize {

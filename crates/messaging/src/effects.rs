@@ -36,11 +36,21 @@ pub struct NewJob {
     /// `None` for any id; given where the worker or the outside knows the job by it.
     pub id: Option<Uuid>,
     pub queue: &'static str,
-    /// The id of the aggregate that the job is about.
+    /// The id of the aggregate that the job is about. Jobs of one key run in the order in which they were written.
     pub key: Uuid,
+    /// What else its call depends on, such as a payment method; empty for nothing. Each lane has a breaker, so that one
+    /// that fails does not stop the others.
+    pub lane: String,
     /// What the worker needs to know.
     pub payload: Value,
     pub origin: CausationContext,
+}
+
+impl NewJob {
+    /// A job with any id, in the lane of its queue that has no name.
+    pub fn new(queue: &'static str, key: Uuid, payload: Value, origin: CausationContext) -> Self {
+        Self { id: None, queue, key, lane: String::new(), payload, origin }
+    }
 }
 
 #[derive(Debug)]

@@ -5,14 +5,22 @@
 //! before, by a worker whose lease expired, is not recorded again. So a call must be harmless to repeat: the job's id, or
 //! a key in its payload, identifies it to the other side.
 //!
+//! Jobs of one key run one after the other, in the order in which they were written. Jobs that were never tried come
+//! first, and those that are tried again get at most half of the places, so that a dependency that fails for some does
+//! not starve the others.
+//!
 //! While the outside fails, a [breaker](crate::breaker) keeps the worker from claiming: the jobs wait in their queue. Each
-//! replica has a breaker of its own.
+//! lane of a queue has one, in each replica.
+//!
+//! What no call can settle is parked for an [operator](operator), who retries or resolves it.
 
 mod breaker_guard;
 mod fetch;
 mod job;
+pub mod operator;
 mod runner;
 pub(crate) mod store;
 
-pub use job::{Job, JobOutcome, JobSettings, Worker};
+pub use job::{Job, JobOutcome, JobSettings, Resolution, Worker};
 pub use runner::JobRunner;
+pub use store::withdraw;

@@ -20,6 +20,8 @@ pub(crate) struct Metrics {
     outbox_depth: Gauge<i64>,
     outbox_age: Gauge<f64>,
     jobs_waiting: Gauge<i64>,
+    jobs_parked: Gauge<i64>,
+    jobs_age: Gauge<f64>,
     breaker_state: Gauge<i64>,
     breaker_transitions: Counter<u64>,
 }
@@ -49,6 +51,15 @@ impl Metrics {
                 .with_unit("s")
                 .build(),
             jobs_waiting: gauge("messaging.jobs.depth", "Jobs that are not completed"),
+            jobs_parked: gauge(
+                "messaging.jobs.parked",
+                "Jobs that no call can settle; alarm on more than 0: see `sagactl jobs`",
+            ),
+            jobs_age: meter
+                .f64_gauge("messaging.jobs.oldest.age")
+                .with_description("Age of the oldest job that is not completed")
+                .with_unit("s")
+                .build(),
             breaker_state: gauge(
                 "messaging.breaker.state",
                 "Breaker of a dependency: 0 closed, 1 half-open, 2 open (its jobs wait)",
@@ -76,18 +87,21 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn backlog(&self, events: i64, oldest_seconds: f64, jobs: i64) {
-        self.outbox_depth.record(events, &[]);
-        self.outbox_age.record(oldest_seconds, &[]);
-        self.jobs_waiting.record(jobs, &[]);
+    pub(crate) fn backlog(&self, backlog: &Backlog) {
+        self.outbox_depth.record(backlog.events, &[]);
+        self.outbox_age.record(backlog.oldest_seconds, &[]);
+        self.jobs_waiting.record(backlog.jobs, &[]);
+        self.jobs_parked.record(backlog.parked, &[]);
+        self.jobs_age.record(backlog.oldest_job_seconds, &[]);
     }
 
     pub(crate) fn breaker_is(&self, dependency: &'static str, state: BreakerState) {
         self.breaker_state.record(state as i64, &[KeyValue::new("dependency", dependency)]);
     }
 
-    pub(crate) fn breaker_becomes(&self, dependency: &'static str, state: BreakerState) {
-        self.breaker_is(dependency, state);
+    /// Counts a change of one lane's breaker, and shows the worst state of all lanes.
+    pub(crate) fn breaker_becomes(&self, dependency: &'static str, state: BreakerState, worst: BreakerState) {
+        self.breaker_is(dependency, worst);
         let attributes = [KeyValue::new("dependency", dependency), KeyValue::new("to", <&str>::from(state))];
         self.breaker_transitions.add(1, &attributes);
     }
@@ -98,10 +112,20 @@ fn destination(queue: &str) -> KeyValue {
 }
 
 /// A breaker's state as the gauge shows it.
-#[derive(Debug, Clone, Copy, strum::IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum BreakerState {
     Closed = 0,
     HalfOpen = 1,
     Open = 2,
+}
+
+/// Work that waits in the database.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    pub(crate) events: i64,
+    pub(crate) oldest_seconds: f64,
+    pub(crate) jobs: i64,
+    pub(crate) parked: i64,
+    pub(crate) oldest_job_seconds: f64,
 }

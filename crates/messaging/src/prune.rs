@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::METRICS;
+use crate::metrics::{Backlog, METRICS};
 use uuid::{NoContext, Timestamp, Uuid};
 
 /// How long the inbox keeps an id: longer than a message usually waits in a backlog or as a dead letter.
@@ -37,15 +37,22 @@ pub async fn run(pool: PgPool, shutdown: CancellationToken) {
 }
 
 async fn measure(pool: &PgPool) -> sqlx::Result<()> {
-    let backlog = sqlx::query!(
-        r#"select count(*) as "events!",
-                  coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as "oldest_seconds!",
-                  (select count(*) from messaging.jobs) as "jobs!"
-           from messaging.outbox"#
+    let backlog = sqlx::query_as!(
+        Backlog,
+        r#"select outbox.count as "events!", outbox.oldest as "oldest_seconds!", jobs.count as "jobs!",
+                  jobs.parked as "parked!", jobs.oldest as "oldest_job_seconds!"
+           from (
+               select count(*), coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as oldest
+               from messaging.outbox
+           ) as outbox, (
+               select count(*), count(parked_at) as parked,
+                      coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as oldest
+               from messaging.jobs
+           ) as jobs"#
     )
     .fetch_one(pool)
     .await?;
-    METRICS.backlog(backlog.events, backlog.oldest_seconds, backlog.jobs);
+    METRICS.backlog(&backlog);
     Ok(())
 }
 

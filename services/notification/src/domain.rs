@@ -17,7 +17,7 @@ use crate::mail;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Status {
-    /// Due, but the contact is not known yet.
+    /// Of a refund: the cancel that caused it is not consumed yet, whose mail leaves first.
     Waiting,
     Queued,
     Sent,
@@ -38,14 +38,6 @@ pub enum Input {
     Refused { id: Uuid, attempts: i32, reason: String },
 }
 
-/// What is known of the order when a notification takes an input.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Known {
-    /// Where mails go.
-    pub contact: bool,
-    pub cancelled: bool,
-}
-
 /// What a notification does with an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -55,20 +47,22 @@ pub enum Step {
     Invalid,
 }
 
-/// The life of a notification in one `match`. One that does not exist yet has no status.
-pub fn step(kind: NotificationKind, status: Option<Status>, known: Known, input: &Input) -> Step {
+/// The life of a notification in one `match`. One that does not exist yet has no status; `cancelled` says whether
+/// `order.cancelled` was consumed before.
+#[must_use]
+pub fn step(kind: NotificationKind, status: Option<Status>, cancelled: bool, input: &Input) -> Step {
     use Event::{OrderCancelled, OrderConfirmed, PaymentRefunded};
     use Input::{Accepted, Event as Consumed, Refused};
     use NotificationKind::{Cancelled, Confirmed, Refunded};
     use Status::{Dropped, Failed, Queued, Sent, Waiting};
     Step::Becomes(match (kind, status, input) {
-        (Confirmed, None, Consumed(OrderConfirmed(_), _)) if known.cancelled => Dropped,
+        (Confirmed, None, Consumed(OrderConfirmed(_), _)) if cancelled => Dropped,
         (Confirmed, None, Consumed(OrderConfirmed(_), _)) => Queued,
         (Confirmed, Some(Queued), Consumed(OrderCancelled(_), _)) => Dropped,
         (Cancelled, None, Consumed(OrderCancelled(_), _)) => Queued,
-        (Refunded, None, Consumed(PaymentRefunded(_), _)) if known.contact => Queued,
+        (Refunded, None, Consumed(PaymentRefunded(_), _)) if cancelled => Queued,
         (Refunded, None, Consumed(PaymentRefunded(_), _)) => Waiting,
-        (Refunded, Some(Waiting), Consumed(OrderConfirmed(_) | OrderCancelled(_), _)) => Queued,
+        (Refunded, Some(Waiting), Consumed(OrderCancelled(_), _)) => Queued,
         // The mail had left when the cancel was consumed: the row says what is true.
         (_, Some(Queued | Dropped), Accepted { .. }) => Sent,
         (_, Some(Queued), Refused { .. }) => Failed,
@@ -122,12 +116,12 @@ pub struct Transition {
 /// # Errors
 /// [`InvalidTransition`] when no order of true events leads here.
 pub fn react(mails: &OrderNotifications, input: &Input, id: Uuid) -> Result<Transition, InvalidTransition> {
-    let known = mails.known();
+    let cancelled = mails.notifications.keys().any(|(kind, _)| *kind == NotificationKind::Cancelled);
     let mut next = mails.clone();
     let mut changed = next.learn_contact(input);
     let mut jobs = Vec::new();
     for key in mails.concerned(input)? {
-        let status = match step(key.0, mails.status(key), known, input) {
+        let status = match step(key.0, mails.status(key), cancelled, input) {
             Step::Becomes(status) => status,
             Step::Stays => continue,
             Step::Invalid => return Err(mails.invalid_transition(key, input)),
@@ -195,13 +189,6 @@ impl OrderNotifications {
         let id = format!("{} of order {}", key.0, self.order_id);
         let status = self.status(key).map_or("not there", |status| status.into_str());
         InvalidTransition::new("notification", id, status, input.name())
-    }
-
-    fn known(&self) -> Known {
-        Known {
-            contact: self.contact.is_some(),
-            cancelled: self.notifications.keys().any(|(kind, _)| *kind == NotificationKind::Cancelled),
-        }
     }
 
     fn status(&self, key: Key) -> Option<Status> {

@@ -15,7 +15,7 @@ use lettre::{
 };
 use messaging::{
     CallResult, Job, ServiceHost, Worker,
-    jobs::{JobOutcome, JobRunner, JobSettings},
+    jobs::{JobOutcome, JobRunner, JobSettings, Resolution},
 };
 use runtime::clock;
 use runtime::database::{ANSWER_TIMEOUT, answer};
@@ -33,9 +33,11 @@ use crate::{
 
 /// The server wants a login or TLS (RFC 4954, section 6; RFC 3207, section 4): permanent, but not about the mail.
 const ACCESS_REFUSED: u16 = 530;
-/// The mailbox is not available now (RFC 5321, section 4.2.3): about the recipient, where another 4xx is about the
-/// server.
-const MAILBOX_BUSY: u16 = 450;
+/// The mailbox is not available now (RFC 5321, section 4.2.3), or the recipient is greylisted (RFC 6647, section 2.1):
+/// about the recipient, where another 4xx is about the server.
+const DEFERRED: [u16; 2] = [450, 451];
+/// A mail that could not be sent for so long is not sent any more: its news is old.
+const EXPIRY: Duration = Duration::from_secs(24 * 60 * 60);
 const TOO_LATE: &str = "the mail server did not answer in time";
 const UNREACHABLE: &str = "the mail server cannot be reached";
 /// The mail server's name in logs and metrics.
@@ -98,6 +100,9 @@ impl Worker for Mailer {
     type Reaction = Reactions;
 
     async fn call(&self, job: &Job) -> (JobOutcome<Option<Input>>, CallResult) {
+        if job.age >= EXPIRY {
+            return (refused(job, "not sent within a day".to_owned()), CallResult::Ignored);
+        }
         // Asked at the last moment, so that a cancel that was consumed since the job was written still counts.
         let (call, result) = match answer(ANSWER_TIMEOUT, store::outgoing(&self.pool, job.id)).await {
             Ok(Some(outgoing)) => self.send(job, outgoing).await,
@@ -111,6 +116,15 @@ impl Worker for Mailer {
             }
         }
         (call, result)
+    }
+
+    fn resolve(&self, job: &Job, resolution: &Resolution) -> Result<Option<Input>, String> {
+        let (id, attempts) = (job.id, job.attempts);
+        match resolution.outcome.as_str() {
+            "sent" => Ok(Some(Input::Accepted { id, attempts, at: clock::now() })),
+            "failed" => Ok(Some(Input::Refused { id, attempts, reason: resolution.reason.clone() })),
+            outcome => Err(format!("a mail cannot end as {outcome}: it is sent or failed")),
+        }
     }
 
     fn input(job: &Job, result: &Option<Input>) -> Option<OrderInput> {
@@ -158,7 +172,7 @@ fn judge(job: &Job, error: &smtp::Error) -> JobOutcome<Option<Input>> {
 fn call_result(code: Option<u16>) -> CallResult {
     match code {
         None => CallResult::Failure,
-        Some(MAILBOX_BUSY) => CallResult::Success,
+        Some(code) if DEFERRED.contains(&code) => CallResult::Success,
         Some(400..=499) => CallResult::Failure,
         Some(_) => CallResult::Success,
     }
@@ -172,10 +186,10 @@ mod tests {
 
     #[test]
     fn only_errors_of_the_server_itself_are_failures() {
-        for code in [None, Some(421), Some(451), Some(452), Some(454)] {
+        for code in [None, Some(421), Some(452), Some(454)] {
             assert_eq!(call_result(code), CallResult::Failure, "{code:?}");
         }
-        for code in [450, 530, 550, 552, 554] {
+        for code in [450, 451, 530, 550, 552, 554] {
             assert_eq!(call_result(Some(code)), CallResult::Success, "{code}");
         }
     }

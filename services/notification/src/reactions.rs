@@ -99,5 +99,5 @@ pub fn fold_with(
 
 /// The job that sends a notification. It has the notification's id, so that there is never a second.
 fn new_job(order_id: OrderId, id: Uuid, origin: CausationContext) -> NewJob {
-    NewJob { id: Some(id), queue: QUEUE, key: order_id.0, payload: json!({}), origin }
+    NewJob { id: Some(id), ..NewJob::new(QUEUE, order_id.0, json!({}), origin) }
 }

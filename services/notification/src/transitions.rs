@@ -6,24 +6,24 @@ use messaging::transitions::{INVALID, NOTHING, TransitionTable, consumed};
 use strum::VariantArray;
 use uuid::Uuid;
 
-use crate::domain::{Input, Known, Status, Step, step};
+use crate::domain::{Input, Status, Step, step};
 
 const TITLE: &str = "What a notification does";
 const NOTES: &str = "
-By `step` in `services/notification/src/domain.rs`. A row is a notification of an order and what is known of the order.
-The contact is known once `order.confirmed` or `order.cancelled` is consumed.
+By `step` in `services/notification/src/domain.rs`. A row is a notification of an order, and whether `order.cancelled`
+was consumed before.
 ";
 
-type State = (NotificationKind, Option<Status>, Known);
+type State = (NotificationKind, Option<Status>, bool);
 
 pub fn transitions() -> String {
-    let heads = &["notification", "is", "known"];
+    let heads = &["notification", "is", "order is"];
     let states = states().into_iter().map(|state| (names(&state), state)).collect();
     TransitionTable { title: TITLE, notes: NOTES, heads, states, inputs: inputs() }.print(cell)
 }
 
-fn cell((kind, status, known): &State, input: &Input) -> String {
-    match step(*kind, *status, *known, input) {
+fn cell((kind, status, cancelled): &State, input: &Input) -> String {
+    match step(*kind, *status, *cancelled, input) {
         Step::Becomes(status) => status.to_string(),
         Step::Stays => NOTHING.to_owned(),
         Step::Invalid => INVALID.to_owned(),
@@ -45,34 +45,26 @@ fn states() -> Vec<State> {
     let mut states = Vec::new();
     for kind in NotificationKind::KNOWN {
         for status in [None].into_iter().chain(Status::VARIANTS.iter().copied().map(Some)) {
-            states.extend(knowledge(*kind, status).iter().map(|known| (*kind, status, *known)));
+            states.extend(before(*kind, status).iter().map(|cancelled| (*kind, status, *cancelled)));
         }
     }
     states
 }
 
-/// What can be known of an order of which a notification of this kind is in this status; nothing when the
-/// notification is never in it. One is enough where `step` does not look.
-fn knowledge(kind: NotificationKind, status: Option<Status>) -> &'static [Known] {
-    const NOTHING: Known = Known { contact: false, cancelled: false };
-    const CONTACT: Known = Known { contact: true, cancelled: false };
-    const CANCELLED: Known = Known { contact: true, cancelled: true };
+/// Whether the order can have been cancelled, and not, when a notification of this kind is in this status; nothing when
+/// it is never in it.
+fn before(kind: NotificationKind, status: Option<Status>) -> &'static [bool] {
     match (kind, status) {
-        (NotificationKind::Cancelled, None) => &[NOTHING],
-        (_, None) => &[NOTHING, CONTACT, CANCELLED],
-        (NotificationKind::Refunded, Some(Status::Waiting)) => &[NOTHING],
-        (NotificationKind::Confirmed, Some(Status::Dropped)) => &[CANCELLED],
+        (NotificationKind::Cancelled, None) | (NotificationKind::Refunded, Some(Status::Waiting)) => &[false],
+        (_, None) | (NotificationKind::Confirmed, Some(Status::Sent | Status::Failed)) => &[false, true],
+        (NotificationKind::Confirmed, Some(Status::Queued)) => &[false],
+        (NotificationKind::Confirmed, Some(Status::Dropped)) => &[true],
         (_, Some(Status::Waiting | Status::Dropped)) => &[],
-        (NotificationKind::Cancelled, Some(_)) => &[CANCELLED],
-        (_, Some(_)) => &[CONTACT],
+        (_, Some(_)) => &[true],
     }
 }
 
-fn names((kind, status, known): &State) -> Vec<String> {
-    let known = match known {
-        Known { cancelled: true, .. } => "contact, cancelled",
-        Known { contact: true, .. } => "contact",
-        Known { .. } => "-",
-    };
-    vec![kind.to_string(), status.map_or("-", <&str>::from).to_owned(), known.to_owned()]
+fn names((kind, status, cancelled): &State) -> Vec<String> {
+    let order = if *cancelled { "cancelled" } else { "-" };
+    vec![kind.to_string(), status.map_or("-", <&str>::from).to_owned(), order.to_owned()]
 }

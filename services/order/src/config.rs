@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use clap::{Args, Parser};
 use messaging::HostConfig;
 use runtime::config::{ProcessConfig, positive_duration};
+
+use crate::domain::Deadlines;
 
 /// Takes orders, and confirms, completes or cancels them by the events of the other services.
 #[derive(Debug, Clone, Parser)]
@@ -16,12 +19,33 @@ pub struct Config {
     #[command(flatten)]
     pub host: HostConfig,
 
-    /// The time that an order waits for stock and money before it is cancelled, 1ms or more, e.g. 30s
-    #[arg(long, env = "ORDER_DEADLINE", default_value = "30s", value_parser = positive_duration)]
-    pub order_deadline: Duration,
+    #[command(flatten)]
+    pub deadlines: DeadlineConfig,
 
     #[command(flatten)]
     pub limits: Limits,
+}
+
+/// How long an order waits before it is cancelled.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct DeadlineConfig {
+    /// The time that an order waits for stock and money before it is cancelled, 1ms to 720h, e.g. 30s
+    #[arg(long, env = "ORDER_DEADLINE", default_value = "30s", value_parser = deadline)]
+    pub order_deadline: Duration,
+
+    /// The time from placing an order to its cancellation when it is confirmed and its money is not captured, 1ms to
+    /// 720h, e.g. 24h
+    #[arg(long, env = "CAPTURE_DEADLINE", default_value = "24h", value_parser = deadline)]
+    pub capture_deadline: Duration,
+}
+
+impl DeadlineConfig {
+    /// The deadlines of an order that is placed now. The one of the capture is never before the one of the decision.
+    #[must_use]
+    pub fn at(&self, placed_at: DateTime<Utc>) -> Deadlines {
+        let decision = placed_at + self.order_deadline;
+        Deadlines { decision, capture: decision.max(placed_at + self.capture_deadline) }
+    }
 }
 
 /// How much may wait before new orders are answered 503.
@@ -36,4 +60,12 @@ pub struct Limits {
     #[arg(long, env = "MAX_PENDING", default_value_t = 5_000)]
     #[arg(value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
     pub max_pending: i64,
+}
+
+/// A duration of 30 days at most, so that every deadline is a date.
+fn deadline(text: &str) -> Result<Duration, String> {
+    match positive_duration(text)? {
+        deadline if deadline > Duration::from_secs(720 * 60 * 60) => Err("give 720h or less".to_owned()),
+        deadline => Ok(deadline),
+    }
 }

@@ -1,4 +1,4 @@
-//! The deadline watcher: cancels orders that are pending at their deadline.
+//! The deadline watcher: cancels orders that are pending or confirmed at their deadline.
 //!
 //! Deadlines stand in the orders' rows, so that no restart forgets one. Replicas share the work: each takes orders
 //! that no other has locked.

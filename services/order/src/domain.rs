@@ -27,7 +27,7 @@ pub struct Order {
     pub total: Money,
     pub payment_method: PaymentMethod,
     pub placed_at: DateTime<Utc>,
-    pub deadline_at: DateTime<Utc>,
+    pub deadlines: Deadlines,
     pub status: Status,
     /// Why it was cancelled; of a cancelled order only.
     pub reason: Option<CancelReason>,
@@ -38,6 +38,16 @@ pub struct Order {
     pub version: i64,
 }
 
+/// When an order is cancelled that nobody else ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Deadlines {
+    /// A pending order is cancelled at this time.
+    pub decision: DateTime<Utc>,
+    /// A confirmed order is cancelled at this time.
+    pub capture: DateTime<Utc>,
+}
+
+/// The command to place an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlaceOrder {
     pub customer: Customer,
@@ -145,23 +155,27 @@ pub fn decide_cancel(order: &Order) -> Result<Transition, Refusal> {
     Ok(order.clone().publishing(cancelled))
 }
 
-/// The time is `now`: an order that is still pending at its deadline is cancelled.
+/// The time is `now`: an order that is still pending or confirmed at its deadline is cancelled.
 #[must_use]
 pub fn decide_timeout(order: &Order, now: DateTime<Utc>) -> Transition {
-    let expired = order.status == Status::Pending && now >= order.deadline_at;
-    order.clone().publishing(expired.then(|| order.cancelled(CancelReason::TimedOut)))
+    let expired = order.deadline().is_some_and(|deadline| now >= deadline);
+    let reason = match order.status {
+        Status::Confirmed => CancelReason::PaymentFailed,
+        _ => CancelReason::TimedOut,
+    };
+    order.clone().publishing(expired.then(|| order.cancelled(reason)))
 }
 
-/// The order that an event log tells of, from its two times and its events with their aggregate versions, oldest first.
+/// The order that an event log tells of, from its times and its events with their aggregate versions, oldest first.
 /// `None` when the log does not begin with `order.placed`.
 pub fn replay<'a>(
     placed_at: DateTime<Utc>,
-    deadline_at: DateTime<Utc>,
+    deadlines: Deadlines,
     log: impl IntoIterator<Item = (&'a Event, i64)>,
 ) -> Option<Order> {
     let mut log = log.into_iter();
     let Some((Event::OrderPlaced(placed), _)) = log.next() else { return None };
-    let order = Order::placed(placed.clone(), placed_at, deadline_at);
+    let order = Order::placed(placed.clone(), placed_at, deadlines);
     log.try_fold(order, |order, (event, aggregate_version)| {
         if is_answer(event) {
             order.after_answer(event, aggregate_version)
@@ -182,7 +196,9 @@ pub struct Awaited {
 }
 
 impl Order {
-    pub fn placed(placed: OrderPlaced, placed_at: DateTime<Utc>, deadline_at: DateTime<Utc>) -> Self {
+    /// An order as `order.placed` begins it.
+    #[must_use]
+    pub fn placed(placed: OrderPlaced, placed_at: DateTime<Utc>, deadlines: Deadlines) -> Self {
         let OrderPlaced { order_id, customer, lines, total, payment_method } = placed;
         Self {
             id: order_id,
@@ -191,7 +207,7 @@ impl Order {
             total,
             payment_method,
             placed_at,
-            deadline_at,
+            deadlines,
             status: Status::Pending,
             reason: None,
             stock: Stock::Open,
@@ -206,9 +222,19 @@ impl Order {
         self.status == Status::Cancelled && self.stock.is_settled() && self.payment.is_settled()
     }
 
+    /// When it is cancelled unless something else ends it; `None` when it is over.
+    #[must_use]
+    pub fn deadline(&self) -> Option<DateTime<Utc>> {
+        match self.status {
+            Status::Pending => Some(self.deadlines.decision),
+            Status::Confirmed => Some(self.deadlines.capture),
+            Status::Completed | Status::Cancelled => None,
+        }
+    }
+
     /// The events that it waits for, by service.
     pub fn awaits(&self) -> Vec<Awaited> {
-        let until = (self.status == Status::Pending).then_some(self.deadline_at);
+        let until = self.deadline();
         let (stock, payment) = (self.stock.awaited(self.status), self.payment.awaited(self.status));
         [(Service::Inventory, stock), (Service::Payment, payment)]
             .into_iter()

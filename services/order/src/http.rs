@@ -148,7 +148,7 @@ async fn get_timeline(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Js
     let row = store::load(&mut conn, OrderId(id)).await?.ok_or_else(|| no_such_order(id))?;
     let log = store::log(&mut conn, &app.versions, row.id).await?;
     let events = log.iter().map(|entry| (&entry.event, entry.aggregate_version));
-    let order = replay(row.placed_at, row.deadline_at, events).ok_or_else(|| {
+    let order = replay(row.placed_at, row.deadlines, events).ok_or_else(|| {
         Problem::internal(format_args!("the event log of order {id} does not begin with order.placed"))
     })?;
     Ok(Json(view::timeline(&order, log)))

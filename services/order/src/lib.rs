@@ -18,7 +18,7 @@ pub mod state;
 pub mod store;
 pub mod transitions;
 
-pub use config::{Config, Limits};
+pub use config::{Config, DeadlineConfig, Limits};
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ pub async fn run_with(
     let mut tasks = Tasks::new(shutdown.clone());
 
     let (placement, batcher) =
-        PlacementBatcher::new(pool.clone(), unit_of_work.clone(), admission.clone(), config.order_deadline);
+        PlacementBatcher::new(pool.clone(), unit_of_work.clone(), admission.clone(), config.deadlines);
     let app = App { pool: pool.clone(), unit_of_work: unit_of_work.clone(), versions: versions.clone() };
     let placement_router = http_api::admit(http::placement_router(placement), placement::QUEUE_CAPACITY);
     let router =

@@ -27,6 +27,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::{
     admission::AdmissionControl,
+    config::DeadlineConfig,
     domain::{Order, PlaceOrder, Prices, decide_place},
     event_log::{Cause, EventRecorder},
     http::order_accepted,
@@ -98,21 +99,20 @@ pub struct PlacementBatcher {
     pool: PgPool,
     unit_of_work: UnitOfWork,
     admission: Arc<AdmissionControl>,
-    deadline: Duration,
+    deadlines: DeadlineConfig,
     queue: Mutex<Queue>,
 }
 
 impl PlacementBatcher {
-    /// `deadline` is the time from placing an order to its cancellation, unless it is decided before.
     pub fn new(
         pool: PgPool,
         unit_of_work: UnitOfWork,
         admission: Arc<AdmissionControl>,
-        deadline: Duration,
+        deadlines: DeadlineConfig,
     ) -> (PlacementHandle, Self) {
         let (sender, requests) = mpsc::channel(QUEUE_CAPACITY as usize);
         let queue = Queue { requests, throttle: BatchThrottle::new(throttle::INTERVAL) };
-        (PlacementHandle(sender), Self { pool, unit_of_work, admission, deadline, queue: Mutex::new(queue) })
+        (PlacementHandle(sender), Self { pool, unit_of_work, admission, deadlines, queue: Mutex::new(queue) })
     }
 
     /// Places orders until every handle is gone. Failures go to the requests, so it never fails itself.
@@ -198,7 +198,7 @@ impl PlacementBatcher {
         // After the keys: a repeated request adds no work, so it is never refused here.
         self.admission.try_admit()?;
         let placed = decide_place(OrderId(clock::new_id()), request.command.clone(), &batch.prices)?;
-        let order = Order::placed(placed.clone(), batch.now, batch.now + self.deadline);
+        let order = Order::placed(placed.clone(), batch.now, self.deadlines.at(batch.now));
         if let Some(key) = &request.key {
             // Now, since the order changes later: the response could not be made again byte for byte.
             batch.responses.push((key.key.clone(), order_accepted(&order)?));

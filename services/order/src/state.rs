@@ -88,20 +88,21 @@ impl Stock {
 
 impl Payment {
     /// The payment after an event; `None` when the event contradicts it: money is held or refused, then captured or
-    /// not; what was captured is refunded, what was not is voided. An event that comes late changes nothing.
+    /// not; what was captured is refunded, what was not is voided. A failed capture may turn out to have succeeded, when
+    /// the processor refuses to void it. An event that comes late changes nothing.
     pub(crate) fn after(self, event: &Event) -> Option<Self> {
         use Event as E;
         use Payment::{Authorized, CaptureFailed, Captured, Declined, Open, Refunded, Voided};
         Some(match (self, event) {
             (Open, E::PaymentDeclined(_)) => Declined,
             (Open, E::PaymentAuthorized(_)) => Authorized,
-            (Open | Authorized, E::PaymentCaptured(_)) => Captured,
+            (Open | Authorized | CaptureFailed, E::PaymentCaptured(_)) => Captured,
             (Open | Authorized, E::PaymentCaptureFailed(_)) => CaptureFailed,
             (Open | Authorized | CaptureFailed | Voided, E::PaymentVoided(_)) => Voided,
-            (Open | Authorized | Captured | Refunded, E::PaymentRefunded(_)) => Refunded,
+            (Open | Authorized | Captured | CaptureFailed | Refunded, E::PaymentRefunded(_)) => Refunded,
             (Authorized | Captured | CaptureFailed | Voided | Refunded, E::PaymentAuthorized(_))
             | (Captured | Refunded, E::PaymentCaptured(_))
-            | (CaptureFailed | Voided, E::PaymentCaptureFailed(_)) => self,
+            | (Captured | CaptureFailed | Voided | Refunded, E::PaymentCaptureFailed(_)) => self,
             (_, event) if event.event_type().owner() == Service::Payment => return None,
             _ => self,
         })
@@ -121,9 +122,10 @@ impl Payment {
                 &[EventType::PaymentCaptured, EventType::PaymentCaptureFailed]
             }
             (Status::Cancelled, Self::Open) => &[EventType::PaymentDeclined, EventType::PaymentVoided],
-            (Status::Cancelled, Self::Authorized) => &[EventType::PaymentVoided, EventType::PaymentRefunded],
+            (Status::Cancelled, Self::Authorized | Self::CaptureFailed) => {
+                &[EventType::PaymentVoided, EventType::PaymentRefunded]
+            }
             (Status::Cancelled, Self::Captured) => &[EventType::PaymentRefunded],
-            (Status::Cancelled, Self::CaptureFailed) => &[EventType::PaymentVoided],
             _ => &[],
         }
     }

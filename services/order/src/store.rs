@@ -13,16 +13,21 @@ use runtime::columns::{column, parse};
 use sqlx::{PgConnection, migrate::Migrator, types::Json};
 use uuid::Uuid;
 
-use crate::{domain::Order, event_log::RecordedEvent, state::Status};
+use crate::{
+    domain::{Deadlines, Order},
+    event_log::RecordedEvent,
+    state::Status,
+};
 
 pub static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/order");
 
 pub async fn insert(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into orders (id, customer_id, customer_email, lines, total_minor, currency, payment_method,
-             placed_at, deadline_at, status, stock, payment, consumed, version)
+             placed_at, deadline_at, capture_deadline_at, status, stock, payment, consumed, version)
          select * from unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::bigint[], $6::text[], $7::text[],
-             $8::timestamptz[], $9::timestamptz[], $10::text[], $11::text[], $12::text[], $13::jsonb[], $14::bigint[])",
+             $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $13::text[],
+             $14::jsonb[], $15::bigint[])",
         &column(orders, |order| order.id.0),
         &column(orders, |order| order.customer.id.as_str()) as _,
         &column(orders, |order| order.customer.email.as_str()) as _,
@@ -31,7 +36,8 @@ pub async fn insert(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<
         &column(orders, |order| order.total.currency.as_str()) as _,
         &column(orders, |order| order.payment_method.as_str()) as _,
         &column(orders, |order| order.placed_at),
-        &column(orders, |order| order.deadline_at),
+        &column(orders, |order| order.deadlines.decision),
+        &column(orders, |order| order.deadlines.capture),
         &column(orders, |order| order.status.into_str()) as _,
         &column(orders, |order| order.stock.into_str()) as _,
         &column(orders, |order| order.payment.into_str()) as _,
@@ -78,6 +84,7 @@ struct Row {
     payment_method: String,
     placed_at: DateTime<Utc>,
     deadline_at: DateTime<Utc>,
+    capture_deadline_at: DateTime<Utc>,
     status: String,
     reason: Option<String>,
     stock: String,
@@ -91,7 +98,7 @@ macro_rules! select_orders {
         sqlx::query_as!(
             Row,
             r#"select id, customer_id, customer_email, lines as "lines: Json<Vec<OrderLine>>", total_minor, currency,
-                   payment_method, placed_at, deadline_at, status, reason, stock, payment,
+                   payment_method, placed_at, deadline_at, capture_deadline_at, status, reason, stock, payment,
                    consumed as "consumed: Json<Vec<(String, i64)>>", version
                from orders "# + $rest
             $(, $argument)*
@@ -117,15 +124,22 @@ pub async fn load_for_update(
     rows.into_iter().map(|row| Order::try_from(row).map(|order| (order.id, order))).collect()
 }
 
-/// Up to `limit` pending orders whose deadline has passed, locked. Those that another transaction has locked are
-/// left to it.
+/// Up to `limit` orders that are pending or confirmed and whose deadline has passed, locked. Those that another
+/// transaction has locked are left to it.
 pub async fn claim_expired(
     conn: &mut PgConnection,
     now: DateTime<Utc>,
     limit: i64,
 ) -> sqlx::Result<Vec<Order>> {
     let rows = select_orders!(
-        "where status = 'pending' and deadline_at <= $1 order by deadline_at limit $2 for update skip locked",
+        "where id = any(array(
+             select id from orders where status = 'pending' and deadline_at <= $1 order by deadline_at limit $2
+         ) || array(
+             select id from orders where status = 'confirmed' and capture_deadline_at <= $1
+             order by capture_deadline_at limit $2
+         ))
+         and (status = 'pending' and deadline_at <= $1 or status = 'confirmed' and capture_deadline_at <= $1)
+         order by id limit $2 for update skip locked",
         now,
         limit
     )
@@ -134,8 +148,14 @@ pub async fn claim_expired(
     rows.into_iter().map(Order::try_from).collect()
 }
 
+/// The earliest deadline of an order that is pending or confirmed.
 pub async fn next_deadline(conn: &mut PgConnection) -> sqlx::Result<Option<DateTime<Utc>>> {
-    sqlx::query_scalar!("select min(deadline_at) from orders where status = 'pending'").fetch_one(conn).await
+    sqlx::query_scalar!(
+        "select least((select min(deadline_at) from orders where status = 'pending'),
+                      (select min(capture_deadline_at) from orders where status = 'confirmed'))"
+    )
+    .fetch_one(conn)
+    .await
 }
 
 /// How many orders are pending, counted up to `cap`.
@@ -265,7 +285,7 @@ impl TryFrom<Row> for Order {
             total: Money { amount_minor: row.total_minor, currency: parse(&row.currency)? },
             payment_method: parse(&row.payment_method)?,
             placed_at: row.placed_at,
-            deadline_at: row.deadline_at,
+            deadlines: Deadlines { decision: row.deadline_at, capture: row.capture_deadline_at },
             status: parse(&row.status)?,
             reason: row.reason.as_deref().map(CancelReason::from_stored),
             stock: parse(&row.stock)?,

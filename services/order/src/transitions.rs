@@ -7,7 +7,7 @@ use contracts::{CancelReason, Envelope, Event, EventType, samples::samples};
 use messaging::transitions::{INVALID, NOTHING, TransitionTable, consumed};
 
 use crate::{
-    domain::{Order, Transition, decide_cancel, decide_timeout, react},
+    domain::{Deadlines, Order, Transition, decide_cancel, decide_timeout, react},
     state::{Payment, Status, Stock},
 };
 
@@ -52,7 +52,7 @@ impl Input {
             }
             Self::Event(it) => react(order, &it.event, it.aggregate_version).map_err(|_| INVALID)?,
             Self::Cancel => decide_cancel(order).map_err(|_| "refused")?,
-            Self::Deadline => decide_timeout(order, order.deadline_at),
+            Self::Deadline => decide_timeout(order, order.deadlines.capture),
         };
         if transition.next.version == order.version { Err(NOTHING) } else { Ok(transition) }
     }
@@ -87,7 +87,9 @@ fn reachable(inputs: &[(String, Input)]) -> BTreeMap<Participants, Vec<Order>> {
 fn placed() -> Option<Order> {
     samples().into_iter().find_map(|sample| match sample.event {
         Event::OrderPlaced(placed) => {
-            Some(Order::placed(placed, DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH + TimeDelta::seconds(30)))
+            let placed_at = DateTime::UNIX_EPOCH;
+            let (decision, capture) = (placed_at + TimeDelta::seconds(30), placed_at + TimeDelta::hours(24));
+            Some(Order::placed(placed, placed_at, Deadlines { decision, capture }))
         }
         _ => None,
     })

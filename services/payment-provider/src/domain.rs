@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use strum::Display;
 use uuid::Uuid;
@@ -27,7 +27,10 @@ pub enum Status {
     Authorized,
     Captured,
     Voided,
+    /// The amount was taken, and all of it given back.
     Refunded,
+    /// The hold ended by itself.
+    Expired,
 }
 
 /// What a merchant asks for in order to hold an amount.
@@ -45,6 +48,9 @@ pub struct NewAuthorization {
 pub struct Authorization {
     pub id: Uuid,
     pub status: Status,
+    /// How much of what was taken was given back.
+    #[serde(default)]
+    pub refunded_minor: i64,
     #[serde(flatten)]
     pub asked: NewAuthorization,
 }
@@ -54,7 +60,10 @@ pub struct Authorization {
 pub enum Operation {
     Capture,
     Void,
+    /// Give back what was taken, or a part of it.
     Refund,
+    /// The hold ends by itself: nobody asks for it.
+    Expire,
 }
 
 /// A call that may change something.
@@ -62,7 +71,14 @@ pub enum Operation {
 #[serde(rename_all = "snake_case")]
 pub enum Request {
     Authorize(NewAuthorization),
-    Change { id: Uuid, operation: Operation },
+    /// Do something to an authorization.
+    Change {
+        id: Uuid,
+        operation: Operation,
+        /// How much; all of it where the call does not say.
+        #[serde(default)]
+        amount: Option<Amount>,
+    },
 }
 
 /// Why the card's bank says no. Definite: the same key gets the same answer for ever.
@@ -101,6 +117,8 @@ pub enum Progress {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub key: String,
+    #[serde(default)]
+    pub at: DateTime<Utc>,
     pub request: Request,
     pub progress: Progress,
 }
@@ -128,14 +146,28 @@ pub enum Refusal {
     Unknown,
     #[error("the authorization is {0}")]
     NotAllowed(Status),
+    /// It is not the amount held, or more than is left to give back.
+    #[error("the authorization does not allow this amount")]
+    Amount,
 }
+
+/// How long a key is remembered: another call with it after that is a new one.
+pub const KEY_RETENTION: TimeDelta = TimeDelta::hours(24);
 
 /// Everything that the processor knows.
 #[derive(Debug, Default)]
 pub struct Books {
-    calls: HashMap<String, (Request, Progress)>,
+    calls: HashMap<String, Call>,
     authorizations: HashMap<Uuid, Authorization>,
     by_reference: BTreeMap<MerchantReference, Vec<Uuid>>,
+}
+
+/// What is remembered of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Call {
+    at: DateTime<Utc>,
+    request: Request,
+    progress: Progress,
 }
 
 impl Books {
@@ -152,7 +184,8 @@ impl Books {
         now: DateTime<Utc>,
         down_for: Duration,
     ) -> Result<Decision, Refusal> {
-        let received_at = match self.calls.get(key) {
+        let known = self.calls.get(key).filter(|call| now < call.at + KEY_RETENTION);
+        let received_at = match known.map(|call| (&call.request, &call.progress)) {
             Some((known, _)) if known != request => return Err(Refusal::KeyReused),
             Some((_, Progress::Answered(answer))) => {
                 return Ok(Decision { entry: None, reply: Reply::Outcome(answer.clone()) });
@@ -160,7 +193,7 @@ impl Books {
             Some((_, Progress::Received { at })) => Some(*at),
             None => None,
         };
-        let entry = |progress| Entry { key: key.to_owned(), request: request.clone(), progress };
+        let entry = |progress| Entry { key: key.to_owned(), at: now, request: request.clone(), progress };
         if is_silent(request, received_at, now, down_for) {
             let first = received_at.is_none().then(|| entry(Progress::Received { at: now }));
             return Ok(Decision { entry: first, reply: Reply::Silence });
@@ -184,7 +217,19 @@ impl Books {
                 self.by_reference.entry(reference).or_default().push(id);
             }
         }
-        self.calls.insert(entry.key, (entry.request, entry.progress));
+        let Entry { key, at, request, progress } = entry;
+        self.calls.insert(key, Call { at, request, progress });
+    }
+
+    /// An authorization, if there is one of this id.
+    pub fn authorization(&self, id: Uuid) -> Option<&Authorization> {
+        self.authorizations.get(&id)
+    }
+
+    /// The authorizations of a merchant reference, the oldest first.
+    pub fn of_reference(&self, reference: &MerchantReference) -> Vec<&Authorization> {
+        let ids = self.by_reference.get(reference).into_iter().flatten();
+        ids.filter_map(|id| self.authorizations.get(id)).collect()
     }
 
     /// What was really held, taken and given back: for one merchant reference, or for all.
@@ -202,12 +247,12 @@ impl Books {
                 PaymentMethod::InsufficientFunds => Outcome::Declined(Decline::InsufficientFunds),
                 PaymentMethod::Unknown => Outcome::Declined(Decline::UnknownPaymentMethod),
                 _ => {
-                    let asked = asked.clone();
-                    Outcome::Approved(Authorization { id: fresh_id, status: Status::Authorized, asked })
+                    let (status, asked) = (Status::Authorized, asked.clone());
+                    Outcome::Approved(Authorization { id: fresh_id, status, refunded_minor: 0, asked })
                 }
             }),
-            Request::Change { id, operation } => {
-                change(self.authorizations.get(id).ok_or(Refusal::Unknown)?, *operation)
+            Request::Change { id, operation, amount } => {
+                change(self.authorizations.get(id).ok_or(Refusal::Unknown)?, *operation, *amount)
             }
         }
     }
@@ -231,17 +276,31 @@ fn is_silent(
 }
 
 /// The life of an authorization.
-fn change(authorization: &Authorization, operation: Operation) -> Result<Outcome, Refusal> {
+fn change(
+    authorization: &Authorization,
+    operation: Operation,
+    amount: Option<Amount>,
+) -> Result<Outcome, Refusal> {
+    let held = authorization.asked.amount_minor.minor();
+    let left = held - authorization.refunded_minor;
+    let amount = amount.map_or(left, Amount::minor);
+    let mut refunded_minor = authorization.refunded_minor;
     let status = match (authorization.status, operation) {
+        (Status::Authorized, Operation::Capture) if amount != held => return Err(Refusal::Amount),
         (Status::Authorized, Operation::Capture) => match authorization.asked.payment_method {
             PaymentMethod::CaptureFails => return Ok(Outcome::Declined(Decline::CaptureFailed)),
             _ => Status::Captured,
         },
         (Status::Authorized, Operation::Void) => Status::Voided,
-        (Status::Captured, Operation::Refund) => Status::Refunded,
+        (Status::Authorized, Operation::Expire) => Status::Expired,
+        (Status::Captured, Operation::Refund) if amount > left => return Err(Refusal::Amount),
+        (Status::Captured, Operation::Refund) => {
+            refunded_minor += amount;
+            if amount == left { Status::Refunded } else { Status::Captured }
+        }
         (status, _) => return Err(Refusal::NotAllowed(status)),
     };
-    Ok(Outcome::Approved(Authorization { status, ..authorization.clone() }))
+    Ok(Outcome::Approved(Authorization { status, refunded_minor, ..authorization.clone() }))
 }
 
 #[cfg(test)]

@@ -23,6 +23,12 @@ pub(crate) struct Settings {
     timeout_rate: f64,
     /// The share of what is left that takes effect and gets no answer: 0 to 1.
     timeout_after_effect_rate: f64,
+    /// The share of what is left that is refused for good with a 409, with nothing done: 0 to 1.
+    refused_rate: f64,
+    /// The share of what is left before which the hold that it is about expires: 0 to 1.
+    expired_rate: f64,
+    /// The share of what is left that takes effect and is answered with another amount: 0 to 1.
+    wrong_answer_rate: f64,
 }
 
 impl Settings {
@@ -33,15 +39,22 @@ impl Settings {
         if self.latency_ms > Self::MAX_LATENCY_MS {
             return Err(format!("latency_ms is at most {}", Self::MAX_LATENCY_MS));
         }
-        let rates = [
-            ("error_rate", self.error_rate),
-            ("timeout_rate", self.timeout_rate),
-            ("timeout_after_effect_rate", self.timeout_after_effect_rate),
-        ];
-        match rates.into_iter().find(|(_, rate)| !(0.0..=1.0).contains(rate)) {
-            Some((name, _)) => Err(format!("{name} is a number from 0 to 1")),
+        match self.rates().into_iter().find(|(_, rate, _)| !(0.0..=1.0).contains(rate)) {
+            Some((name, ..)) => Err(format!("{name} is a number from 0 to 1")),
             None => Ok(self),
         }
+    }
+
+    /// Each rate with its name and its fault, in the order in which the dice are thrown.
+    fn rates(&self) -> [(&'static str, f64, Fault); 6] {
+        [
+            ("error_rate", self.error_rate, Fault::Error),
+            ("timeout_rate", self.timeout_rate, Fault::Timeout),
+            ("timeout_after_effect_rate", self.timeout_after_effect_rate, Fault::TimeoutAfterEffect),
+            ("refused_rate", self.refused_rate, Fault::Refused),
+            ("expired_rate", self.expired_rate, Fault::Expired),
+            ("wrong_answer_rate", self.wrong_answer_rate, Fault::WrongAnswer),
+        ]
     }
 }
 
@@ -54,6 +67,12 @@ pub(crate) enum Fault {
     Timeout,
     /// No answer, though it was done.
     TimeoutAfterEffect,
+    /// A definite no, with nothing done.
+    Refused,
+    /// The hold expires before the call comes.
+    Expired,
+    /// It was done, and the answer shows another amount.
+    WrongAnswer,
 }
 
 #[derive(Debug)]
@@ -85,15 +104,8 @@ impl Faults {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let mut state = self.lock();
         let (settings, random) = &mut *state;
-        let fault = if random.random_bool(settings.error_rate) {
-            Some(Fault::Error)
-        } else if random.random_bool(settings.timeout_rate) {
-            Some(Fault::Timeout)
-        } else if random.random_bool(settings.timeout_after_effect_rate) {
-            Some(Fault::TimeoutAfterEffect)
-        } else {
-            None
-        };
+        let mut rates = settings.rates().into_iter();
+        let fault = rates.find_map(|(_, rate, fault)| random.random_bool(rate).then_some(fault));
         (Duration::from_millis(settings.latency_ms), fault)
     }
 
@@ -115,7 +127,8 @@ mod tests {
     }
 
     fn mixed() -> Settings {
-        Settings { latency_ms: 0, error_rate: 0.1, timeout_rate: 0.2, timeout_after_effect_rate: 0.5 }
+        let (error_rate, timeout_rate, timeout_after_effect_rate) = (0.1, 0.2, 0.5);
+        Settings { error_rate, timeout_rate, timeout_after_effect_rate, ..Settings::default() }
     }
 
     #[test]

@@ -10,13 +10,14 @@ use axum::{
     routing::{get, post},
 };
 use http_api::{IdempotencyKey, Json, Path, Problem, Query};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
     domain::{
-        Decline, MerchantReference, NewAuthorization, Operation, Outcome, Refusal, Reply, Report, Request,
+        Amount, Authorization, Currency, Decline, MerchantReference, NewAuthorization, Operation, Outcome,
+        Refusal, Reply, Report, Request,
     },
     faults::{Fault, Faults, Settings},
     processor::{Failure, Processor},
@@ -33,12 +34,16 @@ pub(crate) struct App {
 
 pub(crate) fn router(app: App) -> Router {
     let change = |operation| {
-        post(async move |State(app): State<App>, Path(id): Path<Uuid>, key: IdempotencyKey| {
-            app.call(key, Request::Change { id, operation }).await
-        })
+        post(
+            async move |State(app): State<App>,
+                        Path(id): Path<Uuid>,
+                        key: IdempotencyKey,
+                        part: Option<Json<Part>>| { app.change(key, id, operation, part).await },
+        )
     };
     Router::new()
-        .route("/v1/authorizations", post(authorize))
+        .route("/v1/authorizations", get(authorizations).post(authorize))
+        .route("/v1/authorizations/{id}", get(authorization))
         .route("/v1/authorizations/{id}/capture", change(Operation::Capture))
         .route("/v1/authorizations/{id}/void", change(Operation::Void))
         .route("/v1/authorizations/{id}/refund", change(Operation::Refund))
@@ -55,6 +60,33 @@ async fn authorize(
 ) -> Result<Response, Problem> {
     let answer = app.call(key, Request::Authorize(asked)).await?;
     Ok((StatusCode::CREATED, answer).into_response())
+}
+
+/// How much to take or to give back, in the currency of the hold.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    amount_minor: Amount,
+    currency: Currency,
+}
+
+async fn authorization(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<Authorization>, Problem> {
+    app.processor.authorization(id).map(Json).ok_or_else(|| Problem::not_found(Refusal::Unknown))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    merchant_reference: MerchantReference,
+}
+
+#[derive(Debug, Serialize)]
+struct Authorizations {
+    items: Vec<Authorization>,
+}
+
+async fn authorizations(State(app): State<App>, Query(query): Query<ListQuery>) -> Json<Authorizations> {
+    Json(Authorizations { items: app.processor.of_reference(&query.merchant_reference) })
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,6 +118,22 @@ async fn set_faults(
 }
 
 impl App {
+    async fn change(
+        &self,
+        key: IdempotencyKey,
+        id: Uuid,
+        operation: Operation,
+        part: Option<Json<Part>>,
+    ) -> Result<Response, Problem> {
+        if let (Some(Json(part)), Some(known)) = (&part, self.processor.authorization(id))
+            && part.currency != known.asked.currency
+        {
+            return Err(Problem::invalid("the currency is not that of the authorization"));
+        }
+        let amount = part.map(|Json(part)| part.amount_minor);
+        self.call(key, Request::Change { id, operation, amount }).await
+    }
+
     /// One call through the faults to the books.
     async fn call(&self, key: IdempotencyKey, request: Request) -> Result<Response, Problem> {
         let key = key.required()?;
@@ -94,13 +142,30 @@ impl App {
         match fault {
             Some(Fault::Error) => return Err(Problem::unavailable(Duration::from_secs(1))),
             Some(Fault::Timeout) => return Err(self.silence().await),
-            Some(Fault::TimeoutAfterEffect) | None => {}
+            Some(Fault::Refused) => return Err(refused()),
+            Some(Fault::Expired) => self.expire(&request)?,
+            Some(Fault::TimeoutAfterEffect | Fault::WrongAnswer) | None => {}
         }
         match self.processor.process(&key, &request)? {
             Reply::Outcome(_) if fault == Some(Fault::TimeoutAfterEffect) => Err(self.silence().await),
-            Reply::Outcome(Outcome::Approved(authorization)) => Ok(Json(authorization).into_response()),
+            Reply::Outcome(Outcome::Approved(mut authorization)) => {
+                if fault == Some(Fault::WrongAnswer) {
+                    authorization.asked.amount_minor = authorization.asked.amount_minor.another();
+                }
+                Ok(Json(authorization).into_response())
+            }
             Reply::Outcome(Outcome::Declined(decline)) => Err(declined(decline)),
             Reply::Silence => Err(self.silence().await),
+        }
+    }
+
+    /// The hold that a call is about ends, if it is still there.
+    fn expire(&self, request: &Request) -> Result<(), Failure> {
+        let Request::Change { id, .. } = request else { return Ok(()) };
+        let expire = Request::Change { id: *id, operation: Operation::Expire, amount: None };
+        match self.processor.process(&format!("expire:{id}"), &expire) {
+            Err(Failure::Refused(_)) | Ok(_) => Ok(()),
+            Err(failure) => Err(failure),
         }
     }
 
@@ -117,6 +182,10 @@ impl App {
     }
 }
 
+fn refused() -> Problem {
+    Problem::conflict("the call is refused for good").with("code", "refused")
+}
+
 fn declined(decline: Decline) -> Problem {
     Problem::new(StatusCode::PAYMENT_REQUIRED, "declined", "The card's bank said no")
         .with("code", decline.to_string())
@@ -130,6 +199,7 @@ impl From<Failure> for Problem {
             Failure::Refused(refusal @ Refusal::NotAllowed(status)) => {
                 Self::conflict(refusal).with("code", format!("authorization_{status}"))
             }
+            Failure::Refused(refusal @ Refusal::Amount) => Self::invalid(refusal),
             Failure::Journal(error) => Self::internal(format_args!("the journal cannot be written: {error}")),
         }
     }

@@ -8,9 +8,10 @@ use std::{
 };
 
 use runtime::clock;
+use uuid::Uuid;
 
 use crate::{
-    domain::{Books, MerchantReference, Refusal, Reply, Report, Request},
+    domain::{Authorization, Books, MerchantReference, Refusal, Reply, Report, Request},
     journal::Journal,
 };
 
@@ -48,6 +49,14 @@ impl Processor {
             books.apply(entry);
         }
         Ok(decision.reply)
+    }
+
+    pub(crate) fn authorization(&self, id: Uuid) -> Option<Authorization> {
+        self.lock().0.authorization(id).cloned()
+    }
+
+    pub(crate) fn of_reference(&self, reference: &MerchantReference) -> Vec<Authorization> {
+        self.lock().0.of_reference(reference).into_iter().cloned().collect()
     }
 
     pub(crate) fn report(&self, reference: Option<&MerchantReference>) -> Report {

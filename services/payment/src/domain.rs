@@ -11,7 +11,7 @@ use contracts::{
 use strum::IntoStaticStr;
 use uuid::Uuid;
 
-use crate::ledger::Posting;
+use crate::ledger::{Posting, PostingKind};
 
 pub use status::{Action, Status};
 
@@ -29,7 +29,7 @@ pub struct Terms {
 pub struct Payment {
     /// An order has one payment.
     pub order_id: OrderId,
-    /// Part of every idempotency key that the processor sees.
+    /// Derived from the order's id, so that a database that lost it makes the same one again.
     pub payment_id: Uuid,
     pub status: Status,
     /// The order was cancelled during a call: its answer decides what is to be undone.
@@ -44,7 +44,8 @@ pub struct Payment {
     pub version: i64,
 }
 
-/// A definite answer of the processor. A call that timed out has none, and is made again.
+/// A definite answer of the processor, or what it says of the authorization when asked. A call that timed out has none,
+/// and is made again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Answer {
@@ -52,15 +53,15 @@ pub enum Answer {
     Approved { authorization_id: String },
     /// It will not hold the money.
     Declined { reason: String },
-    /// It took the money.
-    Captured,
-    /// It could not take the money, and still holds it.
+    /// It took this much of the money.
+    Captured { amount: Money },
+    /// It did not take the money and never will.
     #[strum(serialize = "capture failed")]
     CaptureFailed { reason: String },
-    /// It lifted its hold.
+    /// It holds nothing: it lifted its hold, or the hold expired.
     Voided,
-    /// It gave the money back.
-    Refunded,
+    /// It gave this much of the money back.
+    Refunded { amount: Money },
 }
 
 /// What a payment reacts to.
@@ -69,6 +70,8 @@ pub enum Input {
     Placed(Terms),
     Confirmed,
     Cancelled,
+    /// `order.cancelled`, and the call to authorize was withdrawn before it was ever made.
+    Withdrawn,
     /// A call ended.
     Answered(Answer),
 }
@@ -81,7 +84,8 @@ pub struct Transition {
     /// To publish, with the version of the payment.
     pub events: Vec<Event>,
     pub jobs: Vec<Action>,
-    pub postings: Vec<(Posting, Money)>,
+    /// How much money moved, and how.
+    pub postings: Vec<Posting>,
 }
 
 /// What the payment becomes by the input. A repeat changes nothing.
@@ -94,7 +98,7 @@ pub fn react(payment: &Payment, input: &Input) -> Result<Transition, InvalidTran
     let cancelled = payment.cancel_requested;
     let next = match (payment.status, input) {
         (S::Placeholder, I::Placed(_)) => S::Authorizing,
-        (S::Placeholder, I::Cancelled) => S::Voided,
+        (S::Placeholder, I::Cancelled) | (S::Authorizing, I::Withdrawn) => S::Voided,
 
         (S::Authorizing, I::Answered(A::Approved { .. })) if cancelled => S::Voiding,
         (S::Authorizing, I::Answered(A::Approved { .. })) => S::Authorized,
@@ -103,15 +107,17 @@ pub fn react(payment: &Payment, input: &Input) -> Result<Transition, InvalidTran
         (S::Authorized, I::Confirmed) => S::Capturing,
         (S::Authorized, I::Cancelled) => S::Voiding,
 
-        (S::Capturing, I::Answered(A::Captured)) if cancelled => S::Refunding,
-        (S::Capturing, I::Answered(A::Captured)) => S::Captured,
+        (S::Capturing, I::Answered(A::Captured { .. })) if cancelled => S::Refunding,
+        (S::Capturing, I::Answered(A::Captured { .. })) => S::Captured,
         (S::Capturing, I::Answered(A::CaptureFailed { .. })) if cancelled => S::Voiding,
         (S::Capturing, I::Answered(A::CaptureFailed { .. })) => S::CaptureFailed,
 
         (S::Captured, I::Cancelled) => S::Refunding,
         (S::CaptureFailed, I::Cancelled) => S::Voiding,
         (S::Voiding, I::Answered(A::Voided)) => S::Voided,
-        (S::Refunding, I::Answered(A::Refunded)) => S::Refunded,
+        // The void was refused, and the processor says why: it has taken the money.
+        (S::Voiding, I::Answered(A::Captured { .. })) => S::Refunding,
+        (S::Refunding, I::Answered(A::Refunded { .. })) => S::Refunded,
 
         // A call under way cannot be stopped: its answer tells what to undo.
         (S::Authorizing | S::Capturing, I::Cancelled) if !cancelled => return Ok(note_cancel(payment)),
@@ -129,12 +135,16 @@ fn is_known(status: Status, input: &Input) -> bool {
         I::Placed(_) => status != S::Placeholder,
         I::Confirmed => !matches!(status, S::Placeholder | S::Authorizing | S::Authorized | S::Declined),
         I::Cancelled => !matches!(status, S::Placeholder | S::Authorized | S::Captured | S::CaptureFailed),
+        I::Withdrawn => false,
         I::Answered(A::Approved { .. }) => !matches!(status, S::Placeholder | S::Authorizing | S::Declined),
         I::Answered(A::Declined { .. }) => status == S::Declined,
-        I::Answered(A::Captured) => matches!(status, S::Captured | S::Refunding | S::Refunded),
-        I::Answered(A::CaptureFailed { .. }) => matches!(status, S::CaptureFailed | S::Voiding | S::Voided),
+        I::Answered(A::Captured { .. }) => matches!(status, S::Captured | S::Refunding | S::Refunded),
+        // After a failed capture the void may have found the money taken.
+        I::Answered(A::CaptureFailed { .. }) => {
+            matches!(status, S::CaptureFailed | S::Voiding | S::Voided | S::Refunding | S::Refunded)
+        }
         I::Answered(A::Voided) => status == S::Voided,
-        I::Answered(A::Refunded) => status == S::Refunded,
+        I::Answered(A::Refunded { .. }) => status == S::Refunded,
     }
 }
 
@@ -160,35 +170,55 @@ fn enter(before: &Payment, status: Status, input: &Input) -> Result<Transition, 
         }
         _ => {}
     }
-    let events = published(&payment, input)?.into_iter().collect();
-    let postings = match input.posting() {
-        Some(posting) => vec![(posting, amount(&payment, input)?)],
-        None => Vec::new(),
+    let (event, posting) = match input {
+        Input::Answered(answer) => recorded(&payment, input, answer)?,
+        Input::Cancelled | Input::Withdrawn if status == Status::Voided => {
+            let Payment { order_id, payment_id, .. } = payment;
+            (Some(PaymentVoided { order_id, payment_id }.into()), None)
+        }
+        Input::Placed(_) | Input::Confirmed | Input::Cancelled | Input::Withdrawn => (None, None),
     };
-    Ok(Transition { next: payment, events, jobs: status.awaits().into_iter().collect(), postings })
+    Ok(Transition {
+        next: payment,
+        events: event.into_iter().collect(),
+        jobs: status.awaits().into_iter().collect(),
+        postings: posting.into_iter().collect(),
+    })
 }
 
-/// What is published about an answer, or about a cancel that left nothing to undo.
-fn published(payment: &Payment, input: &Input) -> Result<Option<Event>, InvalidTransition> {
+/// What is published and posted about an answer.
+fn recorded(
+    payment: &Payment,
+    input: &Input,
+    answer: &Answer,
+) -> Result<(Option<Event>, Option<Posting>), InvalidTransition> {
     let Payment { order_id, payment_id, .. } = *payment;
-    let amount = || amount(payment, input);
-    let event = match input {
-        Input::Cancelled if payment.status == Status::Voided => PaymentVoided { order_id, payment_id }.into(),
-        Input::Placed(_) | Input::Confirmed | Input::Cancelled => return Ok(None),
-        Input::Answered(answer) => match answer {
-            Answer::Approved { .. } => PaymentAuthorized { order_id, payment_id, amount: amount()? }.into(),
-            Answer::Declined { reason } => {
-                PaymentDeclined { order_id, payment_id, reason: reason.clone() }.into()
-            }
-            Answer::Captured => PaymentCaptured { order_id, payment_id, amount: amount()? }.into(),
-            Answer::CaptureFailed { reason } => {
-                PaymentCaptureFailed { order_id, payment_id, reason: reason.clone() }.into()
-            }
-            Answer::Voided => PaymentVoided { order_id, payment_id }.into(),
-            Answer::Refunded => PaymentRefunded { order_id, payment_id, amount: amount()? }.into(),
-        },
+    let held = || amount(payment, input);
+    let posted = |kind, amount| Some(Posting { kind, number: 1, amount });
+    let (event, posting): (Event, _) = match answer {
+        Answer::Approved { .. } => (
+            PaymentAuthorized { order_id, payment_id, amount: held()? }.into(),
+            posted(PostingKind::Authorized, held()?),
+        ),
+        Answer::Declined { reason } => {
+            (PaymentDeclined { order_id, payment_id, reason: reason.clone() }.into(), None)
+        }
+        Answer::Captured { amount } => (
+            PaymentCaptured { order_id, payment_id, amount: amount.clone() }.into(),
+            posted(PostingKind::Captured, amount.clone()),
+        ),
+        Answer::CaptureFailed { reason } => {
+            (PaymentCaptureFailed { order_id, payment_id, reason: reason.clone() }.into(), None)
+        }
+        Answer::Voided => {
+            (PaymentVoided { order_id, payment_id }.into(), posted(PostingKind::Voided, held()?))
+        }
+        Answer::Refunded { amount } => (
+            PaymentRefunded { order_id, payment_id, amount: amount.clone() }.into(),
+            posted(PostingKind::Refunded, amount.clone()),
+        ),
     };
-    Ok(Some(event))
+    Ok((Some(event), posting))
 }
 
 /// A payment that waits for an answer knows its amount.
@@ -204,10 +234,11 @@ fn invalid(payment: &Payment, input: &Input) -> InvalidTransition {
 
 impl Payment {
     /// The payment of an order that nothing is known of yet.
-    pub fn placeholder(order_id: OrderId, payment_id: Uuid) -> Self {
+    #[must_use]
+    pub fn placeholder(order_id: OrderId) -> Self {
         Self {
             order_id,
-            payment_id,
+            payment_id: Uuid::new_v5(&order_id.0, b"payment"),
             status: Status::Placeholder,
             cancel_requested: false,
             terms: None,
@@ -238,18 +269,8 @@ impl Input {
             Self::Placed(_) => "order.placed",
             Self::Confirmed => "order.confirmed",
             Self::Cancelled => "order.cancelled",
+            Self::Withdrawn => "withdrawn",
             Self::Answered(answer) => answer.into_str(),
-        }
-    }
-
-    /// How money moves by it.
-    fn posting(&self) -> Option<Posting> {
-        match self {
-            Self::Answered(Answer::Approved { .. }) => Some(Posting::Authorized),
-            Self::Answered(Answer::Captured) => Some(Posting::Captured),
-            Self::Answered(Answer::Voided) => Some(Posting::Voided),
-            Self::Answered(Answer::Refunded) => Some(Posting::Refunded),
-            _ => None,
         }
     }
 }

@@ -4,12 +4,12 @@
 use std::time::Instant;
 
 use contracts::OrderId;
-use messaging::{CallResult, Job, JobOutcome, Worker};
+use messaging::{CallResult, Job, JobOutcome, Worker, jobs::Resolution};
 use opentelemetry::{KeyValue, global, metrics::Histogram};
 use serde::Deserialize;
 
 use crate::domain::{Answer, Input};
-use crate::processor::{Processor, Reply, Request};
+use crate::processor::{KEY_RETENTION, Processor, Reply, Request, resolution::resolve};
 use crate::reactions::{OrderInput, Reactions};
 
 #[derive(Debug, Clone)]
@@ -23,7 +23,9 @@ impl Calls {
         let duration = global::meter("payment")
             .f64_histogram("payment.call.duration")
             .with_unit("s")
-            .with_description("Duration of calls to the card processor; alarm on reply=refused")
+            .with_description(
+                "Duration of calls to the card processor; alarm on reply=denied and reply=unsettled",
+            )
             .with_boundaries(http_api::server::DURATION_BOUNDARIES.to_vec())
             .build();
         Self { processor, duration }
@@ -38,17 +40,22 @@ impl Worker for Calls {
         let request = match Request::deserialize(&job.payload) {
             Ok(request) => request,
             Err(error) => {
-                tracing::error!(job_id = %job.id, %error, "the job's payload is not a call to the processor: it needs an operator");
-                return (JobOutcome::Retry(error.to_string()), CallResult::Ignored);
+                let reason = format!("the payload is not a call to the processor: {error}");
+                return (JobOutcome::Parked(reason), CallResult::Ignored);
             }
         };
         let start = Instant::now();
-        let reply = self.processor.call(&request, &job.origin.trace).await;
+        let reply = self.settle(job, &request).await;
         let attributes =
             [KeyValue::new("action", request.action().into_str()), KeyValue::new("reply", name_of(&reply))];
         self.duration.record(start.elapsed().as_secs_f64(), &attributes);
         let result = call_result(&reply);
-        (settle(job, &request, reply), result)
+        (outcome(job, &request, reply), result)
+    }
+
+    fn resolve(&self, job: &Job, resolution: &Resolution) -> Result<Answer, String> {
+        let request = Request::deserialize(&job.payload).map_err(|error| error.to_string())?;
+        resolve(&request, resolution)
     }
 
     fn input(job: &Job, answer: &Answer) -> Option<OrderInput> {
@@ -64,23 +71,33 @@ impl Worker for Calls {
     }
 }
 
-/// Only a definite answer ends a call. A refusal needs an operator: money stays where it does not belong until the
-/// processor accepts the call.
-fn settle(job: &Job, request: &Request, reply: Reply) -> JobOutcome<Answer> {
+impl Calls {
+    /// Makes the call, or asks what became of it: when it is refused, and when the processor may have forgotten its key.
+    async fn settle(&self, job: &Job, request: &Request) -> Reply {
+        if job.age >= KEY_RETENTION {
+            return self.processor.look_up(request, "no answer for too long").await;
+        }
+        match self.processor.call(request, &job.origin.trace).await {
+            Reply::Refused(reason) => {
+                tracing::warn!(order_id = %job.key, action = %request.action(), reason, "the processor refuses a call");
+                self.processor.look_up(request, &reason).await
+            }
+            reply => reply,
+        }
+    }
+}
+
+/// Only a definite answer ends a call; what no call can settle is parked.
+fn outcome(job: &Job, request: &Request, reply: Reply) -> JobOutcome<Answer> {
     match reply {
         Reply::Answer(answer) => JobOutcome::Completed(answer),
         Reply::Unknown(reason) | Reply::Trouble(reason) => JobOutcome::Retry(reason),
-        Reply::Refused(reason) => {
-            tracing::error!(
-                order_id = %job.key,
-                payment_id = %request.payment_id,
-                action = %request.action(),
-                attempts = job.attempts,
-                reason,
-                "the processor refuses the call: it is repeated, and needs an operator",
-            );
-            JobOutcome::Retry(format!("refused: {reason}"))
+        Reply::Denied(reason) => {
+            let (action, attempts) = (request.action(), job.attempts);
+            tracing::error!(order_id = %job.key, %action, attempts, reason, "the processor denies access: check our credentials");
+            JobOutcome::Retry(format!("access denied: {reason}"))
         }
+        Reply::Refused(reason) | Reply::Unsettled(reason) => JobOutcome::Parked(reason),
     }
 }
 
@@ -88,7 +105,8 @@ fn settle(job: &Job, request: &Request, reply: Reply) -> JobOutcome<Answer> {
 fn call_result(reply: &Reply) -> CallResult {
     match reply {
         Reply::Trouble(_) => CallResult::Failure,
-        Reply::Answer(_) | Reply::Unknown(_) | Reply::Refused(_) => CallResult::Success,
+        Reply::Answer(_) | Reply::Unknown(_) | Reply::Denied(_) | Reply::Refused(_) => CallResult::Success,
+        Reply::Unsettled(_) => CallResult::Ignored,
     }
 }
 
@@ -97,7 +115,9 @@ fn name_of(reply: &Reply) -> &'static str {
         Reply::Answer(answer) => answer.into_str(),
         Reply::Unknown(_) => "unknown",
         Reply::Trouble(_) => "trouble",
+        Reply::Denied(_) => "denied",
         Reply::Refused(_) => "refused",
+        Reply::Unsettled(_) => "unsettled",
     }
 }
 
@@ -111,8 +131,9 @@ mod tests {
         for reply in [
             Reply::Answer(Answer::Declined { reason: because() }),
             Reply::Answer(Answer::CaptureFailed { reason: because() }),
-            Reply::Answer(Answer::Captured),
+            Reply::Answer(Answer::Voided),
             Reply::Unknown(because()),
+            Reply::Denied(because()),
             Reply::Refused(because()),
         ] {
             assert_eq!(call_result(&reply), CallResult::Success, "{reply:?}");

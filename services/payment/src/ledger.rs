@@ -28,21 +28,30 @@ pub enum Account {
     Refunds,
 }
 
-/// A movement of money, in two entries.
+/// How money moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
-pub enum Posting {
+pub enum PostingKind {
     Authorized,
     Captured,
     Voided,
     Refunded,
 }
 
+/// A movement of money of one payment, in two entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Posting {
+    pub kind: PostingKind,
+    /// Counts the postings of one kind of a payment from 1, so that a second refund is no repeat of the first.
+    pub number: i32,
+    pub amount: Money,
+}
+
+/// A posting to write, of one order's payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewPosting {
     pub order_id: OrderId,
     pub posting: Posting,
-    pub amount: Money,
 }
 
 /// One line of a posting: an account gains or, when negative, loses.
@@ -53,14 +62,15 @@ pub struct Entry {
 }
 
 impl Posting {
-    /// The posting of this amount as entries, which sum to zero.
-    pub fn entries(self, amount: &Money) -> [Entry; 2] {
-        let (from, to) = match self {
-            Self::Authorized => (Account::Customer, Account::AuthorizedHolds),
-            Self::Captured => (Account::AuthorizedHolds, Account::CapturedFunds),
-            Self::Voided => (Account::AuthorizedHolds, Account::Customer),
-            Self::Refunded => (Account::Refunds, Account::Customer),
+    /// Its entries, which sum to zero.
+    pub fn entries(&self) -> [Entry; 2] {
+        let (from, to) = match self.kind {
+            PostingKind::Authorized => (Account::Customer, Account::AuthorizedHolds),
+            PostingKind::Captured => (Account::AuthorizedHolds, Account::CapturedFunds),
+            PostingKind::Voided => (Account::AuthorizedHolds, Account::Customer),
+            PostingKind::Refunded => (Account::Refunds, Account::Customer),
         };
+        let amount = &self.amount;
         let loses = Money { amount_minor: -amount.amount_minor, currency: amount.currency.clone() };
         [Entry { account: from, amount: loses }, Entry { account: to, amount: amount.clone() }]
     }

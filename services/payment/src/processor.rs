@@ -1,12 +1,26 @@
 //! The card processor over HTTP: one call each to hold, take, give back or let go of an order's money.
 //!
-//! Every call carries an idempotency key of its payment and action, so that it can be made again until its
-//! answer is definite. What an answer means is decided in [`read`].
+//! Every call carries an idempotency key of its order, action and number, so that it can be made again until its
+//! answer is definite, by a restored database as well. What an answer means is decided in [`answer`]:
+//!
+//! | answer | authorize | capture | void, refund |
+//! |---|---|---|---|
+//! | 200, 201, and the authorization is what was asked for | approved | captured | done |
+//! | 200, 201, and it is another | disagreement | disagreement | disagreement |
+//! | 402 | declined | capture failed | refused |
+//! | 401, 403 | denied | denied | denied |
+//! | 409 without a `code`, 425, 3xx, a 4xx without a problem | unknown | unknown | unknown |
+//! | 408, 429, 5xx, none in time, garbled | trouble | trouble | trouble |
+//! | another 4xx, with a problem as its body | refused | refused | refused |
+//!
+//! A 409 without a code is the same call under way; with one it says what stands in the way.
 //!
 //! Unknown is never declined: the money may be held. Trouble is unknown, too, and says that the processor itself is
-//! not well: its breaker counts nothing else. Refused is no answer that the payment can live with (money
-//! would stay where it does not belong, or every card would be declined): the call is made again, and a person is
-//! told.
+//! not well: its breaker counts nothing else. Denied is about our access: the call is made again.
+//!
+//! Refused is definite, and says that this call will never succeed. [`Processor::look_up`] asks what the authorization
+//! is, and [`found`](lookup::found) decides what follows. So does a call whose outcome is unknown for so long that the
+//! processor may forget its key. What that does not settle is parked for an operator, and so is a disagreement.
 //!
 //! Connecting has a timeout, and so has the whole call, to the last byte of its answer. All its repeats together have
 //! none: what became of the money must get known.
@@ -15,14 +29,20 @@ use std::time::Duration;
 
 use contracts::{Money, OrderId, PaymentMethod, TraceContext};
 use messaging::CausationContext;
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Client, RequestBuilder, StatusCode, header::HeaderValue};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tracing::Instrument;
 use url::Url;
-use uuid::Uuid;
 
 use crate::config::ProcessorConfig;
 use crate::domain::{Action, Answer, Payment};
+
+use self::authorization::Authorization;
+
+mod authorization;
+pub mod lookup;
+pub mod resolution;
 
 /// How often a connection that is idle is probed, so that a dead one is not found by a call.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -36,11 +56,21 @@ pub struct Processor {
     base: Url,
 }
 
+/// How long a key is certainly remembered. A processor remembers one for 24 hours; an hour less, for clocks that differ.
+/// An older call is not made again: its outcome is looked up.
+pub const KEY_RETENTION: Duration = Duration::from_secs(23 * 60 * 60);
+/// The largest answer that is read.
+const MAX_BODY: usize = 64 * 1024;
+
 /// A call to the processor, with all that it takes to make it again. Stands in its job as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// The payment; with the action, the idempotency key.
-    pub payment_id: Uuid,
+    /// The processor knows it as the merchant's reference.
+    pub order_id: OrderId,
+    /// How much to hold, take or give back, or how much is held.
+    pub amount: Money,
+    /// Counts the calls of one action for an order from 1.
+    pub number: u32,
     #[serde(flatten)]
     pub command: Command,
 }
@@ -48,23 +78,13 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum Command {
-    /// The processor knows the order as the merchant's reference.
-    Authorize {
-        order_id: OrderId,
-        amount: Money,
-        method: PaymentMethod,
-    },
-    Capture {
-        authorization_id: String,
-    },
-    Void {
-        authorization_id: String,
-    },
-    Refund {
-        authorization_id: String,
-    },
+    Authorize { method: PaymentMethod },
+    Capture { authorization_id: String },
+    Void { authorization_id: String },
+    Refund { authorization_id: String },
 }
 
+/// What a call came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     Answer(Answer),
@@ -72,24 +92,26 @@ pub enum Reply {
     Unknown(String),
     /// The same, and the processor fails.
     Trouble(String),
-    /// It did not take effect, and the processor does not want it to.
+    /// It did not take effect: the processor does not accept who we are.
+    Denied(String),
+    /// It did not take effect, and never will.
     Refused(String),
+    /// No call can settle it: the processor says what cannot be, or the call cannot be made.
+    Unsettled(String),
 }
 
 impl Request {
     /// The call that this action of the payment takes; none when the payment lacks what the call needs.
     pub fn new(action: Action, payment: &Payment) -> Option<Self> {
+        let terms = payment.terms.clone()?;
         let authorization_id = payment.authorization_id.clone();
         let command = match action {
-            Action::Authorize => {
-                let terms = payment.terms.clone()?;
-                Command::Authorize { order_id: payment.order_id, amount: terms.amount, method: terms.method }
-            }
+            Action::Authorize => Command::Authorize { method: terms.method },
             Action::Capture => Command::Capture { authorization_id: authorization_id? },
             Action::Void => Command::Void { authorization_id: authorization_id? },
             Action::Refund => Command::Refund { authorization_id: authorization_id? },
         };
-        Some(Self { payment_id: payment.payment_id, command })
+        Some(Self { order_id: payment.order_id, amount: terms.amount, number: 1, command })
     }
 
     pub fn action(&self) -> Action {
@@ -101,16 +123,20 @@ impl Request {
         }
     }
 
-    /// The same for the same call of the same payment, however often it is made.
-    pub fn idempotency_key(&self) -> String {
-        format!("{}:{}", self.payment_id, self.action())
+    /// The processor's id for the hold; none before there is one.
+    pub fn authorization_id(&self) -> Option<&str> {
+        match &self.command {
+            Command::Authorize { .. } => None,
+            Command::Capture { authorization_id }
+            | Command::Void { authorization_id }
+            | Command::Refund { authorization_id } => Some(authorization_id),
+        }
     }
-}
 
-/// The processor's answer to an authorization.
-#[derive(Deserialize)]
-struct Authorization {
-    id: String,
+    /// The same for the same call for the same order, however often it is made and from whatever database.
+    pub fn idempotency_key(&self) -> String {
+        format!("{}:{}:{}", self.order_id, self.action(), self.number)
+    }
 }
 
 /// What is of use in a problem of the processor.
@@ -151,55 +177,88 @@ impl Processor {
     }
 
     async fn send(&self, request: &Request, trace: &TraceContext) -> Reply {
-        let sent = with_trace(self.http_request(request), trace).send().await;
-        let response = match sent {
-            Ok(response) => response,
-            Err(error) => return Reply::Trouble(describe(&error)),
-        };
-        let status = response.status();
-        tracing::Span::current().record("http.response.status_code", status.as_u16());
-        match response.bytes().await {
-            Ok(body) => read(request.action(), status, &body),
-            Err(error) => Reply::Trouble(describe(&error)),
+        match self.exchange(with_trace(self.http_request(request), trace)).await {
+            Ok((status, body)) => answer(request, status, &body),
+            Err(reply) => reply,
         }
     }
 
-    fn http_request(&self, request: &Request) -> RequestBuilder {
-        let post = |below: &[&str]| {
-            let mut url = self.base.clone();
-            if let Ok(mut path) = url.path_segments_mut() {
-                path.pop_if_empty().extend(["v1", "authorizations"]).extend(below);
-            }
-            self.client.post(url).header("idempotency-key", request.idempotency_key())
-        };
-        match &request.command {
-            Command::Authorize { order_id, amount, method } => post(&[]).json(&serde_json::json!({
-                "merchant_reference": order_id,
-                "amount_minor": amount.amount_minor,
-                "currency": amount.currency,
-                "payment_method": method,
-            })),
-            Command::Capture { authorization_id }
-            | Command::Void { authorization_id }
-            | Command::Refund { authorization_id } => post(&[authorization_id, request.action().into_str()]),
+    /// Asks what became of the authorization that a call is about, and says what that means for the call; `why` it is
+    /// asked becomes the reason of a declined authorization or a failed capture.
+    pub async fn look_up(&self, request: &Request, why: &str) -> Reply {
+        let mut url = self.authorizations(request.authorization_id().as_slice());
+        if request.authorization_id().is_none() {
+            url.query_pairs_mut().append_pair("merchant_reference", &request.order_id.to_string());
         }
+        match self.exchange(self.client.get(url)).await {
+            Ok((status, body)) => lookup::found(request, why, status, &body),
+            Err(reply) => reply,
+        }
+    }
+
+    /// Sends a request and reads its answer, up to the largest.
+    async fn exchange(&self, request: RequestBuilder) -> Result<(StatusCode, Vec<u8>), Reply> {
+        let mut response = request.send().await.map_err(|error| describe(&error))?;
+        let status = response.status();
+        tracing::Span::current().record("http.response.status_code", status.as_u16());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| describe(&error))? {
+            if body.len() + chunk.len() > MAX_BODY {
+                return Err(Reply::Trouble(format!(
+                    "{status}, and its body is larger than {MAX_BODY} bytes"
+                )));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok((status, body))
+    }
+
+    fn http_request(&self, request: &Request) -> RequestBuilder {
+        let Money { amount_minor, currency } = &request.amount;
+        let (url, body) = match &request.command {
+            Command::Authorize { method } => (
+                self.authorizations(&[]),
+                Some(json!({
+                    "merchant_reference": request.order_id,
+                    "amount_minor": amount_minor,
+                    "currency": currency,
+                    "payment_method": method,
+                })),
+            ),
+            Command::Void { authorization_id } => (self.authorizations(&[authorization_id, "void"]), None),
+            Command::Capture { authorization_id } | Command::Refund { authorization_id } => (
+                self.authorizations(&[authorization_id, request.action().into_str()]),
+                Some(json!({ "amount_minor": amount_minor, "currency": currency })),
+            ),
+        };
+        let http = self.client.post(url).header("idempotency-key", request.idempotency_key());
+        match body {
+            Some(body) => http.json(&body),
+            None => http,
+        }
+    }
+
+    /// The address of what lies below the authorizations.
+    fn authorizations(&self, below: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["v1", "authorizations"]).extend(below);
+        }
+        url
     }
 }
 
 /// What a complete answer means for the call.
-pub fn read(action: Action, status: StatusCode, body: &[u8]) -> Reply {
+pub fn answer(request: &Request, status: StatusCode, body: &[u8]) -> Reply {
+    let action = request.action();
     let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
-    let stated = refusal.code.is_some();
+    let has_code = refusal.code.is_some();
     let reason = refusal.reason(status);
     match (action, status.as_u16()) {
-        (Action::Authorize, 200 | 201) => match serde_json::from_slice::<Authorization>(body) {
-            Ok(Authorization { id }) => Reply::Answer(Answer::Approved { authorization_id: id }),
+        (Action::Authorize, 200 | 201) | (_, 200) => match serde_json::from_slice::<Authorization>(body) {
+            Ok(authorization) => authorization.settles(request),
             Err(error) => Reply::Trouble(format!("{status}, but its body is no authorization: {error}")),
         },
-        (Action::Capture, 200) => Reply::Answer(Answer::Captured),
-        (Action::Void, 200) => Reply::Answer(Answer::Voided),
-        (Action::Refund, 200) => Reply::Answer(Answer::Refunded),
-
         (Action::Authorize, 402) => Reply::Answer(Answer::Declined { reason }),
         (Action::Capture, 402) => Reply::Answer(Answer::CaptureFailed { reason }),
 
@@ -207,13 +266,17 @@ pub fn read(action: Action, status: StatusCode, body: &[u8]) -> Reply {
         (_, 408 | 429 | 500..=599) => Reply::Trouble(reason),
         // Too early, or the same call is under way; a 409 with a code says what stands in the way.
         (_, 425) => Reply::Unknown(reason),
-        (_, 409) if !stated => Reply::Unknown(reason),
-        // Not the customer's card: ours to put right.
-        (_, 401 | 403 | 404 | 409) => Reply::Refused(reason),
-        (Action::Authorize, 400..=499) => Reply::Answer(Answer::Declined { reason }),
-        (_, 400..=499) => Reply::Refused(reason),
+        (_, 409) if !has_code => Reply::Unknown(reason),
+        (_, 401 | 403) => Reply::Denied(reason),
+        // A 4xx that says nothing may come from anything on the way.
+        (_, 400..=499) if is_stated(body) => Reply::Refused(reason),
         _ => Reply::Unknown(reason),
     }
+}
+
+/// Whether the body says why a call was refused.
+fn is_stated(body: &[u8]) -> bool {
+    serde_json::from_slice::<Refusal>(body).is_ok_and(|said| said.code.is_some() || said.title.is_some())
 }
 
 impl Refusal {
@@ -230,22 +293,27 @@ fn with_trace(request: RequestBuilder, given: &TraceContext) -> RequestBuilder {
     let current = CausationContext::current().trace;
     let trace = if current.traceparent.is_some() { &current } else { given };
     let fields = [("traceparent", &trace.traceparent), ("tracestate", &trace.tracestate)];
-    fields.into_iter().fold(request, |request, (name, value)| match value {
+    let valid = |value: &Option<String>| HeaderValue::from_str(value.as_deref()?).ok();
+    fields.into_iter().fold(request, |request, (name, value)| match valid(value) {
         Some(value) => request.header(name, value),
         None => request,
     })
 }
 
-/// Why there was no answer, down to the system's own word, without the address.
-fn describe(error: &reqwest::Error) -> String {
+/// Why there was no answer, down to the system's own word, without the address. A request that cannot be built says
+/// nothing about the processor, and no repeat of it can be sent.
+fn describe(error: &reqwest::Error) -> Reply {
     if error.is_timeout() {
-        return "no answer in time".to_owned();
+        return Reply::Trouble("no answer in time".to_owned());
     }
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    format!("no answer: {cause}")
+    if error.is_builder() {
+        return Reply::Unsettled(format!("the call cannot be made: {cause}"));
+    }
+    Reply::Trouble(format!("no answer: {cause}"))
 }
 
 #[cfg(test)]

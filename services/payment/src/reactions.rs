@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::{Event, InvalidTransition, OrderId};
-use messaging::{CausationContext, Delivery, NewJob, Outcome, Reaction, ReactionError};
+use messaging::{CausationContext, Delivery, NewJob, Outcome, Reaction, ReactionError, jobs};
 use runtime::clock;
 use serde_json::json;
 use sqlx::PgConnection;
 
 use crate::config::CALLS;
-use crate::domain::{Action, Input, Payment, Transition, react};
+use crate::domain::{Action, Input, Payment, Status, Transition, react};
 use crate::ledger::NewPosting;
 use crate::processor::Request;
 use crate::store;
@@ -25,6 +25,14 @@ pub struct OrderInput {
     pub context: CausationContext,
 }
 
+/// The payments of a batch.
+#[derive(Debug, Default)]
+pub struct State {
+    pub payments: BTreeMap<OrderId, Payment>,
+    /// The orders whose call to authorize was withdrawn before it was ever made.
+    pub withdrawn: BTreeSet<OrderId>,
+}
+
 #[derive(Debug, Default)]
 pub struct Changes {
     pub payments: Vec<Payment>,
@@ -34,7 +42,7 @@ pub struct Changes {
 impl Reaction for Reactions {
     type Event = Event;
     type Input = OrderInput;
-    type State = BTreeMap<OrderId, Payment>;
+    type State = State;
     type Changes = Changes;
 
     fn input(delivery: &Delivery) -> Option<OrderInput> {
@@ -42,22 +50,26 @@ impl Reaction for Reactions {
         Some(OrderInput { order_id: event.order_id()?, input: Input::of(event)?, context: delivery.origin() })
     }
 
-    async fn open(
-        &self,
-        conn: &mut PgConnection,
-        inputs: &[OrderInput],
-    ) -> Result<Self::State, ReactionError> {
+    async fn open(&self, conn: &mut PgConnection, inputs: &[OrderInput]) -> Result<State, ReactionError> {
         // Only an event can be the first that is known of an order: an answer follows a call.
         let events = inputs.iter().filter(|input| !matches!(input.input, Input::Answered(_)));
         let ids: BTreeSet<_> = events.map(|input| input.order_id).collect();
-        let placeholders: Vec<_> = ids.into_iter().map(|order_id| (order_id, clock::new_id())).collect();
+        let placeholders: Vec<_> = ids.into_iter().map(Payment::placeholder).collect();
         store::insert_placeholders(conn, &placeholders).await?;
         let ids: BTreeSet<_> = inputs.iter().map(|input| input.order_id).collect();
-        Ok(store::load_for_update(conn, &Vec::from_iter(ids)).await?)
+        let payments = store::load_for_update(conn, &Vec::from_iter(ids)).await?;
+        let is_authorizing = |order_id: &OrderId| {
+            payments.get(order_id).is_some_and(|payment| payment.status == Status::Authorizing)
+        };
+        let cancelled = inputs.iter().filter(|input| input.input == Input::Cancelled);
+        let cancelled = cancelled.map(|input| input.order_id).filter(is_authorizing);
+        let keys: Vec<_> = cancelled.map(|order_id| order_id.0).collect();
+        let withdrawn = jobs::withdraw(conn, CALLS, &keys).await?.into_iter().map(OrderId).collect();
+        Ok(State { payments, withdrawn })
     }
 
-    fn fold(payments: Self::State, inputs: &[OrderInput]) -> Result<Outcome<Changes>, InvalidTransition> {
-        fold_with(react, payments, inputs)
+    fn fold(state: State, inputs: &[OrderInput]) -> Result<Outcome<Changes>, InvalidTransition> {
+        fold_with(react, state, inputs)
     }
 
     async fn save(&self, conn: &mut PgConnection, changed: &Changes) -> Result<(), ReactionError> {
@@ -69,7 +81,7 @@ impl Reaction for Reactions {
 /// Folds with another `react`: a simulation injects its faults here.
 pub fn fold_with(
     react: impl Fn(&Payment, &Input) -> Result<Transition, InvalidTransition>,
-    mut payments: BTreeMap<OrderId, Payment>,
+    State { mut payments, withdrawn }: State,
     inputs: &[OrderInput],
 ) -> Result<Outcome<Changes>, InvalidTransition> {
     let mut changed = BTreeSet::new();
@@ -78,6 +90,8 @@ pub fn fold_with(
         let payment = payments
             .get_mut(order_id)
             .ok_or_else(|| InvalidTransition::new("payment of order", order_id, "not known", input.name()))?;
+        let is_withdrawn = payment.status == Status::Authorizing && withdrawn.contains(order_id);
+        let input = if is_withdrawn && *input == Input::Cancelled { &Input::Withdrawn } else { input };
         let Transition { next, events, jobs, postings } = react(payment, input)?;
         if next.version != payment.version {
             changed.insert(*order_id);
@@ -88,7 +102,7 @@ pub fn fold_with(
             outcome.jobs.push(call(action, payment, context.clone())?);
         }
         let order_id = *order_id;
-        let postings = postings.into_iter().map(|(posting, amount)| NewPosting { order_id, posting, amount });
+        let postings = postings.into_iter().map(|posting| NewPosting { order_id, posting });
         outcome.changed.postings.extend(postings);
     }
     payments.retain(|order_id, _| changed.contains(order_id));
@@ -97,9 +111,11 @@ pub fn fold_with(
 }
 
 fn call(action: Action, payment: &Payment, origin: CausationContext) -> Result<NewJob, InvalidTransition> {
-    let Payment { order_id, payment_id, status, .. } = *payment;
-    let invalid =
-        || InvalidTransition::new("payment", payment_id, status, format_args!("a call to {action}"));
-    let request = Request::new(action, payment).ok_or_else(invalid)?;
-    Ok(NewJob { id: None, queue: CALLS, key: order_id.0, payload: json!(request), origin })
+    let incomplete = || {
+        let call = format_args!("a call to {action}");
+        InvalidTransition::new("payment", payment.payment_id, payment.status, call)
+    };
+    let request = Request::new(action, payment).ok_or_else(incomplete)?;
+    let lane = payment.terms.as_ref().map(|terms| terms.method.to_string()).unwrap_or_default();
+    Ok(NewJob { lane, ..NewJob::new(CALLS, payment.order_id.0, json!(request), origin) })
 }

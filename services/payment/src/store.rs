@@ -27,10 +27,10 @@ pub(crate) struct WrittenEntry {
 
 pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/payment");
 
-/// Makes a placeholder for every order that has no payment, so that each can be locked.
+/// Inserts those placeholders whose order has no payment, so that each can be locked.
 pub(crate) async fn insert_placeholders(
     conn: &mut PgConnection,
-    placeholders: &[(OrderId, Uuid)],
+    placeholders: &[Payment],
 ) -> sqlx::Result<()> {
     if placeholders.is_empty() {
         return Ok(());
@@ -40,8 +40,8 @@ pub(crate) async fn insert_placeholders(
          select order_id, payment_id from unnest($1::uuid[], $2::uuid[]) as new (order_id, payment_id)
          order by order_id
          on conflict (order_id) do nothing",
-        &column(placeholders, |(order_id, _)| order_id.0),
-        &column(placeholders, |(_, payment_id)| *payment_id),
+        &column(placeholders, |payment| payment.order_id.0),
+        &column(placeholders, |payment| payment.payment_id),
     )
     .execute(conn)
     .await?;
@@ -105,15 +105,16 @@ pub(crate) async fn post(
     if postings.is_empty() {
         return Ok(());
     }
-    let entries = postings.iter().flat_map(|new| new.posting.entries(&new.amount).map(|entry| (new, entry)));
+    let entries = postings.iter().flat_map(|new| new.posting.entries().map(|entry| (new, entry)));
     let entries: Vec<_> = entries.collect();
     sqlx::query!(
-        "insert into ledger_entries (order_id, posting, account, amount_minor, currency, at)
-         select order_id, posting, account, amount_minor, currency, $6
-         from unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[])
-             as entry (order_id, posting, account, amount_minor, currency)",
+        "insert into ledger_entries (order_id, posting, number, account, amount_minor, currency, at)
+         select order_id, posting, number, account, amount_minor, currency, $7
+         from unnest($1::uuid[], $2::text[], $3::integer[], $4::text[], $5::bigint[], $6::text[])
+             as entry (order_id, posting, number, account, amount_minor, currency)",
         &column(&entries, |(new, _)| new.order_id.0),
-        &column(&entries, |(new, _)| new.posting.into_str()) as _,
+        &column(&entries, |(new, _)| new.posting.kind.into_str()) as _,
+        &column(&entries, |(new, _)| new.posting.number),
         &column(&entries, |(_, entry)| entry.account.into_str()) as _,
         &column(&entries, |(_, entry)| entry.amount.amount_minor),
         &column(&entries, |(_, entry)| entry.amount.currency.as_str()) as _,

@@ -9,7 +9,8 @@ use crate::domain::{Answer, Input, Payment, Status, Terms, react};
 
 const TITLE: &str = "What a payment does";
 const NOTES: &str = "
-By `react` in `services/payment/src/domain.rs`. *Calls* and answers are those of the card processor. An answer that the
+By `react` in `services/payment/src/domain.rs`. *Calls* and answers are those of the card processor; `withdrawn` is
+`order.cancelled` before the call to authorize was ever made. An answer that the
 payment no longer waits for is a repeat when it lies on the way to the state, and invalid when it belongs to a call that
 was never made or contradicts the answer that was given.
 ";
@@ -28,7 +29,7 @@ fn cell(before: &Payment, input: &Input) -> String {
     let mut parts = vec![name(&transition.next)];
     parts.extend(transition.events.iter().map(|event| format!("**{}**", event.event_type())));
     parts.extend(transition.jobs.iter().map(|action| format!("*{action}*")));
-    parts.extend(transition.postings.iter().map(|(posting, _)| format!("`{}`", posting.into_str())));
+    parts.extend(transition.postings.iter().map(|posting| format!("`{}`", posting.kind.into_str())));
     parts.join(", ")
 }
 
@@ -39,18 +40,13 @@ fn name(payment: &Payment) -> String {
 
 /// Every state, those that a cancel can wait in twice.
 fn payments() -> Vec<Payment> {
-    let terms = samples().into_iter().find_map(|sample| match sample.event {
-        Event::OrderPlaced(OrderPlaced { total: amount, payment_method: method, .. }) => {
-            Some(Terms { amount, method })
-        }
-        _ => None,
-    });
+    let terms = terms();
     let payment = |status, cancel_requested| Payment {
         status,
         cancel_requested,
         terms: terms.clone(),
         authorization_id: Some("auth-1".to_owned()),
-        ..Payment::placeholder(OrderId(Uuid::nil()), Uuid::nil())
+        ..Payment::placeholder(OrderId(Uuid::nil()))
     };
     let mut payments = Vec::new();
     for status in Status::VARIANTS {
@@ -62,18 +58,30 @@ fn payments() -> Vec<Payment> {
     payments
 }
 
+fn terms() -> Option<Terms> {
+    samples().into_iter().find_map(|sample| match sample.event {
+        Event::OrderPlaced(OrderPlaced { total: amount, payment_method: method, .. }) => {
+            Some(Terms { amount, method })
+        }
+        _ => None,
+    })
+}
+
 fn inputs() -> Vec<(String, Input)> {
     let reason = || "a reason".to_owned();
+    let amount = terms().map(|terms| terms.amount);
+    let amount = || amount.clone();
     let answers = [
-        Answer::Approved { authorization_id: "auth-1".to_owned() },
-        Answer::Declined { reason: reason() },
-        Answer::Captured,
-        Answer::CaptureFailed { reason: reason() },
-        Answer::Voided,
-        Answer::Refunded,
+        Some(Answer::Approved { authorization_id: "auth-1".to_owned() }),
+        Some(Answer::Declined { reason: reason() }),
+        amount().map(|amount| Answer::Captured { amount }),
+        Some(Answer::CaptureFailed { reason: reason() }),
+        Some(Answer::Voided),
+        amount().map(|amount| Answer::Refunded { amount }),
     ];
     let events = consumed(system::Service::Payment.subscriptions()).into_iter();
     let events = events.filter_map(|(name, sample)| Some((name, Input::of(&sample.event)?)));
-    let answers = answers.map(Input::Answered).map(|input| (input.name().to_owned(), input));
-    events.chain(answers).collect()
+    let answers = answers.into_iter().flatten().map(Input::Answered);
+    let others = std::iter::once(Input::Withdrawn).chain(answers);
+    events.chain(others.map(|input| (input.name().to_owned(), input))).collect()
 }

@@ -12,11 +12,11 @@ use contracts::{
 };
 use inventory::domain::{Level, Reservation, Status as Held, Stock};
 use messaging::{CausationContext, Delivery, OutgoingEvent, Reaction};
-use order::domain::{Order, Transition, decide_cancel};
+use order::domain::{Deadlines, Order, Transition, decide_cancel};
 use order::state::Status;
 use payment::domain::{Action, Answer, Input, Payment, Status as Paid};
 use payment::processor::Request;
-use payment::reactions::OrderInput;
+use payment::reactions::{self, OrderInput};
 use system::Service;
 use uuid::Uuid;
 
@@ -38,6 +38,18 @@ pub(super) struct Saga {
     sent: BTreeMap<EventType, (Event, i64, BTreeSet<Service>)>,
     /// What the processor was asked to do, by the key that it remembers its answer by.
     calls: BTreeMap<Action, Call>,
+    /// What the processor's authorization really is, once there is one.
+    hold: Option<Hold>,
+}
+
+/// What an authorization has become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Hold {
+    Held,
+    Captured,
+    /// Voided or expired.
+    Ended,
+    Refunded,
 }
 
 /// How far a call to the processor is.
@@ -62,6 +74,10 @@ pub(super) enum Step {
     Consume(Service, EventType),
     /// The processor takes a call, and remembers its answer by the key; the flag says whether it does what is asked.
     Call(Action, bool),
+    /// The processor's desk voids the hold, or the hold expires.
+    EndHold,
+    /// The processor's desk takes the money held.
+    CaptureByHand,
     /// The payment service records the processor's answer to a call, for the first time or again.
     Record(Action),
 }
@@ -73,7 +89,7 @@ impl Step {
             Self::Cancel | Self::Expire => Some(Service::Order),
             Self::Consume(consumer, _) => Some(consumer),
             Self::Record(_) => Some(Service::Payment),
-            Self::Call(..) => None,
+            Self::Call(..) | Self::EndHold | Self::CaptureByHand => None,
         }
     }
 }
@@ -86,6 +102,8 @@ impl fmt::Display for Step {
             Self::Consume(consumer, event_type) => write!(f, "{consumer} consumes {event_type}"),
             Self::Call(action, true) => write!(f, "the processor does what it is asked to: {action}"),
             Self::Call(action, false) => write!(f, "the processor will not {action}"),
+            Self::EndHold => f.write_str("the hold expires"),
+            Self::CaptureByHand => f.write_str("the money is taken at the processor's desk"),
             Self::Record(action) => write!(f, "payment records the answer to: {action}"),
         }
     }
@@ -137,12 +155,15 @@ impl Saga {
             payment_method: "pm_card_visa".parse().expect("a payment method"),
         };
         let now = DateTime::UNIX_EPOCH;
+        let deadlines =
+            Deadlines { decision: now + TimeDelta::seconds(30), capture: now + TimeDelta::hours(24) };
         Self {
-            order: Order::placed(placed.clone(), now, now + TimeDelta::seconds(30)),
+            order: Order::placed(placed.clone(), now, deadlines),
             reservation: Reservation::placeholder(order_id),
-            payment: Payment::placeholder(order_id, Uuid::from_u128(2)),
+            payment: Payment::placeholder(order_id),
             sent: [(EventType::OrderPlaced, (placed.into(), 1, BTreeSet::new()))].into(),
             calls: BTreeMap::new(),
+            hold: None,
         }
     }
 
@@ -153,12 +174,15 @@ impl Saga {
         for (action, call) in &self.calls {
             let may_fail = matches!(action, Action::Authorize | Action::Capture);
             match call {
-                Call::Open if may_fail => {
-                    steps.extend([Step::Call(*action, true), Step::Call(*action, false)]);
+                Call::Open => {
+                    steps.push(Step::Call(*action, true));
+                    steps.extend(may_fail.then_some(Step::Call(*action, false)));
                 }
-                Call::Open => steps.push(Step::Call(*action, true)),
                 Call::Answered(_) | Call::Recorded(_) => steps.push(Step::Record(*action)),
             }
+        }
+        if self.hold == Some(Hold::Held) {
+            steps.extend([Step::EndHold, Step::CaptureByHand]);
         }
         steps
     }
@@ -176,7 +200,9 @@ impl Saga {
             Step::Cancel => saga.cancel(),
             Step::Expire => saga.expire(system),
             Step::Consume(consumer, event_type) => saga.consume(system, &mut stock, consumer, event_type)?,
-            Step::Call(action, succeeds) => saga.call(action, succeeds),
+            Step::EndHold => saga.outside(|saga| saga.hold.replace(Hold::Ended)),
+            Step::CaptureByHand => saga.outside(|saga| saga.hold.replace(Hold::Captured)),
+            Step::Call(action, succeeds) => saga.outside(|saga| saga.call(action, succeeds)),
             Step::Record(action) => saga.record(system, action)?,
         };
         if end == End::Commit || system.publishing == Publishing::Outbox {
@@ -216,7 +242,7 @@ impl Saga {
     }
 
     fn expire(&mut self, system: &System) -> Vec<Published> {
-        let transition = (system.timeout)(&self.order, self.order.deadline_at);
+        let transition = (system.timeout)(&self.order, self.order.deadlines.capture);
         self.become_by(transition)
     }
 
@@ -258,19 +284,45 @@ impl Saga {
         }
     }
 
-    /// The processor takes a call, and remembers its answer by the key.
-    fn call(&mut self, action: Action, succeeds: bool) -> Vec<Published> {
-        let reason = || "card_declined".to_owned();
-        let answer = match action {
-            Action::Authorize if succeeds => Answer::Approved { authorization_id: "a".to_owned() },
-            Action::Authorize => Answer::Declined { reason: reason() },
-            Action::Capture if succeeds => Answer::Captured,
-            Action::Capture => Answer::CaptureFailed { reason: reason() },
-            Action::Void => Answer::Voided,
-            Action::Refund => Answer::Refunded,
-        };
-        self.calls.insert(action, Call::Answered(answer));
+    /// Something happens outside the services: nothing is published.
+    fn outside<T>(&mut self, happens: impl FnOnce(&mut Self) -> T) -> Vec<Published> {
+        happens(self);
         Vec::new()
+    }
+
+    /// The processor takes a call, and remembers its answer by the key. What it refuses is answered by what the
+    /// authorization is.
+    fn call(&mut self, action: Action, succeeds: bool) {
+        let amount = self.order.total.clone();
+        let reason = || "card_declined".to_owned();
+        let (hold, answer) = match (action, self.hold) {
+            (Action::Authorize, _) if succeeds => {
+                (Some(Hold::Held), Answer::Approved { authorization_id: "a".to_owned() })
+            }
+            (Action::Authorize, hold) => (hold, Answer::Declined { reason: reason() }),
+            (Action::Capture, Some(Hold::Held)) if succeeds => {
+                (Some(Hold::Captured), Answer::Captured { amount })
+            }
+            (Action::Capture | Action::Void, Some(Hold::Captured)) => {
+                (Some(Hold::Captured), Answer::Captured { amount })
+            }
+            (Action::Capture, hold) => (hold, Answer::CaptureFailed { reason: reason() }),
+            (Action::Void, _) => (Some(Hold::Ended), Answer::Voided),
+            (Action::Refund, _) => (Some(Hold::Refunded), Answer::Refunded { amount }),
+        };
+        self.hold = hold;
+        self.calls.insert(action, Call::Answered(answer));
+    }
+
+    /// The order whose call to authorize a cancel withdraws: nobody has made it.
+    fn withdrawn(&mut self, input: &OrderInput) -> BTreeSet<OrderId> {
+        let is_open = self.calls.get(&Action::Authorize) == Some(&Call::Open);
+        let withdraws =
+            input.input == Input::Cancelled && self.payment.status == Paid::Authorizing && is_open;
+        if withdraws {
+            self.calls.remove(&Action::Authorize);
+        }
+        withdraws.then_some(self.order.id).into_iter().collect()
     }
 
     /// The payment service records an answer, for the first time or again.
@@ -282,7 +334,10 @@ impl Saga {
     }
 
     fn pay(&mut self, system: &System, input: OrderInput) -> Result<Vec<Published>, Broken> {
-        let state = [(self.order.id, self.payment.clone())].into();
+        let state = reactions::State {
+            payments: [(self.order.id, self.payment.clone())].into(),
+            withdrawn: self.withdrawn(&input),
+        };
         let outcome = payment::reactions::fold_with(system.payment, state, &[input])
             .map_err(|_| "invalid for the payment")?;
         self.payment = outcome.changed.payments.into_iter().next().unwrap_or(self.payment.clone());
@@ -314,8 +369,14 @@ impl Saga {
             Call::Answered(_) => 2,
             Call::Recorded(_) => 3,
         });
+        let hold = match self.hold {
+            None => 0,
+            Some(Hold::Held) => 1,
+            Some(Hold::Captured | Hold::Ended) => 2,
+            Some(Hold::Refunded) => 3,
+        };
         let versions = self.order.version + self.reservation.version + self.payment.version;
-        versions + consumed.chain(calls).sum::<i64>()
+        versions + hold + consumed.chain(calls).sum::<i64>()
     }
 
     /// Whether each message was consumed by everybody, and the answer to each call recorded: nothing more has to happen.
@@ -331,18 +392,17 @@ impl Saga {
             == (Status::Completed, Held::Committed, Paid::Captured);
         let nothing_held = matches!(self.reservation.status, Held::Rejected | Held::Released);
         let nothing_paid = matches!(self.payment.status, Paid::Declined | Paid::Voided | Paid::Refunded);
+        let completed = completed && self.hold == Some(Hold::Captured);
         completed || (self.order.settled() && nothing_held && nothing_paid && self.money_is_back())
     }
 
     /// What the processor held it let go, and what it took it gave back.
     fn money_is_back(&self) -> bool {
-        let approved = matches!(self.answer(Action::Authorize), Some(Answer::Approved { .. }));
-        let undone = if self.captured() { Action::Refund } else { Action::Void };
-        !approved || self.answer(undone).is_some()
+        matches!(self.hold, None | Some(Hold::Ended | Hold::Refunded))
     }
 
     pub(super) fn captured(&self) -> bool {
-        self.answer(Action::Capture) == Some(&Answer::Captured)
+        matches!(self.answer(Action::Capture), Some(Answer::Captured { .. }))
     }
 
     pub(super) fn was_confirmed(&self) -> bool {

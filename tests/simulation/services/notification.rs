@@ -36,6 +36,12 @@ impl Mails {
         mails.find(|(_, mail)| queued(mail)).map(|((kind, _), _)| *kind)
     }
 
+    /// The kind of a mail.
+    pub(crate) fn kind(&self, order_id: OrderId, id: Uuid) -> NotificationKind {
+        let mut mails = self.rows[&order_id].notifications.iter();
+        mails.find(|(_, mail)| mail.id == id).expect("a mail that was written").0.0
+    }
+
     /// What the service makes of an answer of the mail server.
     pub(crate) fn answered(
         &mut self,

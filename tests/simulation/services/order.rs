@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{Event, OrderId, Sku};
 use messaging::{Delivery, Effects};
-use order::domain::{Order, PlaceOrder, Prices, decide_cancel, decide_place};
+use order::domain::{Deadlines, Order, PlaceOrder, Prices, decide_cancel, decide_place};
 use order::event_log::{Cause, EventRecorder};
 use order::reactions::{Changes, State, fold_with};
 use order::state::Status;
@@ -17,6 +17,8 @@ use crate::system::System;
 
 /// How long an order waits for stock and money.
 const DEADLINE: TimeDelta = TimeDelta::seconds(30);
+/// When a confirmed order is cancelled whose money is not captured.
+const CAPTURE_DEADLINE: TimeDelta = TimeDelta::hours(24);
 
 /// The tables of the order service.
 #[derive(Clone, Default)]
@@ -54,7 +56,8 @@ impl Orders {
         now: DateTime<Utc>,
     ) -> Option<Effects> {
         let placed = decide_place(order_id, command, &self.prices).ok()?;
-        let order = Order::placed(placed.clone(), now, now + DEADLINE);
+        let deadlines = Deadlines { decision: now + DEADLINE, capture: now + CAPTURE_DEADLINE };
+        let order = Order::placed(placed.clone(), now, deadlines);
         let mut recorder = EventRecorder::default();
         recorder.publish(order.id, order.version, placed.into(), &Cause::command(now));
         Some(self.save_recorded(vec![order], recorder))
@@ -79,12 +82,12 @@ impl Orders {
 
     /// Whether an order waits that should not any more.
     pub(crate) fn any_expired(&self, now: DateTime<Utc>) -> bool {
-        self.rows.values().any(|order| order.status == Status::Pending && order.deadline_at <= now)
+        self.rows.values().any(|order| order.deadline().is_some_and(|deadline| deadline <= now))
     }
 
-    /// Whether an order waits for its answers.
-    pub(crate) fn any_pending(&self) -> bool {
-        self.rows.values().any(|order| order.status == Status::Pending)
+    /// Whether an order is not over.
+    pub(crate) fn any_open(&self) -> bool {
+        self.rows.values().any(|order| order.status != Status::Completed && !order.settled())
     }
 
     /// The clock: what became of the orders whose deadline has passed.

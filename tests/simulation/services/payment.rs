@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use contracts::OrderId;
 use messaging::{CausationContext, Delivery, Effects, Reaction};
-use payment::domain::{Answer, Input, Payment};
+use payment::domain::{Answer, Input, Payment, Status};
 use payment::ledger::NewPosting;
-use payment::reactions::{OrderInput, Reactions, fold_with};
-use uuid::Uuid;
+use payment::reactions::{OrderInput, Reactions, State, fold_with};
 
 use super::invalid;
 use crate::invariants::Checked;
@@ -23,18 +22,23 @@ pub(crate) struct Payments {
 }
 
 impl Payments {
-    /// What the service makes of an event; `fresh_id` becomes the payment's when there is none yet.
+    /// What the service makes of an event, and of a call to authorize that was withdrawn before it was ever made.
     pub(super) fn consume(
         &mut self,
         system: &System,
         delivery: &Delivery,
-        fresh_id: Uuid,
+        withdrawn: Option<OrderId>,
     ) -> Checked<Effects> {
         let input =
             Reactions::input(delivery).ok_or_else(|| invalid("an event that payment does not consume"))?;
         let order_id = input.order_id;
-        self.rows.entry(order_id).or_insert_with(|| Payment::placeholder(order_id, fresh_id));
-        self.apply(system, input)
+        self.rows.entry(order_id).or_insert_with(|| Payment::placeholder(order_id));
+        self.apply(system, input, withdrawn)
+    }
+
+    /// Whether the payment of an order waits for the answer to its call to authorize.
+    pub(crate) fn is_authorizing(&self, order_id: OrderId) -> bool {
+        self.rows.get(&order_id).is_some_and(|payment| payment.status == Status::Authorizing)
     }
 
     /// What the service makes of an answer of the card processor.
@@ -45,12 +49,13 @@ impl Payments {
         answer: Answer,
     ) -> Checked<Effects> {
         let (input, context) = (Input::Answered(answer), CausationContext::default());
-        self.apply(system, OrderInput { order_id, input, context })
+        self.apply(system, OrderInput { order_id, input, context }, None)
     }
 
-    fn apply(&mut self, system: &System, input: OrderInput) -> Checked<Effects> {
+    fn apply(&mut self, system: &System, input: OrderInput, withdrawn: Option<OrderId>) -> Checked<Effects> {
         let payment = self.rows.get(&input.order_id).cloned();
-        let state = payment.map(|payment| (payment.order_id, payment)).into_iter().collect();
+        let payments = payment.map(|payment| (payment.order_id, payment)).into_iter().collect();
+        let state = State { payments, withdrawn: withdrawn.into_iter().collect() };
         let outcome = fold_with(system.payment, state, &[input]).map_err(|it| invalid(&it))?;
         self.rows.extend(outcome.changed.payments.into_iter().map(|it| (it.order_id, it)));
         self.ledger.extend(outcome.changed.postings);

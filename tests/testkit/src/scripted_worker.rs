@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::eventually;
 use contracts::{InvalidTransition, OrderId};
-use messaging::BreakerConfig;
-use messaging::jobs::{JobRunner, JobSettings};
+use messaging::breaker::BreakerConfig;
+use messaging::jobs::{JobRunner, JobSettings, Resolution};
 use messaging::{
     CallResult, CausationContext, Delivery, Effects, Job, JobOutcome, NewJob, Outcome, Reaction,
     ReactionError, UnitOfWork, Worker,
@@ -32,6 +32,8 @@ pub enum Ending {
     Again,
     /// As the last, while the outside fails.
     Trouble,
+    /// No call can settle it.
+    Parked,
     Panic,
 }
 
@@ -170,7 +172,15 @@ impl Worker for ScriptedWorker {
             Ending::Done => (JobOutcome::Completed(()), CallResult::Success),
             Ending::Again => (JobOutcome::Retry("not now".to_owned()), CallResult::Ignored),
             Ending::Trouble => (JobOutcome::Retry("out of order".to_owned()), CallResult::Failure),
+            Ending::Parked => (JobOutcome::Parked("nobody knows".to_owned()), CallResult::Ignored),
             Ending::Panic => panic!("told to"),
+        }
+    }
+
+    fn resolve(&self, _: &Job, resolution: &Resolution) -> Result<(), String> {
+        match resolution.outcome.as_str() {
+            "done" => Ok(()),
+            outcome => Err(format!("not {outcome}: it is done")),
         }
     }
 
@@ -226,13 +236,20 @@ pub async fn order_job(fixture: &ServiceFixture) -> Uuid {
 
 /// The same by this outbox, which wakes the worker that listens to it.
 pub async fn order_job_at(fixture: &ServiceFixture, unit_of_work: &UnitOfWork) -> Uuid {
+    commit_job(fixture, unit_of_work, clock::new_id(), "").await
+}
+
+/// Commits a job of a key and a lane, and gives its id.
+pub async fn order_job_of(fixture: &ServiceFixture, key: Uuid, lane: &str) -> Uuid {
+    commit_job(fixture, &fixture.node().unit_of_work, key, lane).await
+}
+
+async fn commit_job(fixture: &ServiceFixture, unit_of_work: &UnitOfWork, key: Uuid, lane: &str) -> Uuid {
     let id = clock::new_id();
     let job = NewJob {
         id: Some(id),
-        queue: QUEUE,
-        key: clock::new_id(),
-        payload: serde_json::json!({}),
-        origin: CausationContext::default(),
+        lane: lane.to_owned(),
+        ..NewJob::new(QUEUE, key, serde_json::json!({}), CausationContext::default())
     };
     let tx = runtime::database::begin(&fixture.pool).await.expect("a transaction");
     let effects: Effects = Effects { events: Vec::new(), jobs: vec![job] };

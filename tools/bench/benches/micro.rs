@@ -60,7 +60,9 @@ fn order_that_waits_for_stock() -> order::domain::Order {
         unreachable!("it was asked for")
     };
     let now = runtime::clock::now();
-    let order = order::domain::Order::placed(placed, now, now + std::time::Duration::from_secs(30));
+    let decision = now + std::time::Duration::from_secs(30);
+    let deadlines = order::domain::Deadlines { decision, capture: decision };
+    let order = order::domain::Order::placed(placed, now, deadlines);
     let authorized = sample(|event| matches!(event, Event::PaymentAuthorized(_)));
     order::domain::react(&order, &authorized, 2).expect("it is valid").next
 }

@@ -1,5 +1,6 @@
-//! The breaker of a queue, which reports its changes to the log, the metrics and the health notes.
+//! The breakers of a queue, one for each lane, which report their changes to the log, the metrics and the health notes.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use runtime::{health::Health, retry};
@@ -10,63 +11,108 @@ use crate::metrics::{BreakerState, METRICS};
 
 /// Limits the claims: a job that it does not permit stays in the queue, and spends no attempt.
 pub(super) struct BreakerGuard {
-    breaker: Breaker,
     dependency: &'static str,
+    config: BreakerConfig,
     health: Health,
+    /// Of the lanes in which something failed lately; the others are closed.
+    breakers: BTreeMap<String, Guarded>,
+}
+
+struct Guarded {
+    breaker: Breaker,
+    /// Why it opened.
     reason: String,
 }
 
 impl BreakerGuard {
     pub(super) fn new(dependency: &'static str, config: BreakerConfig, health: Health) -> Self {
         METRICS.breaker_is(dependency, BreakerState::Closed);
-        Self { breaker: Breaker::new(config, retry::spread), dependency, health, reason: String::new() }
+        Self { dependency, config, health, breakers: BTreeMap::new() }
     }
 
-    /// How many of the `free` calls may start.
-    pub(super) fn permits(&mut self, free: usize) -> usize {
-        if let Some(change) = self.breaker.look(Instant::now()) {
-            self.report(change);
+    /// Lets breakers whose pause is over become half-open.
+    pub(super) fn look(&mut self) {
+        let now = Instant::now();
+        let mut changes = Vec::new();
+        for (lane, guarded) in &mut self.breakers {
+            changes.extend(guarded.breaker.look(now).map(|change| (lane.clone(), change)));
         }
-        self.breaker.permits().min(free)
+        changes.into_iter().for_each(|(lane, change)| self.report(&lane, change));
     }
 
-    /// How long until the breaker changes by itself, or `at_most`.
+    /// The lanes in which not every call may start.
+    pub(super) fn held(&self) -> Vec<String> {
+        let held = self.breakers.iter().filter(|(_, guarded)| !guarded.breaker.is_closed());
+        held.map(|(lane, _)| lane.clone()).collect()
+    }
+
+    /// How many calls may start in each lane that is half-open.
+    pub(super) fn probes(&self) -> Vec<(String, usize)> {
+        let held = self.breakers.iter().filter(|(_, guarded)| !guarded.breaker.is_closed());
+        held.map(|(lane, guarded)| (lane.clone(), guarded.breaker.permits())).collect()
+    }
+
+    /// How long until a breaker changes by itself, or `at_most`.
     pub(super) fn cooldown(&self, at_most: Duration) -> Duration {
-        self.breaker.cooldown(Instant::now()).map_or(at_most, |rest| rest.min(at_most))
+        let now = Instant::now();
+        let rests = self.breakers.values().filter_map(|guarded| guarded.breaker.cooldown(now));
+        rests.fold(at_most, Duration::min)
     }
 
-    pub(super) fn started(&mut self, calls: usize) -> Period {
-        self.breaker.started(calls)
+    /// Counts a call that starts.
+    pub(super) fn started(&mut self, lane: &str) -> Period {
+        self.breakers.get_mut(lane).map_or(Period::FIRST, |guarded| guarded.breaker.started(1))
     }
 
     /// Counts a call that ended, with the reason when it failed.
     pub(super) fn ended(&mut self, started: Period, job: &Job, result: CallResult, reason: &str) {
-        if let Some(change) = self.breaker.ended(started, job.id, result, Instant::now()) {
-            reason.clone_into(&mut self.reason);
-            self.report(change);
+        if result != CallResult::Failure && !self.breakers.contains_key(&job.lane) {
+            return;
+        }
+        let closed =
+            || Guarded { breaker: Breaker::new(self.config.clone(), retry::spread), reason: String::new() };
+        let guarded = self.breakers.entry(job.lane.clone()).or_insert_with(closed);
+        if let Some(change) = guarded.breaker.ended(started, job.id, result, Instant::now()) {
+            reason.clone_into(&mut guarded.reason);
+            self.report(&job.lane, change);
+        }
+        self.breakers.retain(|_, guarded| !guarded.breaker.is_new());
+    }
+
+    fn report(&self, lane: &str, change: Change) {
+        let dependency = self.dependency;
+        let reason = self.breakers.get(lane).map_or("", |guarded| guarded.reason.as_str());
+        let subject = if lane.is_empty() { String::new() } else { format!(" for {lane}") };
+        let (state, note) = match change {
+            Change::Opened(pause) => {
+                let pause_ms = pause.as_millis();
+                tracing::warn!(dependency, lane, reason, pause_ms, "the breaker opens: jobs wait");
+                (BreakerState::Open, format!("failing{subject}, its jobs wait: {reason}"))
+            }
+            Change::HalfOpened => {
+                tracing::info!(dependency, lane, "the breaker is half-open: a few jobs are tried");
+                (BreakerState::HalfOpen, format!("was failing{subject}, a few jobs are tried: {reason}"))
+            }
+            Change::Closed => {
+                tracing::info!(dependency, lane, "the breaker closes: jobs run again");
+                (BreakerState::Closed, String::new())
+            }
+        };
+        METRICS.breaker_becomes(dependency, state, self.worst());
+        if state != BreakerState::Closed {
+            self.health.note(dependency, note);
+        } else if self.held().is_empty() {
+            self.health.drop_note(dependency);
         }
     }
 
-    fn report(&self, change: Change) {
-        let (dependency, reason) = (self.dependency, &self.reason);
-        let state = match change {
-            Change::Opened(pause) => {
-                let pause_ms = pause.as_millis();
-                tracing::warn!(dependency, reason, pause_ms, "the breaker opens: jobs wait");
-                self.health.note(dependency, format!("failing, its jobs wait: {reason}"));
-                BreakerState::Open
-            }
-            Change::HalfOpened => {
-                tracing::info!(dependency, "the breaker is half-open: a few jobs are tried");
-                self.health.note(dependency, format!("was failing, a few jobs are tried: {reason}"));
-                BreakerState::HalfOpen
-            }
-            Change::Closed => {
-                tracing::info!(dependency, "the breaker closes: jobs run again");
-                self.health.drop_note(dependency);
-                BreakerState::Closed
-            }
-        };
-        METRICS.breaker_becomes(dependency, state);
+    /// The state of the breaker that holds back most.
+    fn worst(&self) -> BreakerState {
+        let states = self.breakers.values().map(|guarded| match guarded.breaker.permits() {
+            _ if guarded.breaker.is_closed() => BreakerState::Closed,
+            0 => BreakerState::Open,
+            _ => BreakerState::HalfOpen,
+        });
+        states.max().unwrap_or(BreakerState::Closed)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -18,6 +19,10 @@ pub struct Job {
     pub payload: Value,
     /// How often it was claimed, this time included.
     pub attempts: i32,
+    /// The time since it was written.
+    pub age: Duration,
+    pub(super) lane: String,
+    pub(super) resolution: Option<Resolution>,
     /// The context of what its outcome causes.
     pub origin: CausationContext,
 }
@@ -28,6 +33,18 @@ pub enum JobOutcome<T> {
     Completed(T),
     /// The outcome is unknown, or was refused for now: the job runs again after a backoff. The text says why.
     Retry(String),
+    /// No call can settle the job: it waits for an operator. The text says why.
+    Parked(String),
+}
+
+/// What an operator found out about a parked job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolution {
+    /// How the call ended, in the worker's words, such as `captured`.
+    pub outcome: String,
+    /// The other side's name for what the call made, where the worker asks for one.
+    pub reference: Option<String>,
+    pub reason: String,
 }
 
 /// Does the jobs of one queue.
@@ -40,6 +57,12 @@ pub trait Worker: Send + Sync + 'static {
     /// Calls the outside, and says what that tells about the outside itself. No transaction is open. A panic counts as
     /// [`JobOutcome::Retry`].
     fn call(&self, job: &Job) -> impl Future<Output = (JobOutcome<Self::Outcome>, CallResult)> + Send;
+
+    /// The outcome that an operator found out.
+    ///
+    /// # Errors
+    /// A text that says which outcomes the job can have, when it cannot have this one: it stays parked.
+    fn resolve(&self, job: &Job, resolution: &Resolution) -> Result<Self::Outcome, String>;
 
     /// The outcome as an input of the reaction; `None` when there is nothing to record but that the job is done.
     fn input(job: &Job, outcome: &Self::Outcome) -> Option<<Self::Reaction as Reaction>::Input>;
@@ -54,10 +77,11 @@ pub struct JobSettings {
     pub concurrency: usize,
     /// How long a claimed job is not claimed again: longer than any call takes.
     pub lease: Duration,
-    /// The ceiling of the first backoff of a job that runs again.
+    /// The ceiling of the first backoff of a job that runs again; it doubles with every further one.
     pub backoff_base: Duration,
     pub backoff_cap: Duration,
     /// The name in logs and metrics of what its calls depend on.
     pub dependency: &'static str,
+    /// Of each lane.
     pub breaker: BreakerConfig,
 }

@@ -1,6 +1,6 @@
 //! Runs the jobs of one queue: claims them, makes their calls, and records the outcomes in batches.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::future::join;
 use runtime::database::{ANSWER_TIMEOUT, answer};
@@ -11,12 +11,11 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use uuid::Uuid;
 
 use super::breaker_guard::BreakerGuard;
 use super::fetch::{Backlog, collect_batch};
 use super::job::{Job, JobOutcome, JobSettings, Worker};
-use super::store::{claim, postpone, take};
+use super::store::{Claim, Lanes, claim, park, postpone, take};
 use crate::breaker::{CallResult, Period};
 use crate::failpoint::{self, Failpoint};
 use crate::failure_policy::{BatchOutcome, BatchTransaction, Failure, catch_panic, commit_batch};
@@ -51,6 +50,12 @@ struct EndedCall<T> {
     started: Period,
 }
 
+impl<T> EndedCall<T> {
+    fn is_retry(&self) -> bool {
+        self.job.attempts > 1
+    }
+}
+
 impl<W: Worker> JobRunner<W> {
     /// Runs jobs until the shutdown; then waits for calls in flight and records them.
     pub async fn run(self, shutdown: CancellationToken) {
@@ -67,10 +72,12 @@ impl<W: Worker> JobRunner<W> {
         let mut guard = BreakerGuard::new(dependency, breaker.clone(), self.health.clone());
         let mut throttle = BatchThrottle::new(throttle::INTERVAL);
         let places = self.settings.concurrency;
+        let mut retrying = 0;
         let mut backlog = Backlog::Possible;
         while !shutdown.is_cancelled() {
             // The breaker limits the claim, not the call: a job that is not claimed spends no attempt.
-            let free = guard.permits(places.saturating_sub(calls.len()));
+            guard.look();
+            let free = places.saturating_sub(calls.len());
             let at_once = backlog.skips_throttle(free, places);
             let ready = async {
                 if !at_once {
@@ -78,13 +85,23 @@ impl<W: Worker> JobRunner<W> {
                 }
             };
             tokio::select! {
-                Some(call) = calls.join_next() => pass_on(call, &mut guard, &ended).await,
+                Some(call) = calls.join_next() => {
+                    retrying -= usize::from(call.as_ref().is_ok_and(EndedCall::is_retry));
+                    pass_on(call, &mut guard, &ended).await;
+                }
                 () = ready, if backlog != Backlog::Unknown && free > 0 => {
                     if !at_once {
                         throttle.begin();
                     }
-                    let count = self.claim_and_start(free, &mut calls, &mut guard).await;
+                    let retries = (places / 2).max(1).saturating_sub(retrying);
+                    let claimed = self.claim(free, retries, &guard).await;
                     throttle.end();
+                    let count = claimed.len();
+                    for job in claimed {
+                        retrying += usize::from(job.attempts > 1);
+                        let started = guard.started(&job.lane);
+                        self.start(&mut calls, job, started);
+                    }
                     // A claim that got all that it asked for has probably left some.
                     backlog = if count == free { Backlog::Certain } else { Backlog::Unknown };
                 }
@@ -115,23 +132,27 @@ impl<W: Worker> JobRunner<W> {
         }
     }
 
-    /// Claims jobs, starts their calls, and returns their number. When the answer of the database comes too late, the
-    /// jobs are claimed and run after their lease.
-    async fn claim_and_start(
-        &self,
-        free: usize,
-        calls: &mut Calls<W::Outcome>,
-        guard: &mut BreakerGuard,
-    ) -> usize {
-        let claimed =
-            answer(ANSWER_TIMEOUT, claim(&self.pool, &self.settings, free)).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, queue = self.settings.queue, "no jobs could be claimed");
-                Vec::new()
-            });
-        let count = claimed.len();
-        let started = guard.started(count);
-        claimed.into_iter().for_each(|job| self.start(calls, job, started));
-        count
+    /// Claims jobs for the free places, those tried before for some of them, as far as the breakers permit. When the
+    /// answer of the database comes too late, the jobs are claimed and run after their lease.
+    async fn claim(&self, free: usize, retries: usize, guard: &BreakerGuard) -> Vec<Job> {
+        let held = guard.held();
+        let mut claimed =
+            self.claim_some(&Claim { places: free, retries, lanes: Lanes::AllBut(&held) }).await;
+        for (lane, permits) in guard.probes() {
+            let places = permits.min(free - claimed.len());
+            if places > 0 {
+                let probes = Claim { places, retries: places, lanes: Lanes::Only(&lane) };
+                claimed.extend(self.claim_some(&probes).await);
+            }
+        }
+        claimed
+    }
+
+    async fn claim_some(&self, jobs: &Claim<'_>) -> Vec<Job> {
+        answer(ANSWER_TIMEOUT, claim(&self.pool, &self.settings, jobs)).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, queue = self.settings.queue, "no jobs could be claimed");
+            Vec::new()
+        })
     }
 
     fn start(&self, calls: &mut Calls<W::Outcome>, mut job: Job, started: Period) {
@@ -146,6 +167,11 @@ impl<W: Worker> JobRunner<W> {
         );
         job.origin.trace = trace::continue_in(&span, &job.origin.trace);
         let call = async move {
+            if let Some(resolution) = &job.resolution {
+                let resolved = worker.resolve(&job, resolution);
+                let outcome = resolved.map_or_else(JobOutcome::Parked, JobOutcome::Completed);
+                return EndedCall { job, outcome, result: CallResult::Ignored, started };
+            }
             failpoint::hit(Failpoint::BeforeCall);
             let called = catch_panic(worker.call(&job)).await;
             failpoint::hit(Failpoint::AfterCall);
@@ -156,16 +182,18 @@ impl<W: Worker> JobRunner<W> {
         calls.spawn(call.instrument(span));
     }
 
-    /// Records the calls that completed, and postpones the jobs of the others.
+    /// Records the calls that completed, and postpones or parks the jobs of the others.
     async fn record(&self, ended: Vec<EndedCall<W::Outcome>>) {
-        let (mut completed, mut again) = (Vec::new(), Vec::new());
+        let (mut completed, mut again, mut parked) = (Vec::new(), Vec::new(), Vec::new());
         for EndedCall { job, outcome, .. } in ended {
             match outcome {
                 JobOutcome::Completed(outcome) => completed.push((job, outcome)),
                 JobOutcome::Retry(reason) => again.push((job, reason)),
+                JobOutcome::Parked(reason) => parked.push((job, reason)),
             }
         }
         self.postpone(&again).await;
+        self.park(&parked).await;
         if let BatchOutcome::Failed(failed) = commit_batch(&self.health, self, completed).await {
             let failed: Vec<_> = failed.into_iter().map(|((job, _), reason)| (job, reason)).collect();
             self.postpone(&failed).await;
@@ -184,6 +212,22 @@ impl<W: Worker> JobRunner<W> {
             tracing::warn!(%error, "jobs wait for the end of their lease");
         }
     }
+
+    async fn park(&self, jobs: &[(Job, String)]) {
+        if jobs.is_empty() {
+            return;
+        }
+        for (job, reason) in jobs {
+            tracing::error!(
+                job_id = %job.id, key = %job.key, queue = self.settings.queue, attempts = job.attempts, reason,
+                "a job is parked: no call settles it, see `sagactl jobs`"
+            );
+        }
+        // If this fails they run again after their lease, and are parked then.
+        if let Err(error) = answer(ANSWER_TIMEOUT, park(&self.pool, jobs)).await {
+            tracing::warn!(%error, "jobs are parked after their lease");
+        }
+    }
 }
 
 impl<W: Worker> BatchTransaction for JobRunner<W> {
@@ -194,12 +238,11 @@ impl<W: Worker> BatchTransaction for JobRunner<W> {
             return Ok(());
         }
         let JobRunner { pool, worker, unit_of_work, .. } = self;
-        let ids: Vec<Uuid> = completed.iter().map(|(job, _)| job.id).collect();
         let mut tx = runtime::database::begin(pool).await.map_err(Failure::of_no_item)?;
-        let mut open: HashSet<Uuid> =
-            take(&mut tx, &ids).await.map_err(Failure::of_no_item)?.into_iter().collect();
+        let mut taken =
+            take(&mut tx, completed.iter().map(|(job, _)| job)).await.map_err(Failure::of_no_item)?;
         // Each job once: a worker whose lease expired may have claimed its own job again.
-        completed.retain(|(job, _)| open.remove(&job.id));
+        completed.retain(|(job, _)| taken.remove(&(job.id, job.attempts)));
         if completed.is_empty() {
             return Ok(());
         }
@@ -225,7 +268,7 @@ async fn pass_on<T>(
     let Ok(call) = call else { return };
     let reason = match &call.outcome {
         JobOutcome::Completed(_) => "",
-        JobOutcome::Retry(reason) => reason,
+        JobOutcome::Retry(reason) | JobOutcome::Parked(reason) => reason,
     };
     guard.ended(call.started, &call.job, call.result, reason);
     // It fails only when a shutdown takes too long: the job runs again after its lease.

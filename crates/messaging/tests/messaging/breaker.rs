@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use messaging::breaker::{BreakerConfig, PROBES};
+use sqlx::types::Uuid;
 use system::Service;
 use testkit::world::Servers;
 use testkit::{World, eventually};
 
 use testkit::fixture::{ServiceFixture, short_delays};
-use testkit::scripted_worker::{BREAKER, Ending, ScriptedWorker, order_job_at};
+use testkit::scripted_worker::{BREAKER, Ending, ScriptedWorker, order_job_at, order_job_of};
 
 const LEASE: Duration = Duration::from_secs(600);
 const JOBS: i64 = 50;
@@ -91,6 +92,32 @@ async fn nothing_is_claimed_while_the_breaker_is_open() {
     .await;
     assert_eq!(scripted_worker.calls(), calls);
     assert_eq!(fixture.count("select count(*) from messaging.jobs").await, JOBS + 10);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_that_fails_holds_no_other_lane_back() {
+    const DEPENDENCY: &str = "harbour";
+    let (_world, fixture) = stage().await;
+    let scripted_worker = ScriptedWorker::new([Ending::Trouble; 1000]);
+    let breaker = BreakerConfig { pause: LEASE, pause_cap: LEASE, ..BREAKER };
+    let replica = scripted_worker.start_behind(DEPENDENCY, breaker, &fixture, LEASE);
+    eventually("an open breaker", async || {
+        let now = state(DEPENDENCY);
+        if now == 2 { Ok(()) } else { Err(now) }
+    })
+    .await;
+    scripted_worker.recover();
+    order_job_of(&fixture, Uuid::from_u128(1), "north").await;
+    eventually("the job of the other lane to be done", async || {
+        let outcomes = fixture.count("select count(*) from outcomes").await;
+        if outcomes >= 1 { Ok(()) } else { Err(outcomes) }
+    })
+    .await;
+    assert_eq!(state(DEPENDENCY), 2, "the gauge shows the worst lane");
+    assert!(fixture.count("select count(*) from messaging.jobs where lane = ''").await > JOBS - 10);
+    let notes = replica.host.health.notes();
+    assert!(notes[DEPENDENCY].starts_with("failing, its jobs wait"), "{notes:?}");
     replica.stop().await;
 }
 

@@ -1,14 +1,16 @@
 //! Jobs: calls may be repeated, outcomes are recorded once.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use devstack::NetworkFault;
+use messaging::jobs::{self, Resolution, operator};
 use system::Service;
 use testkit::world::Servers;
 use testkit::{World, eventually};
 
 use testkit::fixture::{ServiceFixture, short_delays};
-use testkit::scripted_worker::{Ending, ScriptedWorker, order_job};
+use testkit::scripted_worker::{Ending, ScriptedWorker, order_job, order_job_of};
 
 const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(200);
@@ -201,4 +203,122 @@ async fn jobs_continue_after_database_connections_go_stale() {
     order_job(&fixture).await;
     all_done(&fixture, 2).await;
     replica.stop().await;
+}
+
+/// Waits until so many jobs are parked.
+async fn parked(fixture: &ServiceFixture, count: i64) {
+    eventually("jobs parked", async || {
+        let parked = fixture.count("select count(*) from messaging.jobs where parked_at is not null").await;
+        if parked == count { Ok(()) } else { Err(parked) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_no_call_settles_waits_for_an_operator_who_has_it_tried_again() {
+    let (_world, fixture) = stage().await;
+    let job = order_job(&fixture).await;
+    let scripted_worker = ScriptedWorker::new([Ending::Parked, Ending::Done]);
+    let replica = scripted_worker.start(&fixture, LONG);
+    parked(&fixture, 1).await;
+    assert_eq!(scripted_worker.calls(), [(job, 1)]);
+
+    let mut conn = fixture.pool.acquire().await.expect("a connection");
+    let row = operator::list(&mut conn, true, 10).await.expect("listed").remove(0);
+    assert_eq!((row.id, row.attempts, row.last_error.as_deref()), (job, 1, Some("nobody knows")));
+    assert!(operator::retry(&mut conn, job, "ada", Some("it may work now")).await.expect("asked for"));
+    all_done(&fixture, 1).await;
+    replica.stop().await;
+    assert_eq!(scripted_worker.calls(), [(job, 1), (job, 2)]);
+
+    let action = operator::history(&mut conn, Some(job)).await.expect("recorded").remove(0);
+    let told = (action.action.as_str(), action.requested_by.as_str(), action.reason.as_deref());
+    assert_eq!(told, ("retry", "ada", Some("it may work now")));
+    assert!(!operator::retry(&mut conn, job, "ada", None).await.expect("asked for"), "it is done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operators_word_is_recorded_as_an_outcome_without_a_call() {
+    let (_world, fixture) = stage().await;
+    let job = order_job(&fixture).await;
+    let scripted_worker = ScriptedWorker::new([Ending::Parked]);
+    let replica = scripted_worker.start(&fixture, LONG);
+    parked(&fixture, 1).await;
+
+    let say = |outcome: &str| {
+        let (outcome, reason) = (outcome.to_owned(), "seen at the desk".to_owned());
+        Resolution { outcome, reference: None, reason }
+    };
+    let mut conn = fixture.pool.acquire().await.expect("a connection");
+    // An outcome that it cannot have parks it again.
+    assert!(operator::resolve(&mut conn, job, "ada", &say("undone")).await.expect("said"));
+    eventually("parked again", async || {
+        let row = operator::find(&mut *fixture.pool.acquire().await.expect("a connection"), job).await;
+        let row = row.expect("found").expect("there");
+        let told = row.parked_at.and(row.last_error);
+        if told.as_deref() == Some("not undone: it is done") { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+    assert!(operator::resolve(&mut conn, job, "ada", &say("done")).await.expect("said"));
+    all_done(&fixture, 1).await;
+    replica.stop().await;
+    assert_eq!(scripted_worker.calls(), [(job, 1)]);
+    let actions = operator::history(&mut conn, None).await.expect("recorded");
+    let outcomes: Vec<_> = actions.iter().map(|action| action.outcome.as_deref()).collect();
+    assert_eq!(outcomes, [Some("undone"), Some("done")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_of_one_key_run_in_the_order_in_which_they_were_written() {
+    let (_world, fixture) = stage().await;
+    let key = sqlx::types::Uuid::from_u128(1);
+    let first = order_job_of(&fixture, key, "").await;
+    let second = order_job_of(&fixture, key, "").await;
+    let other = order_job(&fixture).await;
+    let scripted_worker = ScriptedWorker::new([Ending::Done, Ending::Again, Ending::Again]);
+    let replica = scripted_worker.start(&fixture, LONG);
+    all_done(&fixture, 3).await;
+    replica.stop().await;
+    let calls: Vec<_> = scripted_worker.calls().into_iter().map(|(job, _)| job).collect();
+    let last_of = |job| calls.iter().rposition(|called| *called == job).expect("called");
+    let first_of = |job| calls.iter().position(|called| *called == job).expect("called");
+    assert!(last_of(first) < first_of(second), "{calls:?}");
+    assert!(calls.contains(&other));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_are_tried_again_leave_half_of_the_places_to_new_ones() {
+    let (_world, fixture) = stage().await;
+    let tried = "insert into messaging.jobs (id, queue, key, payload, attempts)
+                 select gen_random_uuid(), 'errands', gen_random_uuid(), '{}', 1 from generate_series(1, 10)";
+    sqlx::query(tried).execute(&fixture.pool).await.expect("a backlog");
+    let scripted_worker = ScriptedWorker::closed([]);
+    let replica = scripted_worker.start(&fixture, LONG);
+    scripted_worker.has_begun(2).await;
+    let new = [order_job(&fixture).await, order_job(&fixture).await];
+    let calls = scripted_worker.has_begun(4).await;
+    // Both may be claimed at once, and begin in any order.
+    let begun = HashSet::from([calls[2].0, calls[3].0]);
+    assert_eq!(begun, HashSet::from(new), "two of the four places are for new jobs");
+    scripted_worker.open();
+    all_done(&fixture, 12).await;
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_job_that_was_never_tried_can_be_withdrawn() {
+    let (_world, fixture) = stage().await;
+    let [tried, new] = [1, 2].map(sqlx::types::Uuid::from_u128);
+    let job = order_job_of(&fixture, tried, "").await;
+    let scripted_worker = ScriptedWorker::closed([]);
+    let replica = scripted_worker.start(&fixture, LONG);
+    scripted_worker.has_begun(1).await;
+    replica.kill().await;
+    order_job_of(&fixture, new, "").await;
+
+    let mut conn = fixture.pool.acquire().await.expect("a connection");
+    let withdrawn = jobs::withdraw(&mut conn, "errands", &[tried, new]).await.expect("asked for");
+    assert_eq!(withdrawn, [new]);
+    assert_eq!(fixture.count("select count(*) from messaging.jobs").await, 1);
+    assert!(operator::find(&mut conn, job).await.expect("asked for").is_some());
 }

@@ -165,9 +165,12 @@ fn check(consumed: &[EventType], queued: &[NotificationKind], expected: &[(Notif
 }
 
 #[test]
-fn refund_waits_until_the_contact_is_known() {
+fn refund_waits_until_the_cancel_is_consumed() {
     use NotificationKind::{Cancelled, Refunded};
     check(&[EventType::PaymentRefunded], &[], &[(Refunded, Status::Waiting)]);
+    let confirmed = (NotificationKind::Confirmed, Status::Queued);
+    let events = [EventType::OrderConfirmed, EventType::PaymentRefunded];
+    check(&events, &[], &[confirmed, (Refunded, Status::Waiting)]);
     check(
         &[EventType::PaymentRefunded, EventType::OrderCancelled],
         &[Cancelled, Refunded],

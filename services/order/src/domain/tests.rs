@@ -28,8 +28,10 @@ fn sample(event_type: EventType) -> Event {
 impl Logged {
     fn placed() -> Self {
         let log = vec![(sample(EventType::OrderPlaced), 1)];
-        let (placed_at, deadline_at) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH + TimeDelta::seconds(30));
-        let order = replay(placed_at, deadline_at, log.iter().map(|(event, version)| (event, *version)));
+        let placed_at = DateTime::UNIX_EPOCH;
+        let (decision, capture) = (placed_at + TimeDelta::seconds(30), placed_at + TimeDelta::hours(24));
+        let deadlines = Deadlines { decision, capture };
+        let order = replay(placed_at, deadlines, log.iter().map(|(event, version)| (event, *version)));
         Self { order: order.expect("the log begins with order.placed"), log }
     }
 
@@ -46,7 +48,7 @@ impl Logged {
         let transition = match input {
             Input::Event(event, version) => react(&self.order, event, *version).ok(),
             Input::Cancel => decide_cancel(&self.order).ok(),
-            Input::Deadline => Some(decide_timeout(&self.order, self.order.deadline_at)),
+            Input::Deadline => Some(decide_timeout(&self.order, self.order.deadlines.capture)),
         };
         let Some(Transition { next, events }) = transition else { return Vec::new() };
         let changed = next.version > self.order.version;
@@ -104,7 +106,7 @@ proptest! {
             logged.take(input);
             let Logged { order, log } = &logged;
             let events = log.iter().map(|(event, version)| (event, *version));
-            let replayed = replay(order.placed_at, order.deadline_at, events);
+            let replayed = replay(order.placed_at, order.deadlines, events);
             prop_assert_eq!(replayed.as_ref(), Some(order));
             prop_assert_eq!(order.version, i64::try_from(log.len()).unwrap());
         }
@@ -220,14 +222,20 @@ fn invalid_transition_names_order_state_and_event() {
 }
 
 #[test]
-fn only_a_pending_order_times_out_at_its_deadline() {
+fn an_order_is_cancelled_at_the_deadline_of_its_state() {
     let events = |order: &Order, now| decide_timeout(order, now).events;
     let Logged { order: pending, .. } = Logged::placed();
-    assert!(events(&pending, pending.deadline_at - TimeDelta::microseconds(1)).is_empty());
-    assert_eq!(events(&pending, pending.deadline_at), [pending.cancelled(CancelReason::TimedOut)]);
+    let Deadlines { decision, capture } = pending.deadlines;
+    assert!(events(&pending, decision - TimeDelta::microseconds(1)).is_empty());
+    assert_eq!(events(&pending, decision), [pending.cancelled(CancelReason::TimedOut)]);
     let Logged { order: confirmed, .. } =
         Logged::after(&[EventType::StockReserved, EventType::PaymentAuthorized]);
-    assert!(events(&confirmed, confirmed.deadline_at).is_empty());
+    assert!(events(&confirmed, capture - TimeDelta::microseconds(1)).is_empty());
+    assert_eq!(events(&confirmed, capture), [confirmed.cancelled(CancelReason::PaymentFailed)]);
+    for answer in [EventType::PaymentCaptured, EventType::PaymentCaptureFailed] {
+        let over = Logged::after(&[EventType::StockReserved, EventType::PaymentAuthorized, answer]);
+        assert!(events(&over.order, capture).is_empty(), "{answer}");
+    }
 }
 
 #[test]
@@ -242,7 +250,7 @@ fn awaited_events_follow_the_state() {
     check(&logged, &[(Service::Payment, answers, true)]);
     logged.take(&Input::Event(sample(EventType::PaymentAuthorized), 1));
     let captures: &[_] = &[EventType::PaymentCaptured, EventType::PaymentCaptureFailed];
-    check(&logged, &[(Service::Payment, captures, false)]);
+    check(&logged, &[(Service::Payment, captures, true)]);
     logged.take(&Input::Cancel);
     let refunds: &[_] = &[EventType::PaymentVoided, EventType::PaymentRefunded];
     check(

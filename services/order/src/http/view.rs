@@ -20,7 +20,10 @@ pub(super) struct OrderView {
     total: Money,
     customer: Customer,
     placed_at: DateTime<Utc>,
+    /// When it is cancelled if it is still pending.
     deadline_at: DateTime<Utc>,
+    /// When it is cancelled if it is still confirmed.
+    capture_deadline_at: DateTime<Utc>,
     version: i64,
 }
 
@@ -35,7 +38,8 @@ impl From<&Order> for OrderView {
             total: order.total.clone(),
             customer: order.customer.clone(),
             placed_at: order.placed_at,
-            deadline_at: order.deadline_at,
+            deadline_at: order.deadlines.decision,
+            capture_deadline_at: order.deadlines.capture,
             version: order.version,
         }
     }

@@ -18,6 +18,7 @@ pub struct Sums {
     /// How many authorizations were approved.
     pub authorizations: u64,
     pub captures: u64,
+    /// How many of them were refunded, in whole or in part.
     pub refunds: u64,
     pub voids: u64,
 }
@@ -29,15 +30,14 @@ impl Sums {
         match authorization.status {
             Status::Authorized => self.held_minor += amount,
             Status::Voided => self.voids += 1,
+            Status::Expired => {}
             Status::Captured | Status::Refunded => {
                 self.captures += 1;
                 self.captured_minor += amount;
             }
         }
-        if authorization.status == Status::Refunded {
-            self.refunds += 1;
-            self.refunded_minor += amount;
-        }
+        self.refunds += u64::from(authorization.refunded_minor > 0);
+        self.refunded_minor += authorization.refunded_minor;
     }
 }
 

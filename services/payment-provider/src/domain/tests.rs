@@ -43,9 +43,10 @@ fn books_with(status: Status) -> (Books, Uuid) {
         Status::Captured => &[Operation::Capture],
         Status::Voided => &[Operation::Void],
         Status::Refunded => &[Operation::Capture, Operation::Refund],
+        Status::Expired => &[Operation::Expire],
     };
     for (index, operation) in operations.iter().enumerate() {
-        let request = Request::Change { id: authorization.id, operation: *operation };
+        let request = Request::Change { id: authorization.id, operation: *operation, amount: None };
         call(&mut books, &format!("step {index}"), &request, at(0)).unwrap();
     }
     (books, authorization.id)
@@ -54,16 +55,17 @@ fn books_with(status: Status) -> (Books, Uuid) {
 #[test]
 fn an_authorization_is_captured_and_refunded_or_voided_and_nothing_else() {
     use {Operation::*, Status::*};
-    for from in [Authorized, Captured, Voided, Refunded] {
-        for operation in [Capture, Void, Refund] {
+    for from in [Authorized, Captured, Voided, Refunded, Expired] {
+        for operation in [Capture, Void, Refund, Expire] {
             let (mut books, id) = books_with(from);
             let expected = match (from, operation) {
                 (Authorized, Capture) => Ok(Captured),
                 (Authorized, Void) => Ok(Voided),
                 (Captured, Refund) => Ok(Refunded),
+                (Authorized, Operation::Expire) => Ok(Expired),
                 _ => Err(Refusal::NotAllowed(from)),
             };
-            let reply = call(&mut books, "key", &Request::Change { id, operation }, at(0));
+            let reply = call(&mut books, "key", &Request::Change { id, operation, amount: None }, at(0));
             let status = reply.map(|reply| match reply {
                 Reply::Outcome(Outcome::Approved(authorization)) => authorization.status,
                 other => panic!("{other:?}"),
@@ -86,7 +88,8 @@ fn a_repeated_key_gets_its_first_answer_whatever_happened_since() {
 #[test]
 fn a_key_belongs_to_one_call() {
     let (mut books, id) = books_with(Status::Authorized);
-    for other in [authorize("pm_card_declined"), Request::Change { id, operation: Operation::Void }] {
+    let void = Request::Change { id, operation: Operation::Void, amount: None };
+    for other in [authorize("pm_card_declined"), void] {
         assert_eq!(call(&mut books, "hold", &other, at(0)), Err(Refusal::KeyReused));
     }
 }
@@ -94,9 +97,10 @@ fn a_key_belongs_to_one_call() {
 #[test]
 fn a_refusal_is_not_remembered() {
     let (mut books, id) = books_with(Status::Authorized);
-    let refund = Request::Change { id, operation: Operation::Refund };
+    let refund = Request::Change { id, operation: Operation::Refund, amount: None };
     assert_eq!(call(&mut books, "back", &refund, at(0)), Err(Refusal::NotAllowed(Status::Authorized)));
-    call(&mut books, "take", &Request::Change { id, operation: Operation::Capture }, at(0)).unwrap();
+    call(&mut books, "take", &Request::Change { id, operation: Operation::Capture, amount: None }, at(0))
+        .unwrap();
     assert!(call(&mut books, "back", &refund, at(0)).is_ok());
 }
 
@@ -126,11 +130,37 @@ fn only_a_charge_then_timeout_takes_effect_in_silence() {
 fn what_a_capture_failed_to_take_can_still_be_voided() {
     let mut books = Books::default();
     call(&mut books, "hold", &authorize("pm_capture_fails"), at(0)).unwrap();
-    let change = |operation| Request::Change { id: Uuid::from_u128(1), operation };
+    let change = |operation| Request::Change { id: Uuid::from_u128(1), operation, amount: None };
     let failed = call(&mut books, "take", &change(Operation::Capture), at(0)).unwrap();
     assert_eq!(failed, Reply::Outcome(Outcome::Declined(Decline::CaptureFailed)));
     call(&mut books, "drop", &change(Operation::Void), at(0)).unwrap();
     assert_eq!(call(&mut books, "take", &change(Operation::Capture), at(0)).unwrap(), failed);
+}
+
+#[test]
+fn a_key_is_forgotten_after_a_day() {
+    let mut books = Books::default();
+    let day = KEY_RETENTION.num_seconds();
+    for (second, authorizations) in [(0, 1), (day - 1, 1), (day, 2)] {
+        call(&mut books, "hold", &authorize("pm_card_visa"), at(second)).unwrap();
+        assert_eq!(books.report(None).items[0].sums.authorizations, authorizations, "after {second} s");
+    }
+}
+
+#[test]
+fn refunds_of_parts_add_up_to_what_was_taken() {
+    let (mut books, id) = books_with(Status::Captured);
+    let mut refund = |key: &str, minor: i64| {
+        let amount = Some(Amount::try_from(minor).unwrap());
+        let reply =
+            call(&mut books, key, &Request::Change { id, operation: Operation::Refund, amount }, at(0))?;
+        let Reply::Outcome(Outcome::Approved(authorization)) = reply else { panic!("{reply:?}") };
+        Ok((authorization.status, authorization.refunded_minor))
+    };
+    assert_eq!(refund("first", 200), Ok((Status::Captured, 200)));
+    assert_eq!(refund("too much", 301), Err(Refusal::Amount));
+    assert_eq!(refund("second", 300), Ok((Status::Refunded, 500)));
+    assert_eq!(refund("third", 1), Err(Refusal::NotAllowed(Status::Refunded)));
 }
 
 /// A step of a random history: a small world, so that keys and authorizations meet often.
@@ -150,7 +180,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         "pm_charged_then_timeout",
         "pm_down",
     ];
-    let operation = prop::sample::select(vec![Operation::Capture, Operation::Void, Operation::Refund]);
+    let operations = [Operation::Capture, Operation::Void, Operation::Refund, Operation::Expire];
+    let operation = prop::sample::select(operations.to_vec());
     let step = prop_oneof![
         (0..20_u8, 0..4_u8, 1..1000_i64, prop::sample::select(METHODS.to_vec()))
             .prop_map(|(key, reference, amount, method)| Step::Authorize { key, reference, amount, method }),
@@ -169,7 +200,8 @@ fn parts(step: &Step) -> (String, Request) {
             (format!("a{key}"), Request::Authorize(asked(&format!("order-{reference}"), amount, method)))
         }
         Step::Change { key, authorization, operation } => {
-            (format!("c{key}"), Request::Change { id: Uuid::from_u128(authorization.into()), operation })
+            let id = Uuid::from_u128(authorization.into());
+            (format!("c{key}"), Request::Change { id, operation, amount: None })
         }
     }
 }
@@ -192,7 +224,7 @@ proptest! {
                     Status::Authorized => held += amount,
                     Status::Captured => captured += amount,
                     Status::Refunded => refunded += amount,
-                    Status::Voided => voided += amount,
+                    Status::Voided | Status::Expired => voided += amount,
                 }
             }
             let line = serde_json::to_string(&entry).unwrap();

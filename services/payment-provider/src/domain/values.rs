@@ -28,6 +28,11 @@ impl Amount {
     pub fn minor(self) -> i64 {
         self.0
     }
+
+    /// Any other amount.
+    pub(crate) fn another(self) -> Self {
+        Self(if self.0 > 1 { self.0 - 1 } else { 2 })
+    }
 }
 
 impl TryFrom<i64> for Amount {

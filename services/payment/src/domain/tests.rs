@@ -13,7 +13,7 @@ use strum::VariantArray;
 use uuid::Uuid;
 
 use crate::domain::{Action, Answer, Input, Payment, Status, Terms, Transition, react};
-use crate::ledger::{Account, Posting};
+use crate::ledger::{Account, PostingKind};
 
 /// What may happen next. What cannot happen yet in the world at hand is skipped.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ enum Step {
     Place,
     Confirm,
     Cancel,
+    /// A cancel comes before the call to authorize is ever made.
+    Withdraw,
     /// The outstanding call ends, well or (where it can) badly.
     Answer(bool),
     /// An input that came before comes again.
@@ -32,6 +34,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         Just(Step::Place),
         Just(Step::Confirm),
         Just(Step::Cancel),
+        Just(Step::Withdraw),
         any::<bool>().prop_map(Step::Answer),
         any::<usize>().prop_map(Step::Repeat),
     ];
@@ -45,14 +48,14 @@ struct World {
     published: Vec<EventType>,
     calls: Vec<Action>,
     outstanding: Vec<Action>,
-    postings: Vec<Posting>,
+    postings: Vec<PostingKind>,
     balances: HashMap<Account, i64>,
 }
 
 impl World {
     fn new() -> Self {
         Self {
-            payment: Payment::placeholder(OrderId(Uuid::from_u128(1)), Uuid::from_u128(2)),
+            payment: Payment::placeholder(OrderId(Uuid::from_u128(1))),
             taken: Vec::new(),
             published: Vec::new(),
             calls: Vec::new(),
@@ -70,7 +73,11 @@ impl World {
                 self.take_input(Input::Confirmed);
             }
             Step::Confirm => {}
-            Step::Cancel => self.take_input(Input::Cancelled),
+            Step::Withdraw if self.outstanding == [Action::Authorize] => {
+                self.outstanding.clear();
+                self.take_input(Input::Withdrawn);
+            }
+            Step::Cancel | Step::Withdraw => self.take_input(Input::Cancelled),
             Step::Answer(well) => {
                 if let Some(action) = self.outstanding.pop() {
                     self.take_input(Input::Answered(answer(action, *well)));
@@ -96,13 +103,14 @@ impl World {
             assert_eq!(next.version, self.payment.version + 1);
         }
         self.payment = next;
-        self.taken.push(input);
+        // When it comes again there is nothing to withdraw any more.
+        self.taken.push(if input == Input::Withdrawn { Input::Cancelled } else { input });
         self.published.extend(events.iter().map(Event::event_type));
         self.calls.extend(&jobs);
         self.outstanding.extend(&jobs);
-        for (posting, amount) in postings {
-            self.postings.push(posting);
-            for entry in posting.entries(&amount) {
+        for posting in postings {
+            self.postings.push(posting.kind);
+            for entry in posting.entries() {
                 *self.balances.entry(entry.account).or_default() += entry.amount.amount_minor;
             }
         }
@@ -114,7 +122,7 @@ impl World {
             assert!(self.called(action) <= 1, "{action} is called at most once");
         }
         assert!(self.called(Action::Capture) == 0 || self.taken.contains(&Input::Confirmed));
-        assert!(self.called(Action::Refund) == 0 || self.postings.contains(&Posting::Captured));
+        assert!(self.called(Action::Refund) == 0 || self.postings.contains(&PostingKind::Captured));
         assert!(self.compensations() <= 1, "one compensation at most: {:?}", self.published);
         assert_eq!(
             self.outstanding,
@@ -162,11 +170,12 @@ fn answer(action: Action, well: bool) -> Answer {
     match action {
         Action::Authorize if well => Answer::Approved { authorization_id: "auth-1".to_owned() },
         Action::Authorize => Answer::Declined { reason: "card_declined".to_owned() },
-        Action::Capture if well => Answer::Captured,
+        Action::Capture if well => Answer::Captured { amount: terms().amount },
         Action::Capture => Answer::CaptureFailed { reason: "capture_failed".to_owned() },
-        // A void or refund that is refused is asked again until it is done.
-        Action::Void => Answer::Voided,
-        Action::Refund => Answer::Refunded,
+        Action::Void if well => Answer::Voided,
+        // The void is refused, since the processor has taken the money.
+        Action::Void => Answer::Captured { amount: terms().amount },
+        Action::Refund => Answer::Refunded { amount: terms().amount },
     }
 }
 
@@ -190,7 +199,7 @@ proptest! {
     #[test]
     fn uncancelled_payment_ends_where_the_order_left_it(steps in steps(), well: bool) {
         let mut world = World::new();
-        for step in steps.iter().filter(|step| !matches!(step, Step::Cancel)) {
+        for step in steps.iter().filter(|step| !matches!(step, Step::Cancel | Step::Withdraw)) {
             world.take(step);
         }
         world.drain(well);
@@ -207,11 +216,11 @@ proptest! {
 
 #[test]
 fn invalid_transition_names_payment_order_state_and_input() {
-    let payment = Payment::placeholder(OrderId(Uuid::from_u128(1)), Uuid::from_u128(2));
+    let payment = Payment::placeholder(OrderId(Uuid::from_u128(1)));
     let invalid = react(&payment, &Input::Confirmed).expect_err("nothing was placed");
     assert_eq!(
         invalid.to_string(),
-        "payment 00000000-0000-0000-0000-000000000002 of order 00000000-0000-0000-0000-000000000001 is placeholder \
+        "payment c14c3469-f156-5225-83a0-ef96ba61d6b2 of order 00000000-0000-0000-0000-000000000001 is placeholder \
          and cannot take order.confirmed"
     );
 }

@@ -3,21 +3,23 @@
 use std::time::Duration;
 
 use contracts::{Money, OrderId, TraceContext};
-use messaging::BreakerConfig;
+use messaging::{BreakerConfig, jobs::Resolution};
 use reqwest::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use uuid::Uuid;
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
-    matchers::{body_json, header, method, path},
+    matchers::{body_json, header, method, path, query_param},
 };
 
 use crate::config::ProcessorConfig;
 use crate::domain::{Action, Answer, Payment, Terms};
-use crate::processor::{Processor, Reply, Request, read};
+use crate::processor::lookup::found;
+use crate::processor::resolution::resolve;
+use crate::processor::{MAX_BODY, Processor, Reply, Request, answer};
 
 const TIMEOUT: Duration = Duration::from_millis(200);
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -42,8 +44,8 @@ fn payment() -> Payment {
     let amount = Money { amount_minor: 2500, currency: "EUR".parse().expect("EUR is a currency") };
     Payment {
         terms: Some(Terms { amount, method: "pm_card_visa".parse().expect("a payment method") }),
-        authorization_id: Some("auth/1".to_owned()),
-        ..Payment::placeholder(OrderId(Uuid::from_u128(1)), Uuid::from_u128(2))
+        authorization_id: Some("auth-1".to_owned()),
+        ..Payment::placeholder(OrderId(Uuid::from_u128(1)))
     }
 }
 
@@ -59,65 +61,196 @@ fn approved() -> Reply {
     Reply::Answer(Answer::Approved { authorization_id: "auth-1".to_owned() })
 }
 
+fn amount() -> Money {
+    Money { amount_minor: 2500, currency: "EUR".parse().expect("EUR is a currency") }
+}
+
+const ACTIONS: [Action; 4] = [Action::Authorize, Action::Capture, Action::Void, Action::Refund];
+
+/// The authorization of the payment, in a status.
+fn authorization(status: &str) -> Value {
+    json!({ "id": "auth-1", "status": status, "amount_minor": 2500, "currency": "EUR" })
+}
+
+/// What an answer to a call means.
+fn answered(action: Action, status: u16, body: &Value) -> Reply {
+    let status = StatusCode::from_u16(status).expect("a status");
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    answer(&request(action), status, body.as_bytes())
+}
+
+/// What it means that an authorization has this status, or is not there.
+fn looked_up(action: Action, status: Option<&str>) -> Reply {
+    let (code, body) = match (action, status) {
+        (Action::Authorize, status) => {
+            let items: Vec<_> = status.into_iter().map(authorization).collect();
+            (StatusCode::OK, json!({ "items": items }))
+        }
+        (_, Some(status)) => (StatusCode::OK, authorization(status)),
+        (_, None) => (StatusCode::NOT_FOUND, json!({ "title": "Not found" })),
+    };
+    found(&request(action), "refused", code, body.to_string().as_bytes())
+}
+
+fn declined(reason: &str) -> Reply {
+    Reply::Answer(Answer::Declined { reason: reason.to_owned() })
+}
+
+fn capture_failed(reason: &str) -> Reply {
+    Reply::Answer(Answer::CaptureFailed { reason: reason.to_owned() })
+}
+
+/// What each call is answered when it is done.
+fn done(action: Action) -> (&'static str, Answer) {
+    match action {
+        Action::Authorize => ("authorized", Answer::Approved { authorization_id: "auth-1".to_owned() }),
+        Action::Capture => ("captured", Answer::Captured { amount: amount() }),
+        Action::Void => ("voided", Answer::Voided),
+        Action::Refund => ("refunded", Answer::Refunded { amount: amount() }),
+    }
+}
+
 #[test]
 fn each_answer_means_one_thing() {
-    let declined = |reason: &str| Reply::Answer(Answer::Declined { reason: reason.to_owned() });
-    let capture_failed = |reason: &str| Reply::Answer(Answer::CaptureFailed { reason: reason.to_owned() });
-    let check = |action, status: u16, body: &str, expected: Reply| {
-        let status = StatusCode::from_u16(status).expect("a status");
-        assert_eq!(read(action, status, body.as_bytes()), expected, "{action} {status} {body}");
-    };
-    let code = |code: &str| json!({ "title": "No", "code": code }).to_string();
+    for action in ACTIONS {
+        let (status, answer) = done(action);
+        assert_eq!(answered(action, 200, &authorization(status)), Reply::Answer(answer), "{action}");
+    }
+    let code = |code: &str| json!({ "title": "No", "code": code });
+    assert_eq!(answered(Action::Authorize, 201, &authorization("authorized")), approved());
+    assert_eq!(answered(Action::Authorize, 402, &code("card_declined")), declined("card_declined"));
+    assert_eq!(answered(Action::Authorize, 402, &Value::Null), declined("402 Payment Required"));
+    assert_eq!(answered(Action::Capture, 402, &code("capture_failed")), capture_failed("capture_failed"));
+}
 
-    check(Action::Authorize, 201, r#"{"id": "auth-1", "status": "authorized"}"#, approved());
-    check(Action::Authorize, 200, r#"{"id": "auth-1"}"#, approved());
-    check(Action::Authorize, 402, &code("card_declined"), declined("card_declined"));
-    check(Action::Authorize, 402, "", declined("402 Payment Required"));
-    check(
-        Action::Authorize,
-        422,
-        r#"{"title": "The request is not valid"}"#,
-        declined("The request is not valid"),
-    );
-    check(Action::Capture, 200, "{}", Reply::Answer(Answer::Captured));
-    check(Action::Capture, 402, &code("capture_failed"), capture_failed("capture_failed"));
-    check(Action::Void, 200, "", Reply::Answer(Answer::Voided));
-    check(Action::Refund, 200, "", Reply::Answer(Answer::Refunded));
+#[test]
+fn an_answer_that_is_not_what_was_asked_for_is_never_believed() {
+    for action in ACTIONS {
+        let right = authorization(done(action).0);
+        for (member, value) in [
+            ("amount_minor", json!(2400)),
+            ("currency", json!("USD")),
+            ("status", json!("pending")),
+            ("status", json!("expired")),
+        ] {
+            let mut wrong = right.clone();
+            wrong[member] = value;
+            assert!(matches!(answered(action, 200, &wrong), Reply::Unsettled(_)), "{action}: {wrong}");
+        }
+        for id in ["", ".", "..", "a/b", "a b", &"x".repeat(101)] {
+            let mut wrong = right.clone();
+            wrong["id"] = json!(id);
+            assert!(matches!(answered(action, 200, &wrong), Reply::Unsettled(_)), "{action}: {wrong}");
+        }
+        for body in
+            [json!({}), json!("authorized"), json!([right]), json!({ "id": "auth-1", "status": "captured" })]
+        {
+            assert!(matches!(answered(action, 200, &body), Reply::Trouble(_)), "{action}: {body}");
+        }
+    }
+    let mut another = authorization("captured");
+    another["id"] = json!("auth-2");
+    assert!(matches!(answered(Action::Capture, 200, &another), Reply::Unsettled(_)));
 }
 
 #[test]
 fn what_is_not_known_is_never_declined() {
-    for action in [Action::Authorize, Action::Capture, Action::Void, Action::Refund] {
-        for status in [302, 409, 425] {
-            let status = StatusCode::from_u16(status).expect("a status");
-            assert!(matches!(read(action, status, b""), Reply::Unknown(_)), "{action} {status}");
+    for action in ACTIONS {
+        for status in [302, 409, 425, 404, 400] {
+            assert!(matches!(answered(action, status, &Value::Null), Reply::Unknown(_)), "{action} {status}");
         }
         for status in [408, 429, 500, 502, 503, 504] {
-            let status = StatusCode::from_u16(status).expect("a status");
-            assert!(matches!(read(action, status, b""), Reply::Trouble(_)), "{action} {status}");
+            assert!(matches!(answered(action, status, &Value::Null), Reply::Trouble(_)), "{action} {status}");
         }
     }
-    assert!(matches!(read(Action::Authorize, StatusCode::CREATED, b"{\"id\": "), Reply::Trouble(_)));
 }
 
 #[test]
-fn a_refusal_that_is_no_answer_is_for_a_person() {
-    for action in [Action::Authorize, Action::Capture, Action::Void, Action::Refund] {
-        for status in [401, 403, 404] {
-            let status = StatusCode::from_u16(status).expect("a status");
-            assert!(matches!(read(action, status, b""), Reply::Refused(_)), "{action} {status}");
+fn a_refusal_says_why_or_is_about_our_access() {
+    for action in ACTIONS {
+        for status in [401, 403] {
+            let body = json!({ "title": "No" });
+            assert!(matches!(answered(action, status, &body), Reply::Denied(_)), "{action} {status}");
+        }
+        for status in [400, 404, 409, 422] {
+            let body = json!({ "title": "No", "code": "authorization_voided" });
+            let refused = Reply::Refused("authorization_voided".to_owned());
+            assert_eq!(answered(action, status, &body), refused, "{action} {status}");
         }
     }
-    for action in [Action::Void, Action::Refund] {
-        assert!(matches!(read(action, StatusCode::PAYMENT_REQUIRED, b""), Reply::Refused(_)), "{action}");
-        assert!(matches!(read(action, StatusCode::UNPROCESSABLE_ENTITY, b""), Reply::Refused(_)), "{action}");
+}
+
+#[test]
+fn what_a_refused_call_comes_to_is_what_the_authorization_is() {
+    use Action::{Authorize, Capture, Refund, Void};
+    let captured = || Reply::Answer(Answer::Captured { amount: amount() });
+    let (voided, refunded) =
+        (Reply::Answer(Answer::Voided), Reply::Answer(Answer::Refunded { amount: amount() }));
+    let statuses =
+        [None, Some("authorized"), Some("captured"), Some("voided"), Some("expired"), Some("refunded")];
+    for action in ACTIONS {
+        for status in statuses {
+            let expected = match (action, status) {
+                (Authorize, None) => declined("refused"),
+                (Authorize, Some("authorized")) => approved(),
+                (Capture | Void, Some("captured")) | (Void, Some("refunded")) => captured(),
+                (Capture, None | Some("authorized" | "voided" | "expired")) => capture_failed("refused"),
+                (Void, Some("voided" | "expired")) => voided.clone(),
+                (Refund, Some("refunded")) => refunded.clone(),
+                _ => {
+                    let reply = looked_up(action, status);
+                    assert!(matches!(reply, Reply::Unsettled(_)), "{action} {status:?}: {reply:?}");
+                    continue;
+                }
+            };
+            assert_eq!(looked_up(action, status), expected, "{action} {status:?}");
+        }
     }
+}
+
+#[test]
+fn what_is_looked_up_is_checked_as_an_answer_is() {
+    let mut wrong = authorization("captured");
+    wrong["currency"] = json!("USD");
+    for action in [Action::Capture, Action::Void, Action::Refund] {
+        let reply = found(&request(action), "refused", StatusCode::OK, wrong.to_string().as_bytes());
+        assert!(matches!(reply, Reply::Unsettled(_)), "{action}: {reply:?}");
+    }
+    let two = json!({ "items": [authorization("authorized"), authorization("authorized")] });
+    let reply = found(&request(Action::Authorize), "refused", StatusCode::OK, two.to_string().as_bytes());
+    assert!(matches!(reply, Reply::Unsettled(_)), "{reply:?}");
+    for (status, body) in [(404, ""), (500, ""), (200, "<html>"), (302, "")] {
+        let status = StatusCode::from_u16(status).expect("a status");
+        for action in ACTIONS {
+            let reply = found(&request(action), "refused", status, body.as_bytes());
+            assert!(matches!(reply, Reply::Unknown(_)), "{action} {status}: {reply:?}");
+        }
+    }
+}
+
+#[test]
+fn an_operator_says_how_a_call_ended() {
+    let say = |action, outcome: &str, reference: Option<&str>| {
+        let (outcome, reference) = (outcome.to_owned(), reference.map(str::to_owned));
+        resolve(&request(action), &Resolution { outcome, reference, reason: "by telephone".to_owned() })
+    };
+    for action in ACTIONS {
+        let (status, answer) = done(action);
+        assert_eq!(say(action, status, Some("auth-1")), Ok(answer), "{action}");
+        assert!(say(action, "sent", Some("auth-1")).is_err(), "{action}");
+    }
+    let declined = Answer::Declined { reason: "by telephone".to_owned() };
+    assert_eq!(say(Action::Authorize, "declined", None), Ok(declined));
+    assert!(say(Action::Authorize, "authorized", None).is_err(), "the processor's id is missing");
+    let failed = Answer::CaptureFailed { reason: "by telephone".to_owned() };
+    assert_eq!(say(Action::Capture, "failed", None), Ok(failed));
+    assert_eq!(say(Action::Void, "captured", None), Ok(Answer::Captured { amount: amount() }));
 }
 
 #[test]
 fn a_reason_is_short_and_of_one_line() {
     let body = json!({ "code": format!("no\n{}", "x".repeat(1000)) }).to_string();
-    let reply = read(Action::Authorize, StatusCode::PAYMENT_REQUIRED, body.as_bytes());
+    let reply = answer(&request(Action::Authorize), StatusCode::PAYMENT_REQUIRED, body.as_bytes());
     let Reply::Answer(Answer::Declined { reason }) = reply else { panic!("{reply:?}") };
     assert_eq!(reason, format!("no{}", "x".repeat(198)));
 }
@@ -137,7 +270,7 @@ async fn an_authorization_carries_order_amount_method_key_and_trace() {
     let server = MockServer::start().await;
     Mock::given(method("POST"))
         .and(path("/v1/authorizations"))
-        .and(header("idempotency-key", "00000000-0000-0000-0000-000000000002:authorize"))
+        .and(header("idempotency-key", "00000000-0000-0000-0000-000000000001:authorize:1"))
         .and(header("traceparent", TRACEPARENT))
         .and(body_json(json!({
             "merchant_reference": "00000000-0000-0000-0000-000000000001",
@@ -145,9 +278,7 @@ async fn an_authorization_carries_order_amount_method_key_and_trace() {
             "currency": "EUR",
             "payment_method": "pm_card_visa",
         })))
-        .respond_with(
-            ResponseTemplate::new(201).set_body_json(json!({ "id": "auth-1", "status": "authorized" })),
-        )
+        .respond_with(ResponseTemplate::new(201).set_body_json(authorization("authorized")))
         .expect(2)
         .mount(&server)
         .await;
@@ -159,17 +290,13 @@ async fn an_authorization_carries_order_amount_method_key_and_trace() {
 
 #[tokio::test]
 async fn every_other_call_names_its_authorization_and_has_a_key_of_its_own() {
-    let actions = [
-        (Action::Capture, Answer::Captured),
-        (Action::Void, Answer::Voided),
-        (Action::Refund, Answer::Refunded),
-    ];
-    for (action, answer) in actions {
+    for action in [Action::Capture, Action::Void, Action::Refund] {
+        let (status, answer) = done(action);
         let server = MockServer::start().await;
         Mock::given(method("POST"))
-            .and(path(format!("/v1/authorizations/auth%2F1/{action}")))
-            .and(header("idempotency-key", format!("00000000-0000-0000-0000-000000000002:{action}")))
-            .respond_with(ResponseTemplate::new(200).set_body_json(json!({ "id": "auth/1" })))
+            .and(path(format!("/v1/authorizations/auth-1/{action}")))
+            .and(header("idempotency-key", format!("00000000-0000-0000-0000-000000000001:{action}:1")))
+            .respond_with(ResponseTemplate::new(200).set_body_json(authorization(status)))
             .expect(1)
             .mount(&server)
             .await;
@@ -177,6 +304,59 @@ async fn every_other_call_names_its_authorization_and_has_a_key_of_its_own() {
         let reply = processor(&server.uri()).call(&request(action), &trace()).await;
         assert_eq!(reply, Reply::Answer(answer));
     }
+}
+
+#[tokio::test]
+async fn a_capture_and_a_refund_say_how_much() {
+    for action in [Action::Capture, Action::Refund] {
+        let server = MockServer::start().await;
+        let part = json!({ "amount_minor": 2500, "currency": "EUR" });
+        let done = ResponseTemplate::new(200).set_body_json(authorization(done(action).0));
+        Mock::given(body_json(part)).respond_with(done).expect(1).mount(&server).await;
+        processor(&server.uri()).call(&request(action), &trace()).await;
+    }
+}
+
+#[tokio::test]
+async fn an_authorization_is_looked_up_by_its_id_or_the_order() {
+    let server = MockServer::start().await;
+    Mock::given(method("GET"))
+        .and(path("/v1/authorizations"))
+        .and(query_param("merchant_reference", "00000000-0000-0000-0000-000000000001"))
+        .respond_with(
+            ResponseTemplate::new(200).set_body_json(json!({ "items": [authorization("authorized")] })),
+        )
+        .mount(&server)
+        .await;
+    Mock::given(method("GET"))
+        .and(path("/v1/authorizations/auth-1"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(authorization("expired")))
+        .mount(&server)
+        .await;
+    let processor = processor(&server.uri());
+    assert_eq!(processor.look_up(&request(Action::Authorize), "too old").await, approved());
+    let voided = Reply::Answer(Answer::Voided);
+    assert_eq!(processor.look_up(&request(Action::Void), "too old").await, voided);
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_not_read() {
+    let server = MockServer::start().await;
+    let endless = ResponseTemplate::new(201).set_body_string("x".repeat(MAX_BODY + 1));
+    Mock::given(method("POST")).respond_with(endless).mount(&server).await;
+    let reply = processor(&server.uri()).call(&request(Action::Authorize), &trace()).await;
+    let Reply::Trouble(reason) = reply else { panic!("{reply:?}") };
+    assert!(reason.contains("larger than 65536 bytes"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_trace_that_no_header_can_carry_is_left_out() {
+    let server = MockServer::start().await;
+    let done = ResponseTemplate::new(201).set_body_json(authorization("authorized"));
+    Mock::given(method("POST")).respond_with(done).mount(&server).await;
+    let traceparent = Some("00-x\r\nX: 1".to_owned());
+    let bad = TraceContext { tracestate: traceparent.clone(), traceparent };
+    assert_eq!(processor(&server.uri()).call(&request(Action::Authorize), &bad).await, approved());
 }
 
 #[tokio::test]

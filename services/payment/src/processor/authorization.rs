@@ -1,0 +1,96 @@
+//! An authorization as the processor shows it, and whether it is the one that was asked for.
+
+use contracts::{Currency, Money};
+use serde::Deserialize;
+
+use super::{Reply, Request};
+use crate::domain::{Action, Answer};
+
+/// The longest id of an authorization.
+const MAX_ID: usize = 100;
+
+/// What the processor says of an authorization.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Authorization {
+    pub id: String,
+    pub status: Status,
+    pub amount_minor: i64,
+    pub currency: Currency,
+    /// How much was given back, of all that was taken.
+    #[serde(default)]
+    pub refunded_minor: i64,
+}
+
+/// What an authorization has become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, strum::Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Status {
+    /// The amount is held.
+    Authorized,
+    /// The amount was taken.
+    Captured,
+    /// The hold was given up.
+    Voided,
+    /// The hold ended by itself.
+    Expired,
+    /// The amount was taken, and all of it given back.
+    Refunded,
+    /// A word that this build does not know.
+    #[serde(other)]
+    Other,
+}
+
+impl Authorization {
+    /// What a successful call means that shows this authorization: the answer, when it is what was asked for.
+    pub(super) fn settles(self, request: &Request) -> Reply {
+        let expected = match request.action() {
+            Action::Authorize => Status::Authorized,
+            Action::Capture => Status::Captured,
+            Action::Void => Status::Voided,
+            // The last of several refunds makes it refunded; one before leaves it captured.
+            Action::Refund if self.status == Status::Captured && self.refunded_minor > 0 => Status::Captured,
+            Action::Refund => Status::Refunded,
+        };
+        if let Err(reason) = self.is_about(request) {
+            return Reply::Unsettled(reason);
+        }
+        if self.status != expected {
+            return Reply::Unsettled(format!("the authorization is {}, not {expected}", self.status));
+        }
+        let amount = request.amount.clone();
+        Reply::Answer(match request.action() {
+            Action::Authorize => Answer::Approved { authorization_id: self.id },
+            Action::Capture => Answer::Captured { amount },
+            Action::Void => Answer::Voided,
+            Action::Refund => Answer::Refunded { amount },
+        })
+    }
+
+    /// Whether it has the id, the amount and the currency that the call is about.
+    ///
+    /// # Errors
+    /// A text that says what differs.
+    pub(super) fn is_about(&self, request: &Request) -> Result<(), String> {
+        let Money { amount_minor, currency } = &request.amount;
+        if let Some(id) = request.authorization_id()
+            && id != self.id
+        {
+            return Err("the answer is about another authorization".to_owned());
+        }
+        if (self.amount_minor, &self.currency) != (*amount_minor, currency) {
+            let (found, its) = (self.amount_minor, &self.currency);
+            return Err(format!("the authorization is over {found} {its}, not {amount_minor} {currency}"));
+        }
+        if !is_token(&self.id) {
+            return Err("the authorization's id is no token".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Whether a text can be a segment of a path, and be stored: letters, digits, `-`, `_`, `.` and `:`, not only dots.
+fn is_token(id: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(allowed) && id.bytes().any(|byte| byte != b'.')
+}

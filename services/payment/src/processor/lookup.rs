@@ -1,0 +1,72 @@
+//! What the processor says of an authorization when it is asked, and what that means for a call that was refused or
+//! whose outcome is unknown for too long.
+//!
+//! | the authorization is | authorize | capture | void | refund |
+//! |---|---|---|---|---|
+//! | not there | declined | capture failed | unsettled | unsettled |
+//! | authorized | approved | capture failed | unsettled | unsettled |
+//! | captured | unsettled | captured | captured: to be refunded | unsettled |
+//! | voided, expired | unsettled | capture failed | voided | unsettled |
+//! | refunded | unsettled | unsettled | captured: to be refunded | refunded |
+
+use reqwest::StatusCode;
+use serde::Deserialize;
+
+use super::authorization::{Authorization, Status};
+use super::{Reply, Request, is_stated};
+use crate::domain::{Action, Answer};
+
+/// The authorizations of a merchant reference.
+#[derive(Deserialize)]
+struct List {
+    items: Vec<Authorization>,
+}
+
+/// What the answer to the look-up of a call's authorization means for the call, and `why` it was looked up.
+pub fn found(request: &Request, why: &str, status: StatusCode, body: &[u8]) -> Reply {
+    let settle = |found| settle(request, why, found);
+    match (request.action(), status.as_u16()) {
+        (Action::Capture | Action::Void | Action::Refund, 404) if is_stated(body) => settle(None),
+        (Action::Authorize, 200) => match serde_json::from_slice::<List>(body) {
+            Ok(List { items }) if items.len() > 1 => {
+                Reply::Unsettled(format!("the processor has {} authorizations of the order", items.len()))
+            }
+            Ok(List { items }) => settle(items.into_iter().next()),
+            Err(error) => {
+                Reply::Unknown(format!("{status}, but its body is no list of authorizations: {error}"))
+            }
+        },
+        (_, 200) => match serde_json::from_slice(body) {
+            Ok(authorization) => settle(Some(authorization)),
+            Err(error) => Reply::Unknown(format!("{status}, but its body is no authorization: {error}")),
+        },
+        _ => Reply::Unknown(format!("{status} to the question what the authorization is")),
+    }
+}
+
+/// What an authorization that was found, or `None`, means for the call.
+fn settle(request: &Request, why: &str, found: Option<Authorization>) -> Reply {
+    if let Some(Err(reason)) = found.as_ref().map(|authorization| authorization.is_about(request)) {
+        return Reply::Unsettled(reason);
+    }
+    let status = found.as_ref().map(|authorization| authorization.status);
+    let told = status.map_or_else(|| "not there".to_owned(), |status| status.to_string());
+    let unsettled = || Reply::Unsettled(format!("{why}, and the authorization is {told}"));
+    let (reason, amount) = (why.to_owned(), request.amount.clone());
+    let answer = match (request.action(), status) {
+        (Action::Authorize, None) => Answer::Declined { reason },
+        (Action::Authorize, Some(Status::Authorized)) => match found {
+            Some(authorization) => Answer::Approved { authorization_id: authorization.id },
+            None => return unsettled(),
+        },
+        (Action::Capture, Some(Status::Captured)) => Answer::Captured { amount },
+        (Action::Capture, None | Some(Status::Authorized | Status::Voided | Status::Expired)) => {
+            Answer::CaptureFailed { reason }
+        }
+        (Action::Void, Some(Status::Voided | Status::Expired)) => Answer::Voided,
+        (Action::Void, Some(Status::Captured | Status::Refunded)) => Answer::Captured { amount },
+        (Action::Refund, Some(Status::Refunded)) => Answer::Refunded { amount },
+        _ => return unsettled(),
+    };
+    Reply::Answer(answer)
+}
