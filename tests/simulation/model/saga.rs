@@ -16,7 +16,7 @@ use order::domain::{Deadlines, Order, Transition, decide_cancel};
 use order::state::Status;
 use payment::domain::{Action, Answer, Input, Payment, Status as Paid};
 use payment::processor::Request;
-use payment::reactions::{self, OrderInput};
+use payment::reactions::OrderInput;
 use system::Service;
 use uuid::Uuid;
 
@@ -334,7 +334,7 @@ impl Saga {
     }
 
     fn pay(&mut self, system: &System, input: OrderInput) -> Result<Vec<Published>, Broken> {
-        let state = reactions::State {
+        let state = payment::reactions::State {
             payments: [(self.order.id, self.payment.clone())].into(),
             withdrawn: self.withdrawn(&input),
         };

@@ -248,7 +248,7 @@ impl Which {
 }
 
 impl Signature {
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let user = || env::var("USER").or_else(|_| env::var("LOGNAME")).ok().filter(|name| !name.is_empty());
         let by = self.by.clone().or_else(user);
         by.unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()))

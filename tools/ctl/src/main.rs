@@ -5,10 +5,12 @@ mod client;
 mod dead_letters;
 mod doctor_command;
 mod down;
+mod jobs;
 mod load;
 mod place;
 mod scaffold;
 mod supervisor;
+mod table;
 mod timeline;
 mod topology;
 mod up;
@@ -49,6 +51,9 @@ enum Command {
     /// List, show, replay and discard what no service could handle
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// List and show calls to the outside, have them tried again, or say what became of them
+    #[command(subcommand)]
+    Jobs(jobs::Command),
     /// Apply or show what the broker must hold
     #[command(subcommand)]
     Topology(topology::Action),
@@ -97,6 +102,7 @@ async fn main() -> ExitCode {
         Command::Audit(args) => audit_command::run(args).await,
         Command::Doctor(args) => doctor_command::run(args).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
+        Command::Jobs(command) => jobs::run(command).await,
         Command::Topology(action) => topology::run(action).await,
         Command::Database(Database::Apply { postgres_url }) => apply_database(&postgres_url).await,
         Command::New { new, root } => scaffold::run(&root, &new),

@@ -4,6 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use contracts::TraceContext;
 use runtime::{clock, columns::column};
+use serde_json::Value;
 use sqlx::{PgConnection, PgPool, types::Json};
 use uuid::Uuid;
 
@@ -60,7 +61,8 @@ pub(super) async fn claim(
         Lanes::Only(lane) => (Some(lane), &[] as &[String]),
         Lanes::AllBut(others) => (None, others),
     };
-    let claimed = sqlx::query!(
+    let claimed = sqlx::query_as!(
+        Row,
         r#"with fresh as materialized (
              select id, run_at from messaging.jobs as job
              where queue = $1 and run_at <= now() and attempts = 0 and parked_at is null
@@ -92,20 +94,31 @@ pub(super) async fn claim(
     )
     .fetch_all(pool)
     .await?;
-    let jobs = claimed.into_iter().map(|row| Job {
-        id: row.id,
-        key: row.key,
-        lane: row.lane,
-        payload: row.payload,
-        attempts: row.attempts,
-        age: Duration::from_secs_f64(row.age.max(0.0)),
-        resolution: row.resolution.map(|resolution| resolution.0),
-        origin: CausationContext {
-            cause: row.cause,
-            trace: TraceContext { traceparent: row.traceparent, tracestate: row.tracestate },
-        },
-    });
-    Ok(jobs.collect())
+    Ok(claimed.into_iter().map(Job::from).collect())
+}
+
+/// A job as it was claimed.
+struct Row {
+    id: Uuid,
+    key: Uuid,
+    lane: String,
+    payload: Value,
+    attempts: i32,
+    cause: Option<Uuid>,
+    traceparent: Option<String>,
+    tracestate: Option<String>,
+    /// In seconds.
+    age: f64,
+    resolution: Option<Json<Resolution>>,
+}
+
+impl From<Row> for Job {
+    fn from(row: Row) -> Self {
+        let Row { id, key, lane, payload, attempts, cause, traceparent, tracestate, age, resolution } = row;
+        let origin = CausationContext { cause, trace: TraceContext { traceparent, tracestate } };
+        let (age, resolution) = (Duration::from_secs_f64(age.max(0.0)), resolution.map(|it| it.0));
+        Self { id, key, payload, attempts, age, lane, resolution, origin }
+    }
 }
 
 /// Deletes the jobs in the transaction that records them, and returns which attempts were the last. A job that another

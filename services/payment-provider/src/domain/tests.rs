@@ -62,7 +62,7 @@ fn an_authorization_is_captured_and_refunded_or_voided_and_nothing_else() {
                 (Authorized, Capture) => Ok(Captured),
                 (Authorized, Void) => Ok(Voided),
                 (Captured, Refund) => Ok(Refunded),
-                (Authorized, Operation::Expire) => Ok(Expired),
+                (Authorized, Expire) => Ok(Expired),
                 _ => Err(Refusal::NotAllowed(from)),
             };
             let reply = call(&mut books, "key", &Request::Change { id, operation, amount: None }, at(0));

@@ -11,21 +11,21 @@ const MAX_ID: usize = 100;
 
 /// What the processor says of an authorization.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Authorization {
-    pub id: String,
-    pub status: Status,
-    pub amount_minor: i64,
-    pub currency: Currency,
+pub(super) struct Authorization {
+    pub(super) id: String,
+    pub(super) status: Status,
+    pub(super) amount_minor: i64,
+    pub(super) currency: Currency,
     /// How much was given back, of all that was taken.
     #[serde(default)]
-    pub refunded_minor: i64,
+    pub(super) refunded_minor: i64,
 }
 
 /// What an authorization has become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, strum::Display)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
-pub enum Status {
+pub(super) enum Status {
     /// The amount is held.
     Authorized,
     /// The amount was taken.

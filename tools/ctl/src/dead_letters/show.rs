@@ -2,13 +2,11 @@
 //! characters for the terminal.
 
 use anyhow::Result;
-use chrono::{DateTime, Utc};
-use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
 use messaging::dead_letters::{DeadLetter, RecordedAction, hex};
 use serde_json::{Value, json};
 
-/// The width of a table, for all that the author of a message cannot choose.
-const TABLE_CHARS: u16 = 120;
+use crate::table::{cell, table, time};
+
 /// Bytes in a line of a body that is no text.
 const BYTES_PER_LINE: usize = 32;
 
@@ -38,20 +36,6 @@ pub(super) fn history(taken: &[(&str, RecordedAction)]) -> String {
         ]
     };
     table(["when\nid", "by\nservice", "action\ndone", "event\norder", "reason"], taken.iter().map(row))
-}
-
-/// A table without lines, whose last column takes the width that the others leave, and wraps.
-fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header).add_rows(rows);
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(TABLE_CHARS);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-        if column.index + 1 < N {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-    }
-    table.trim_fmt()
 }
 
 /// Everything that is known of a dead letter.
@@ -93,34 +77,9 @@ fn body(body: &[u8]) -> Result<Vec<String>> {
     }
 }
 
-fn time(time: Option<DateTime<Utc>>) -> String {
-    time.map_or_else(|| "-".to_owned(), |time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
-}
-
-/// A value in one line, without control characters.
-fn cell(text: Option<&str>) -> String {
-    match text {
-        None | Some("") => "-".to_owned(),
-        Some(text) => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_last_column_wraps_and_no_other_does() {
-        let order = "01a1fe4c-0000-7000-8000-000000000001";
-        let row = [format!("now\n{order}"), "word ".repeat(30)];
-        let table = table(["when\norder", "reason"], [row].into_iter());
-        let lines: Vec<_> = table.lines().collect();
-        assert_eq!(
-            lines[1..3],
-            ["order", &format!("now{}{}", " ".repeat(35), "word ".repeat(16).trim_end())]
-        );
-        assert_eq!(lines[3], format!("{order}  {}", "word ".repeat(14).trim_end()));
-    }
 
     #[test]
     fn a_body_is_shown_as_json_text_or_hex() {
@@ -130,11 +89,5 @@ mod tests {
         check(&[0, 159, 146, 150], &["009f9296"]);
         check(b"\x1b[2Jboo", &["1b5b324a626f6f"]);
         check(b"", &["(empty)"]);
-    }
-
-    #[test]
-    fn a_cell_has_no_control_characters() {
-        assert_eq!(cell(Some("\x1b[2Ja\nb")), " [2Ja b");
-        assert_eq!(cell(None), "-");
     }
 }
