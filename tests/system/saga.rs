@@ -4,6 +4,7 @@ mod breaker;
 mod cancelling;
 mod lateness;
 mod processor;
+mod refusals;
 
 use crate::shop::Shop;
 use crate::shop::{order_of, place_at};

@@ -90,8 +90,14 @@ pub fn fold_with(
         let payment = payments
             .get_mut(order_id)
             .ok_or_else(|| InvalidTransition::new("payment of order", order_id, "not known", input.name()))?;
-        let is_withdrawn = payment.status == Status::Authorizing && withdrawn.contains(order_id);
-        let input = if is_withdrawn && *input == Input::Cancelled { &Input::Withdrawn } else { input };
+        let mut input = input;
+        if (payment.status, input) == (Status::Authorizing, &Input::Cancelled) {
+            let written = outcome.jobs.len();
+            outcome.jobs.retain(|job| job.key != order_id.0);
+            if outcome.jobs.len() < written || withdrawn.contains(order_id) {
+                input = &Input::Withdrawn;
+            }
+        }
         let Transition { next, events, jobs, postings } = react(payment, input)?;
         if next.version != payment.version {
             changed.insert(*order_id);

@@ -144,6 +144,44 @@ pub(super) const CORRUPTIONS: &[Corruption] = &[
     ),
     corruption(
         Order,
+        "nobody watches the deadlines of captures",
+        "delete from order_events where type in ('payment.captured', 'order.completed')
+             and order_id = (select min(id) from orders);
+         update orders set status = 'confirmed', payment = 'authorized', version = version - 2,
+             consumed = (select jsonb_agg(it) from jsonb_array_elements(consumed) as it where it ->> 0 <> 'payment.captured'),
+             placed_at = placed_at - interval '1 day',
+             deadline_at = deadline_at - interval '1 day', capture_deadline_at = now() - interval '1 minute'
+         where id = (select min(id) from orders)",
+        &["no order waits past its deadline"],
+    ),
+    corruption(
+        Order,
+        "the answer to a capture was lost",
+        "delete from order_events where type in ('payment.captured', 'order.completed')
+             and order_id = (select min(id) from orders);
+         update order_events set occurred_at = occurred_at - interval '20 minutes'
+             where order_id = (select min(id) from orders);
+         update orders set status = 'confirmed', payment = 'authorized', version = version - 2,
+             consumed = (select jsonb_agg(it) from jsonb_array_elements(consumed) as it where it ->> 0 <> 'payment.captured')
+         where id = (select min(id) from orders)",
+        &["confirmed orders end"],
+    ),
+    corruption(
+        Payment,
+        "no call settles a void, and nobody looks",
+        "insert into messaging.jobs (id, queue, key, payload, attempts, parked_at, last_error)
+         values (gen_random_uuid(), 'payment.calls', gen_random_uuid(), '{}', 3, now(), 'refused')",
+        &["jobs end"],
+    ),
+    corruption(
+        Notification,
+        "a mail has been tried for hours",
+        "insert into messaging.jobs (id, queue, key, payload, attempts, created_at)
+         values (gen_random_uuid(), 'notification.mails', gen_random_uuid(), '{}', 3, now() - interval '2 hours')",
+        &["jobs end"],
+    ),
+    corruption(
+        Order,
         "a cancelled order never settles",
         "delete from order_events where type = 'stock.released';
          update orders set stock = 'reserved', version = version - 1 where stock = 'released';

@@ -103,6 +103,22 @@ async fn second_authorization_at_the_processor_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hold_in_another_currency_is_found() {
+    let (shop, id) = with_an_order().await;
+    let hold = json!({"merchant_reference": id, "amount_minor": 1000, "currency": "USD",
+        "payment_method": "pm_card_visa"});
+    let response = reqwest::Client::new()
+        .post(format!("{}/v1/authorizations", shop.provider.url))
+        .header("Idempotency-Key", "another currency")
+        .json(&hold)
+        .send()
+        .await
+        .expect("an answer");
+    assert!(response.status().is_success(), "{}", response.status());
+    assert_eq!(breaks(&shop.sources()).await, ["the ledger matches the processor"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn work_in_progress_violates_nothing_and_open_calls_are_listed() {
     let (shop, _) = with_an_order().await;
     shop.faults(&json!({"timeout_rate": 1.0})).await;

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-/// What the processor held, captured and refunded, by merchant reference, which is the order id.
+/// What the processor held, captured and refunded, by merchant reference, which is the order id, and currency: `<id> EUR`.
 pub type Charges = BTreeMap<String, Charge>;
 
-/// The charges of one order; amounts in minor units.
+/// The charges of one order in one currency; amounts in minor units.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Charge {
     merchant_reference: String,
+    currency: String,
     pub authorizations: i64,
     pub captures: i64,
     pub refunds: i64,
@@ -30,5 +31,6 @@ pub(super) async fn fetch(http: &reqwest::Client, provider_url: &str) -> Result<
     let response = http.get(&url).send().await.and_then(reqwest::Response::error_for_status);
     let response = response.with_context(|| format!("cannot read the card processor's report at {url}"))?;
     let report: Report = response.json().await.context("the report has an unexpected shape")?;
-    Ok(report.items.into_iter().map(|charge| (charge.merchant_reference.clone(), charge)).collect())
+    let keyed = |charge: Charge| (format!("{} {}", charge.merchant_reference, charge.currency), charge);
+    Ok(report.items.into_iter().map(keyed).collect())
 }

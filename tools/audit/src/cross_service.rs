@@ -150,7 +150,10 @@ pub(super) fn no_capture_without_an_order(snapshot: &Snapshot) -> Found {
 pub(super) fn the_ledger_matches_the_processor(snapshot: &Snapshot) -> Found {
     let posted = snapshot.payments.iter().filter(|(_, payment)| payment.posted);
     let ledger: BTreeMap<String, (i64, i64, i64)> = posted
-        .map(|(id, payment)| (id.to_string(), (payment.held, payment.captured, payment.refunded)))
+        .map(|(id, payment)| {
+            let currency = payment.currency.as_deref().unwrap_or_default();
+            (format!("{id} {currency}"), (payment.held, payment.captured, payment.refunded))
+        })
         .collect();
     let violations = differences(&ledger, &snapshot.charges, |ours, theirs| {
         let theirs = theirs.map(|charge| (charge.held_minor, charge.captured_minor, charge.refunded_minor));

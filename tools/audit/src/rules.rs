@@ -107,8 +107,22 @@ pub const RULES: &[Rule] = &[
         "no order waits past its deadline",
         "an order that never ends keeps its stock and money for ever",
         &[Order],
-        &[("pending orders", "orders where status = 'pending'")],
+        &[("open orders", "orders where status in ('pending', 'confirmed')")],
         include_str!("rules/no_order_waits_past_its_deadline.sql"),
+    ),
+    alone(
+        "confirmed orders end",
+        "its customer is told that it is confirmed: what nobody pays for must not stay so",
+        &[Order],
+        &[("confirmed orders", "orders where status = 'confirmed'")],
+        include_str!("rules/confirmed_orders_end.sql"),
+    ),
+    alone(
+        "jobs end",
+        "a call that nothing settles leaves money or news where it does not belong",
+        Service::ALL,
+        &[("jobs", "messaging.jobs")],
+        include_str!("rules/jobs_end.sql"),
     ),
     alone(
         "an order matches its event log",

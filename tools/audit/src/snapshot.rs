@@ -66,7 +66,7 @@ pub struct PaymentRow {
     pub captured: i64,
     pub refunded: i64,
     pub posted: bool,
-    /// Whether a call to the processor is not answered yet.
+    /// Whether a call to the processor is not answered yet, and still may be.
     pub calling: bool,
 }
 
@@ -238,7 +238,10 @@ const PAYMENTS: &str = "
     )
     select order_id, status, amount_minor, currency, coalesce(held, 0) as held, coalesce(captured, 0) as captured,
         coalesce(refunded, 0) as refunded, posted.order_id is not null as posted,
-        exists (select from messaging.jobs where key = payments.order_id) as calling
+        exists (
+            select from messaging.jobs
+            where key = payments.order_id and parked_at is null and created_at > now() - interval '1 hour'
+        ) as calling
     from payments left join posted using (order_id)";
 
 const WAITING: &str = "select (select count(*) from messaging.outbox), (select count(*) from messaging.jobs)";

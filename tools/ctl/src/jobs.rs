@@ -95,7 +95,8 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         Command::Show { id, place } => show(&place, id).await?,
         Command::Retry { id, place, signature, reason } => {
             let (service, mut conn) = place.find(id).await?;
-            let asked = operator::retry(&mut conn, id, &signature.name(), reason.as_deref());
+            let by = signature.name();
+            let asked = operator::retry(&mut conn, id, &by, reason.as_deref());
             ensure!(answer(ANSWER_TIMEOUT, asked).await?, "job {id} was done meanwhile");
             print(&format!("to be tried again: job {id} of {service}"));
         }

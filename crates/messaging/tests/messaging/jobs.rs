@@ -253,7 +253,7 @@ async fn an_operators_word_is_recorded_as_an_outcome_without_a_call() {
     // An outcome that it cannot have parks it again.
     assert!(operator::resolve(&mut conn, job, "ada", &say("undone")).await.expect("said"));
     eventually("parked again", async || {
-        let row = operator::find(&mut *fixture.pool.acquire().await.expect("a connection"), job).await;
+        let row = operator::find(&mut fixture.pool.acquire().await.expect("a connection"), job).await;
         let row = row.expect("found").expect("there");
         let told = row.parked_at.and(row.last_error);
         if told.as_deref() == Some("not undone: it is done") { Ok(()) } else { Err(format!("{told:?}")) }

@@ -1,5 +1,9 @@
 -- The watcher looks every second at the latest; ten seconds are for a busy machine.
-select id::text as about, format('pending, %s after its deadline', date_trunc('second', now() - deadline_at)) as fault
-from orders
-where status = 'pending' and deadline_at < now() - interval '10 seconds'
-order by deadline_at
+with open as (
+    select id, status, case status when 'pending' then deadline_at when 'confirmed' then capture_deadline_at end as deadline
+    from orders where status in ('pending', 'confirmed')
+)
+select id::text as about, format('%s, %s after its deadline', status, date_trunc('second', now() - deadline)) as fault
+from open
+where deadline < now() - interval '10 seconds'
+order by deadline
