@@ -84,7 +84,7 @@ fn command(choices: &mut Choices, skus: &[Sku]) -> PlaceOrder {
     // Half of the cards are the plain one, which is the first.
     let card = if choices.chance(50) { choices.of(PaymentMethod::ALL) } else { PaymentMethod::CardVisa };
     let payment_method = card.into_str().parse().expect("a token");
-    PlaceOrder { customer, lines, payment_method }
+    PlaceOrder { customer, lines, payment_method, expected_total: None }
 }
 
 fn small(choices: &mut Choices, count: usize) -> i64 {

@@ -11,8 +11,7 @@ use http_api::idempotency::{Key, StoredResponse};
 use messaging::UnitOfWork;
 use order::admission::AdmissionControl;
 use order::domain::PlaceOrder;
-use order::http::order_accepted;
-use order::placement::{Placement, PlacementBatcher, PlacementHandle};
+use order::placement::{PlacementBatcher, PlacementHandle};
 use order::{DeadlineConfig, Limits};
 use serde_json::Value;
 use sqlx::PgPool;
@@ -54,13 +53,13 @@ impl Bench {
     }
 
     /// Hands all of them in before anybody looks, and gives the answers.
-    async fn at_once(&self, orders: Vec<(Option<Key>, PlaceOrder)>) -> Vec<Answer> {
+    async fn at_once(&self, orders: Vec<(Key, PlaceOrder)>) -> Vec<Answer> {
         let (handle, placing) = self.placing();
         let handed_in: Vec<_> = orders
             .into_iter()
             .map(|(key, command)| {
                 let handle = handle.clone();
-                async move { place(&handle, key, command).await }
+                async move { handle.place(key, command).await }
             })
             .collect();
         drop(handle);
@@ -77,14 +76,6 @@ impl Bench {
     }
 }
 
-/// Places an order, and makes the response as the API does.
-async fn place(handle: &PlacementHandle, key: Option<Key>, command: PlaceOrder) -> Answer {
-    match handle.place(key, command).await? {
-        Placement::Placed(order) => order_accepted(&order),
-        Placement::Replayed(first) => Ok(first),
-    }
-}
-
 fn command(customer: &str, sku: &str) -> PlaceOrder {
     let quantity: Quantity = serde_json::from_str("1").expect("a quantity");
     PlaceOrder {
@@ -94,16 +85,22 @@ fn command(customer: &str, sku: &str) -> PlaceOrder {
         },
         lines: vec![StockLine { sku: sku.parse().expect("a SKU"), quantity }],
         payment_method: "pm_card_visa".parse::<PaymentMethod>().expect("a payment method"),
+        expected_total: None,
     }
 }
 
-fn plain(customer: &str) -> (Option<Key>, PlaceOrder) {
-    (None, command(customer, "BEANS"))
+/// Under a key of its own.
+fn single(customer: &str, sku: &str) -> (Key, PlaceOrder) {
+    (Key { key: runtime::clock::new_id().to_string(), fingerprint: [0; 32] }, command(customer, sku))
+}
+
+fn plain(customer: &str) -> (Key, PlaceOrder) {
+    single(customer, "BEANS")
 }
 
 /// Under a key, told from other requests by `print`.
-fn keyed(key: &str, print: u8, sku: &str) -> (Option<Key>, PlaceOrder) {
-    (Some(Key { key: key.to_owned(), fingerprint: [print; 32] }), command("keyed", sku))
+fn keyed(key: &str, print: u8, sku: &str) -> (Key, PlaceOrder) {
+    (Key { key: key.to_owned(), fingerprint: [print; 32] }, command("keyed", sku))
 }
 
 /// The customer of the order that is answered, or the status of the problem.
@@ -124,7 +121,7 @@ async fn concurrent_orders_share_a_transaction_and_get_their_own_responses() {
     let answers = bench
         .at_once(vec![
             plain("ann"),
-            (None, command("bob", "NO-SUCH")),
+            single("bob", "NO-SUCH"),
             plain("cid"),
             keyed("fresh", 1, "BEANS"),
             keyed("refused", 1, "NO-SUCH"),
@@ -185,11 +182,13 @@ async fn abandoned_request_places_no_order_and_late_one_gets_503() {
     let bench = Bench::open().await;
     let (handle, placing) = bench.placing();
     {
-        let mut given_up = std::pin::pin!(place(&handle, None, command("ann", "BEANS")));
+        let (key, order) = plain("ann");
+        let mut given_up = std::pin::pin!(handle.place(key, order));
         assert!(given_up.as_mut().now_or_never().is_none(), "handed in, and nobody is there yet");
     }
     let bob = async move {
-        let answer = place(&handle, None, command("bob", "BEANS")).await;
+        let (key, order) = plain("bob");
+        let answer = handle.place(key, order).await;
         drop(handle);
         answer
     };
@@ -200,6 +199,7 @@ async fn abandoned_request_places_no_order_and_late_one_gets_503() {
 
     let (handle, placing) = bench.placing();
     drop(placing);
-    let late = place(&handle, None, command("ann", "BEANS")).await;
+    let (key, order) = plain("ann");
+    let late = handle.place(key, order).await;
     assert_eq!(told(&late), Err(503));
 }

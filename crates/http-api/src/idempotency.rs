@@ -1,8 +1,9 @@
 //! Idempotency keys: a repeated request gets the first response again, byte for byte
 //! (draft-ietf-httpapi-idempotency-key-header).
 //!
-//! A key is a row that the request's own transaction writes. A request that fails leaves no row, and a second request
-//! with the same key waits for that row until the first one has committed.
+//! A key is a row that the request's own transaction writes, under a lock of that transaction. A request that fails leaves
+//! no row. One whose key another request holds at this moment is [in flight](Begin::InFlight): it [waits](InFlightWait)
+//! outside of any transaction, so that it holds up nobody else.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -20,12 +21,18 @@ use runtime::{clock, columns::column};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Problem;
 
 const RETENTION: TimeDelta = TimeDelta::hours(24);
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
+/// Rows deleted in one statement, to keep locks and transactions short.
+const SLICE: i64 = 10_000;
+/// How long a request waits for another one with its key, and how often it looks.
+const IN_FLIGHT_LIMIT: Duration = Duration::from_secs(1);
+const IN_FLIGHT_PAUSE: Duration = Duration::from_millis(20);
 
 /// What to do with a request that has a key.
 #[derive(Debug)]
@@ -36,6 +43,8 @@ pub enum Begin {
     Replay(StoredResponse),
     /// The key belongs to another request: refuse this one.
     Mismatch,
+    /// Another request holds the key: roll back, and try again soon.
+    InFlight,
 }
 
 /// A successful JSON response, kept byte for byte.
@@ -64,22 +73,18 @@ impl IntoResponse for StoredResponse {
     }
 }
 
-/// The request's key, if it has one. Rejects with 400 unless it is 1 to 255 printable ASCII characters.
+/// The request's key. Rejects with 400 unless it is there, and 1 to 255 printable ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdempotencyKey(pub Option<String>);
+pub struct IdempotencyKey(pub String);
 
 impl IdempotencyKey {
     const NAME: &str = "idempotency-key";
     const MAX_LENGTH: usize = 255;
 
-    pub fn of_request(self, method: &str, path: &str, body: &[u8]) -> Option<Key> {
-        let request = Sha256::new().chain_update(format!("{method} {path}\n")).chain_update(body);
-        self.0.map(|key| Key { key, fingerprint: request.finalize().into() })
-    }
-
-    /// The key of a call that requires one. Rejects with 400 when it is missing.
-    pub fn required(self) -> Result<String, Problem> {
-        self.0.ok_or_else(|| Problem::malformed("this call needs an Idempotency-Key header: send a new UUID, and the same one with each repeat"))
+    /// The key of a request to a route, such as `POST /api/v1/orders`: the same key on another route is another key.
+    pub fn of_request(&self, route: &str, path: &str, body: &[u8]) -> Key {
+        let request = Sha256::new().chain_update(format!("{path}\n")).chain_update(body);
+        Key { key: format!("{route} {}", self.0), fingerprint: request.finalize().into() }
     }
 }
 
@@ -89,7 +94,9 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let mut values = parts.headers.get_all(Self::NAME).iter();
         let Some(value) = values.next() else {
-            return Ok(Self(None));
+            return Err(Problem::malformed(
+                "this call needs an Idempotency-Key header: send a new UUID, and the same one with each repeat",
+            ));
         };
         if values.next().is_some() {
             return Err(Problem::malformed("send one Idempotency-Key header, not several"));
@@ -99,15 +106,16 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
         if key.is_empty() || key.len() > Self::MAX_LENGTH || !printable {
             return Err(Problem::malformed("an Idempotency-Key is 1 to 255 printable ASCII characters"));
         }
-        Ok(Self(Some(key.to_owned())))
+        Ok(Self(key.to_owned()))
     }
 }
 
 /// A client's key, with what tells its request from others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
+    /// The route, and the key that the client sent.
     pub key: String,
-    /// SHA-256 of method, path and body.
+    /// SHA-256 of path and body.
     pub fingerprint: [u8; 32],
 }
 
@@ -116,23 +124,28 @@ pub async fn begin(conn: &mut PgConnection, key: &Key) -> sqlx::Result<Begin> {
     begun.remove(&key.key).ok_or(sqlx::Error::RowNotFound)
 }
 
-/// Claims the keys of several requests in one statement. No key may occur twice.
+/// Claims the keys of several requests in one statement, without waiting for any. No key may occur twice.
 pub async fn begin_all(conn: &mut PgConnection, keys: &[&Key]) -> sqlx::Result<HashMap<String, Begin>> {
-    if keys.is_empty() {
-        return Ok(HashMap::new());
-    }
-    // Sorted: two transactions that insert the same keys in different orders would deadlock.
-    let fresh = sqlx::query_scalar!(
-        "insert into http_api.idempotency_keys (key, fingerprint)
-         select key, fingerprint from unnest($1::text[], $2::bytea[]) as new (key, fingerprint) order by key
-         on conflict do nothing
-         returning key",
+    // Whoever has the lock of a key is the only one who inserts it: no insert waits for another transaction.
+    let claimed = sqlx::query!(
+        r#"with wanted as materialized (
+               select key, fingerprint, pg_try_advisory_xact_lock(hashtextextended(key, 0)) as is_free
+               from unnest($1::text[], $2::bytea[]) as new (key, fingerprint)
+           ), fresh as (
+               insert into http_api.idempotency_keys (key, fingerprint)
+               select key, fingerprint from wanted where is_free
+               on conflict do nothing
+               returning key
+           )
+           select key as "key!", is_free as "is_free!", key in (select key from fresh) as "is_fresh!" from wanted"#,
         &column(keys, |key| key.key.as_str()) as _,
         &column(keys, |key| key.fingerprint.as_slice()) as _
     )
     .fetch_all(&mut *conn)
     .await?;
-    let mut begun: HashMap<String, Begin> = fresh.into_iter().map(|key| (key, Begin::Fresh)).collect();
+    let begin = |is_free| if is_free { Begin::Fresh } else { Begin::InFlight };
+    let decided = claimed.into_iter().filter(|key| key.is_fresh || !key.is_free);
+    let mut begun: HashMap<String, Begin> = decided.map(|row| (row.key, begin(row.is_free))).collect();
     if begun.len() == keys.len() {
         return Ok(begun);
     }
@@ -190,6 +203,25 @@ pub async fn release(conn: &mut PgConnection, keys: &[&str]) -> sqlx::Result<()>
     Ok(())
 }
 
+/// The patience of a request whose key is in flight: a second in all.
+#[derive(Debug)]
+pub struct InFlightWait(Instant);
+
+impl InFlightWait {
+    pub fn start() -> Self {
+        Self(Instant::now() + IN_FLIGHT_LIMIT)
+    }
+
+    /// Waits until the next attempt. Rejects with 409 when the second is over.
+    pub async fn pause(&self) -> Result<(), Problem> {
+        if Instant::now() >= self.0 {
+            return Err(Problem::idempotency_in_flight());
+        }
+        tokio::time::sleep(IN_FLIGHT_PAUSE).await;
+        Ok(())
+    }
+}
+
 /// Prunes once a minute until the shutdown. A failed attempt is logged and repeated a minute later.
 pub async fn run_pruning(pool: PgPool, shutdown: CancellationToken) {
     while shutdown.run_until_cancelled(tokio::time::sleep(PRUNE_INTERVAL)).await.is_some() {
@@ -201,7 +233,19 @@ pub async fn run_pruning(pool: PgPool, shutdown: CancellationToken) {
 
 /// Deletes the keys that are older than 24 hours at `now`, and returns how many there were.
 pub async fn prune(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<u64> {
-    let deleted =
-        sqlx::query!("delete from http_api.idempotency_keys where created_at < $1", now - RETENTION);
-    Ok(deleted.execute(pool).await?.rows_affected())
+    let mut pruned = 0;
+    loop {
+        let slice = sqlx::query!(
+            "delete from http_api.idempotency_keys where key = any(array(
+                 select key from http_api.idempotency_keys where created_at < $1 order by created_at limit $2
+             ))",
+            now - RETENTION,
+            SLICE
+        );
+        let deleted = slice.execute(pool).await?.rows_affected();
+        pruned += deleted;
+        if deleted == 0 {
+            return Ok(pruned);
+        }
+    }
 }

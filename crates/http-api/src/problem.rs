@@ -59,6 +59,14 @@ impl Problem {
             .detail("use a new Idempotency-Key for a new request")
     }
 
+    /// 409 with `Retry-After`: another request with the same idempotency key is being served.
+    pub fn idempotency_in_flight() -> Self {
+        let title = "A request with this idempotency key is being served";
+        Self::new(StatusCode::CONFLICT, "idempotency-in-flight", title)
+            .detail("repeat it a little later, with the same Idempotency-Key")
+            .retry_after(Duration::from_secs(1))
+    }
+
     /// 503 with `Retry-After`, in whole seconds, rounded up: a dependency is unavailable, or a limit is reached.
     pub fn unavailable(retry_after: Duration) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The service cannot take this now")

@@ -53,7 +53,6 @@ fn router() -> Router {
         .route("/numbers", get(numbers))
         .route("/squares/{n}", get(async |Path(n): Path<u32>| Json(n * n)))
         .route("/keys", get(async |IdempotencyKey(key): IdempotencyKey| Json(key)))
-        .route("/required", get(async |key: IdempotencyKey| key.required().map(Json)))
         .layer(DefaultBodyLimit::max(1024))
 }
 
@@ -214,11 +213,11 @@ async fn a_bad_limit_or_cursor_or_parameter_is_400() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_is_optional_and_printable() {
+async fn an_idempotency_key_is_required_and_printable() {
     let with_key = async |key: &[u8]| {
         send(Request::get("/keys").header("idempotency-key", key).body(Body::empty()).unwrap()).await
     };
-    assert_eq!(fetch("/keys").await.body, Value::Null);
+    check_problem(&fetch("/keys").await, 400, "malformed", "needs an Idempotency-Key");
     assert_eq!(with_key(b"order 17").await.body, "order 17");
     assert_eq!(with_key(&[b'k'; 255]).await.status, 200);
     for key in [&b""[..], &[b'k'; 256], b"tab\there", "schl\u{fc}ssel".as_bytes()] {
@@ -227,8 +226,7 @@ async fn an_idempotency_key_is_optional_and_printable() {
 }
 
 #[tokio::test]
-async fn two_idempotency_keys_are_refused_and_a_required_one_is_missed() {
+async fn two_idempotency_keys_are_refused() {
     let request = Request::get("/keys").header("idempotency-key", "a").header("idempotency-key", "b");
     check_problem(&send(request.body(Body::empty()).unwrap()).await, 400, "malformed", "not several");
-    check_problem(&fetch("/required").await, 400, "malformed", "needs an Idempotency-Key");
 }

@@ -10,7 +10,7 @@ use axum::{
 use contracts::{Currency, Money, OrderId, Sku, StockLine};
 use http_api::{
     IdempotencyKey, Json, Path, Problem, Query, RawJson,
-    idempotency::{self, Begin, StoredResponse},
+    idempotency::{self, Begin, InFlightWait, Key, StoredResponse},
     page::{Cursor, Limit, Page},
 };
 use messaging::UnitOfWork;
@@ -82,22 +82,35 @@ async fn restock(
     key: IdempotencyKey,
     body: RawJson<Restock>,
 ) -> Result<StoredResponse, Problem> {
-    let key = key.of_request("POST", &format!("/api/v1/products/{sku}/restock"), &body.bytes);
-    let mut tx = database::begin(&app.pool).await?;
-    if let Some(key) = &key {
-        match idempotency::begin(&mut tx, key).await? {
-            Begin::Fresh => {}
-            Begin::Replay(first) => return Ok(first),
-            Begin::Mismatch => return Err(Problem::idempotency_mismatch()),
+    let key = key.of_request("POST restock", sku.as_str(), &body.bytes);
+    let wait = InFlightWait::start();
+    loop {
+        if let Some(response) = restock_once(&app.pool, &key, &sku, body.value.quantity).await? {
+            return Ok(response);
         }
+        wait.pause().await?;
     }
-    add_to_stock(&mut tx, &sku, body.value.quantity).await?;
-    let response = StoredResponse::json(StatusCode::OK, None, &shelf_of(&mut *tx, &sku).await?)?;
-    if let Some(key) = &key {
-        idempotency::complete(&mut tx, &key.key, &response).await?;
+}
+
+/// `None` while another request holds the key.
+async fn restock_once(
+    pool: &PgPool,
+    key: &Key,
+    sku: &Sku,
+    quantity: i64,
+) -> Result<Option<StoredResponse>, Problem> {
+    let mut tx = database::begin(pool).await?;
+    match idempotency::begin(&mut tx, key).await? {
+        Begin::Fresh => {}
+        Begin::Replay(first) => return Ok(Some(first)),
+        Begin::Mismatch => return Err(Problem::idempotency_mismatch()),
+        Begin::InFlight => return Ok(None),
     }
+    add_to_stock(&mut tx, sku, quantity).await?;
+    let response = StoredResponse::json(StatusCode::OK, None, &shelf_of(&mut *tx, sku).await?)?;
+    idempotency::complete(&mut tx, &key.key, &response).await?;
     tx.commit().await?;
-    Ok(response)
+    Ok(Some(response))
 }
 
 async fn add_to_stock(conn: &mut PgConnection, sku: &Sku, quantity: i64) -> Result<(), Problem> {

@@ -16,6 +16,8 @@ use crate::state::{Payment, Status, Stock};
 
 /// The most lines of an order; it has at least one.
 pub const MAX_LINES: usize = 50;
+/// The largest total, in minor units of its currency: every JSON reader has this number exactly (RFC 8259, section 6).
+pub const MAX_TOTAL_MINOR: i64 = 1_000_000_000_000;
 
 /// An order as its event log tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,6 +55,8 @@ pub struct PlaceOrder {
     pub customer: Customer,
     pub lines: Vec<StockLine>,
     pub payment_method: PaymentMethod,
+    /// What the customer was shown, if they say it.
+    pub expected_total: Option<Money>,
 }
 
 pub type Prices = HashMap<Sku, Money>;
@@ -68,8 +72,10 @@ pub enum Refusal {
     UnknownSkus(Vec<Sku>),
     #[error("an order is in one currency, not in {}: place one order for each", join(.0))]
     SeveralCurrencies(Vec<Currency>),
-    #[error("the total is too large")]
+    #[error("a total is at most {MAX_TOTAL_MINOR} minor units")]
     TotalTooLarge,
+    #[error("the total is {} {}, not what was expected: ask the customer again", .0.amount_minor, .0.currency)]
+    OtherTotal(Money),
     #[error("the order is completed: it can no longer be cancelled")]
     Completed,
 }
@@ -119,7 +125,7 @@ pub fn react(order: &Order, event: &Event, aggregate_version: i64) -> Result<Tra
 /// # Errors
 /// When the command breaks a rule.
 pub fn decide_place(order_id: OrderId, command: PlaceOrder, prices: &Prices) -> Result<OrderPlaced, Refusal> {
-    let PlaceOrder { customer, lines, payment_method } = command;
+    let PlaceOrder { customer, lines, payment_method, expected_total } = command;
     if !(1..=MAX_LINES).contains(&lines.len()) {
         return Err(Refusal::LineCount(lines.len()));
     }
@@ -139,6 +145,9 @@ pub fn decide_place(order_id: OrderId, command: PlaceOrder, prices: &Prices) -> 
         })
         .collect();
     let total = total(&lines)?;
+    if expected_total.is_some_and(|expected| expected != total) {
+        return Err(Refusal::OtherTotal(total));
+    }
     Ok(OrderPlaced { order_id, customer, lines, total, payment_method })
 }
 
@@ -313,7 +322,7 @@ fn total(lines: &[OrderLine]) -> Result<Money, Refusal> {
         .iter()
         .try_fold(0_i64, |sum, line| {
             let amount = line.unit_price.amount_minor.checked_mul(line.quantity.get().into())?;
-            sum.checked_add(amount)
+            sum.checked_add(amount).filter(|sum| *sum <= MAX_TOTAL_MINOR)
         })
         .ok_or(Refusal::TotalTooLarge)?;
     Ok(Money { amount_minor, currency })

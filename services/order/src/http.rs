@@ -11,7 +11,8 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use contracts::{
-    Customer, CustomerId, Email, Event, OrderId, PaymentMethod, Quantity, Sku, StockLine, Versions,
+    Currency, Customer, CustomerId, Email, Event, Money, OrderId, PaymentMethod, Quantity, Sku, StockLine,
+    Versions,
 };
 use http_api::{
     IdempotencyKey, Json, Path, Problem, Query, RawJson,
@@ -21,7 +22,7 @@ use http_api::{
 use messaging::{Effects, UnitOfWork};
 use runtime::{clock, database};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -29,7 +30,7 @@ use self::view::OrderView;
 use crate::{
     domain::{Order, PlaceOrder, Refusal, decide_cancel, replay},
     event_log::{Cause, EventRecorder},
-    placement::{Placement, PlacementHandle},
+    placement::PlacementHandle,
     state::Status,
     store,
 };
@@ -66,6 +67,15 @@ pub struct PlaceOrderRequest {
     customer: PlacingCustomer,
     lines: Vec<PlaceLine>,
     payment_method: PaymentMethod,
+    /// What the customer was shown; a 409 tells the total when it is another.
+    expected_total: Option<ExpectedTotal>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExpectedTotal {
+    amount_minor: i64,
+    currency: Currency,
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,11 +97,8 @@ async fn place_order(
     key: IdempotencyKey,
     request: RawJson<PlaceOrderRequest>,
 ) -> Result<StoredResponse, Problem> {
-    let key = key.of_request("POST", ORDERS, &request.bytes);
-    match placement.place(key, request.value.into()).await? {
-        Placement::Placed(order) => order_accepted(&order),
-        Placement::Replayed(first) => Ok(first),
-    }
+    let key = key.of_request("POST orders", ORDERS, &request.bytes);
+    placement.place(key, request.value.into()).await
 }
 
 /// The response to the client that placed this order.
@@ -160,11 +167,13 @@ fn no_such_order(id: Uuid) -> Problem {
 
 impl From<PlaceOrderRequest> for PlaceOrder {
     fn from(order: PlaceOrderRequest) -> Self {
-        let PlaceOrderRequest { customer, lines, payment_method } = order;
+        let PlaceOrderRequest { customer, lines, payment_method, expected_total } = order;
         let lines =
             lines.into_iter().map(|PlaceLine { sku, quantity }| StockLine { sku, quantity }).collect();
         let customer = Customer { id: customer.id, email: customer.email };
-        Self { customer, lines, payment_method }
+        let expected_total =
+            expected_total.map(|ExpectedTotal { amount_minor, currency }| Money { amount_minor, currency });
+        Self { customer, lines, payment_method, expected_total }
     }
 }
 
@@ -183,6 +192,11 @@ impl From<Refusal> for Problem {
             }
             Refusal::SeveralCurrencies(_) => invalid("several-currencies", "An order is in one currency"),
             Refusal::TotalTooLarge => invalid("total-too-large", "The total is too large"),
+            Refusal::OtherTotal(total) => {
+                Problem::new(StatusCode::CONFLICT, "total-changed", "The total is another than expected")
+                    .detail(&refusal)
+                    .with("total", json!(total))
+            }
             Refusal::Completed => {
                 Problem::new(StatusCode::CONFLICT, "order-completed", "The order is completed")
                     .detail(&refusal)

@@ -15,7 +15,7 @@ use contracts::OrderId;
 use futures::{FutureExt, future::join_all};
 use http_api::{
     Problem,
-    idempotency::{self, Begin, Key, StoredResponse},
+    idempotency::{self, Begin, InFlightWait, Key, StoredResponse},
 };
 use messaging::{
     Effects, UnitOfWork,
@@ -46,12 +46,14 @@ pub enum Placement {
     Placed(Box<Order>),
     /// The same request was served before, with this response.
     Replayed(StoredResponse),
+    /// Another request holds the key.
+    InFlight,
 }
 
 type PlacementResult = Result<Placement, Problem>;
 
 struct PlacementRequest {
-    key: Option<Key>,
+    key: Key,
     command: PlaceOrder,
     cause: Cause<'static>,
     reply: oneshot::Sender<PlacementResult>,
@@ -84,8 +86,19 @@ impl Queue {
 pub struct PlacementHandle(mpsc::Sender<PlacementRequest>);
 
 impl PlacementHandle {
-    /// Places an order, or finds the response that its key got before.
-    pub async fn place(&self, key: Option<Key>, command: PlaceOrder) -> Result<Placement, Problem> {
+    /// Places an order and gives its response, or the one that its key got before.
+    pub async fn place(&self, key: Key, command: PlaceOrder) -> Result<StoredResponse, Problem> {
+        let wait = InFlightWait::start();
+        loop {
+            match self.hand_over(key.clone(), command.clone()).await? {
+                Placement::Placed(order) => return order_accepted(&order),
+                Placement::Replayed(first) => return Ok(first),
+                Placement::InFlight => wait.pause().await?,
+            }
+        }
+    }
+
+    async fn hand_over(&self, key: Key, command: PlaceOrder) -> PlacementResult {
         let (reply, result) = oneshot::channel();
         let request = PlacementRequest { key, command, cause: Cause::command(clock::now()), reply };
         let stopping = || Problem::unavailable(Duration::from_secs(1)).detail("the service is stopping");
@@ -158,7 +171,7 @@ impl PlacementBatcher {
     /// One transaction, with one result for each request.
     async fn place(&self, requests: &[PlacementRequest]) -> sqlx::Result<Vec<PlacementResult>> {
         let mut tx = database::begin(&self.pool).await?;
-        let keys: Vec<&Key> = requests.iter().filter_map(|request| request.key.as_ref()).collect();
+        let keys: Vec<&Key> = requests.iter().map(|request| &request.key).collect();
         let begun = idempotency::begin_all(&mut tx, &keys).await?;
         let lines = requests.iter().flat_map(|request| &request.command.lines);
         let skus: HashSet<String> = lines.map(|line| line.sku.to_string()).collect();
@@ -190,19 +203,18 @@ impl PlacementBatcher {
         begun: &HashMap<String, Begin>,
         batch: &mut PlacementBatch,
     ) -> PlacementResult {
-        match request.key.as_ref().and_then(|key| begun.get(&key.key)) {
+        match begun.get(&request.key.key) {
             Some(Begin::Replay(first)) => return Ok(Placement::Replayed(first.clone())),
             Some(Begin::Mismatch) => return Err(Problem::idempotency_mismatch()),
+            Some(Begin::InFlight) => return Ok(Placement::InFlight),
             Some(Begin::Fresh) | None => {}
         }
         // After the keys: a repeated request adds no work, so it is never refused here.
         self.admission.try_admit()?;
         let placed = decide_place(OrderId(clock::new_id()), request.command.clone(), &batch.prices)?;
         let order = Order::placed(placed.clone(), batch.now, self.deadlines.at(batch.now));
-        if let Some(key) = &request.key {
-            // Now, since the order changes later: the response could not be made again byte for byte.
-            batch.responses.push((key.key.clone(), order_accepted(&order)?));
-        }
+        // Now, since the order changes later: the response could not be made again byte for byte.
+        batch.responses.push((request.key.key.clone(), order_accepted(&order)?));
         batch.recorder.publish(order.id, order.version, placed.into(), &request.cause);
         Ok(Placement::Placed(Box::new(order)))
     }
@@ -233,8 +245,7 @@ async fn complete_keys(
     let responses: Vec<_> = responses.iter().map(|(key, response)| (key.as_str(), response)).collect();
     idempotency::complete_all(conn, &responses).await?;
     let refused = requests.iter().zip(results).filter(|(_, result)| result.is_err());
-    let keys: Vec<&str> =
-        refused.filter_map(|(request, _)| Some(request.key.as_ref()?.key.as_str())).collect();
+    let keys: Vec<&str> = refused.map(|(request, _)| request.key.key.as_str()).collect();
     idempotency::release(conn, &keys).await
 }
 
@@ -247,9 +258,7 @@ async fn catch_panic<T>(work: impl Future<Output = T>) -> Result<T, Problem> {
 /// Takes out the requests whose key occurs before in the batch: they are decided after the first one has committed.
 fn take_repeated_keys(batch: &mut Vec<PlacementRequest>) -> Vec<PlacementRequest> {
     let mut seen = HashSet::new();
-    let repeated = |request: &mut PlacementRequest| {
-        request.key.as_ref().is_some_and(|key| !seen.insert(key.key.clone()))
-    };
+    let repeated = |request: &mut PlacementRequest| !seen.insert(request.key.key.clone());
     batch.extract_if(.., repeated).collect()
 }
 

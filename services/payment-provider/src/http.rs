@@ -136,7 +136,6 @@ impl App {
 
     /// One call through the faults to the books.
     async fn call(&self, key: IdempotencyKey, request: Request) -> Result<Response, Problem> {
-        let key = key.required()?;
         let (latency, fault) = self.faults.draw();
         self.pause(latency).await;
         match fault {
@@ -146,7 +145,7 @@ impl App {
             Some(Fault::Expired) => self.expire(&request)?,
             Some(Fault::TimeoutAfterEffect | Fault::WrongAnswer) | None => {}
         }
-        match self.processor.process(&key, &request)? {
+        match self.processor.process(&key.0, &request)? {
             Reply::Outcome(_) if fault == Some(Fault::TimeoutAfterEffect) => Err(self.silence().await),
             Reply::Outcome(Outcome::Approved(mut authorization)) => {
                 if fault == Some(Fault::WrongAnswer) {

@@ -91,7 +91,12 @@ pub(super) const CORRUPTIONS: &[Corruption] = &[
          insert into ledger_entries (order_id, posting, account, amount_minor, currency, at)
          select order_id, posting, account, amount_minor, currency, at from ledger_entries
          where posting = 'captured' and order_id = (select min(order_id) from ledger_entries where posting = 'captured')",
-        &["money moves once", "the ledger matches the processor", "the summary matches a recount"],
+        &[
+            "money moves once",
+            "a payment matches its postings",
+            "the ledger matches the processor",
+            "the summary matches a recount",
+        ],
     ),
     corruption(
         Payment,

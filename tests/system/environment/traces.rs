@@ -60,11 +60,13 @@ async fn order_beans(inventory: &str, order: &str) {
     let beans = format!("{inventory}/api/v1/products/BEANS");
     let listed = client.put(&beans).json(&product).send().await.expect("an answer");
     assert!(listed.status().is_success(), "{listed:?}");
-    let restock = client.post(format!("{beans}/restock")).json(&json!({"quantity": 1}));
+    let restock = client.post(format!("{beans}/restock")).header("idempotency-key", "restock");
+    let restock = restock.json(&json!({"quantity": 1}));
     assert!(restock.send().await.expect("an answer").status().is_success());
     let body = order_of("BEANS", 1, "pm_card_visa");
     eventually("the order to be taken", async || {
         let place = client.post(format!("{order}/api/v1/orders")).header("traceparent", TRACEPARENT);
+        let place = place.header("idempotency-key", "order");
         let answer = place.json(&body).send().await.expect("an answer");
         if answer.status() == 202 { Ok(()) } else { Err(answer.json::<Value>().await.expect("JSON")) }
     })

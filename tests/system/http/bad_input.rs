@@ -33,7 +33,7 @@ async fn invalid_order_is_refused_and_leaves_no_row() {
         refused(what, request, 422, slug).await;
     }
     let unknown = json!([{"sku": "TEA", "quantity": 1}, {"sku": "BEANS", "quantity": 1}, {"sku": "MILK", "quantity": 1}]);
-    let request = shop[Service::Order].request("POST", ORDERS).json(&with("lines", unknown));
+    let request = shop[Service::Order].post(ORDERS).json(&with("lines", unknown));
     let problem = refused("unknown SKUs", request, 422, "unknown-sku").await;
     assert_eq!(problem["skus"], json!(["MILK", "TEA"]));
 
@@ -109,7 +109,8 @@ async fn unreadable_body_is_refused_by_every_route() {
     ];
     for (service, method, path, good) in takers {
         let request = |content_type: &str, body: &str| {
-            service.request(method, path).header("content-type", content_type).body(body.to_owned())
+            let request = service.request(method, path).header("idempotency-key", "k");
+            request.header("content-type", content_type).body(body.to_owned())
         };
         let json = "application/json";
         refused("nothing", request(json, ""), 400, "malformed").await;
@@ -142,6 +143,9 @@ async fn invalid_idempotency_key_is_refused() {
     ];
     for (service, path, body) in takers {
         let request = || service.request("POST", path).json(body);
+        let problem = refused("no key", request(), 400, "malformed").await;
+        let detail = problem["detail"].as_str().expect("a detail");
+        assert!(detail.contains("needs an Idempotency-Key"), "{detail}");
         for (what, key) in [
             ("empty", String::new()),
             ("too long", "k".repeat(256)),
@@ -206,7 +210,7 @@ async fn invalid_product_or_restock_is_refused_and_changes_nothing() {
     refused("a SKU too long", put(&"X".repeat(65), &good), 400, "malformed").await;
 
     let restock = |sku: &str, body: Value| {
-        shop[Service::Inventory].request("POST", &format!("/api/v1/products/{sku}/restock")).json(&body)
+        shop[Service::Inventory].post(&format!("/api/v1/products/{sku}/restock")).json(&body)
     };
     for quantity in [json!(0), json!(-1), json!(1_000_001), json!(1.5), json!("1"), json!(1e30), Value::Null]
     {

@@ -186,8 +186,12 @@ async fn confirmed_order_is_cancelled_at_the_deadline_of_its_capture_and_refunde
     let (id, _) = authorized(&mut shop).await;
     shop.faults(&json!({"timeout_after_effect_rate": 1.0})).await;
     shop.restart(Service::Inventory).await;
-    let order = shop.order_is(&id, "cancelled").await;
-    assert_eq!(order["reason"], "payment_failed");
+    eventually("the deadline of the capture", async || {
+        let order = shop.order(&id).await;
+        let told = (order["status"].clone(), order["reason"].clone());
+        if told == (json!("cancelled"), json!("payment_failed")) { Ok(()) } else { Err(order) }
+    })
+    .await;
     shop.faults(&json!({})).await;
     shop.check().await;
     assert_eq!(shop.charged(&id).await, (0, 2000, 2000));

@@ -130,6 +130,11 @@ impl Running {
         reqwest::Client::new().request(method, format!("{}{path}", self.url))
     }
 
+    /// A POST under an idempotency key of its own.
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.request("POST", path).header("idempotency-key", runtime::clock::new_id().to_string())
+    }
+
     /// Status and JSON body of a request without a body.
     pub async fn get(&self, path: &str) -> (u16, Value) {
         answer(self.request("GET", path)).await
@@ -137,7 +142,8 @@ impl Running {
 
     /// Status and JSON body of a request with a JSON body.
     pub async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        answer(self.request(method, path).json(body)).await
+        let request = if method == "POST" { self.post(path) } else { self.request(method, path) };
+        answer(request.json(body)).await
     }
 }
 

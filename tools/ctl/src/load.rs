@@ -11,7 +11,7 @@ use contracts::PaymentMethod;
 use devstack::print;
 use futures::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
-use loadgen::{Accepted, Catalogue, Customers, LoadResult, PlaceOrder, percentile};
+use loadgen::{Accepted, Catalogue, Customers, LoadResult, percentile};
 use reqwest::Client;
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -71,9 +71,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 }
 
 async fn place_all(customers: &Customers, args: &Args, customer: &str) -> Result<LoadResult> {
-    let key = || args.record.as_ref().map(|_| runtime::clock::new_id().to_string());
     let orders = loadgen::uniform(CATALOGUE, customer, args.payment_method.as_str())
-        .map(|order| PlaceOrder { key: key(), ..order })
         .take(usize::try_from(args.orders)?);
     let progress = bar(args.orders, "placed");
     let rate = watch::Sender::new(args.rate);

@@ -46,9 +46,11 @@ struct Placed {
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let order = loadgen::order_body(&args.customer, &args.email, &args.lines, args.payment_method.as_str());
     let url = format!("{}/api/v1/orders", args.urls.of(Service::Order));
-    let placed: Placed = loadgen::answer(reqwest::Client::new().post(url).json(&order))
-        .await
-        .context("the order was not accepted")?;
+    let request = reqwest::Client::new().post(url).json(&order);
+    let placed: Placed =
+        loadgen::answer(request.header("Idempotency-Key", runtime::clock::new_id().to_string()))
+            .await
+            .context("the order was not accepted")?;
     print(&format!("{}  {}", placed.id, placed.status));
     print(&format!("follow it: sagactl timeline {}", placed.id));
     Ok(ExitCode::SUCCESS)

@@ -40,7 +40,9 @@ impl Customers {
             let listing = json!({"name": catalogue.sku(number), "price": catalogue.price(number)});
             let _: Value = answer(self.http.put(&product).json(&listing)).await?;
             let restock = json!({"quantity": catalogue.quantity(number)});
-            let _: Value = answer(self.http.post(format!("{product}/restock")).json(&restock)).await?;
+            let restock = self.http.post(format!("{product}/restock")).json(&restock);
+            let _: Value =
+                answer(restock.header("Idempotency-Key", runtime::clock::new_id().to_string())).await?;
         }
         // Prices reach the order service as events, the last product's last.
         let lines = [(catalogue.sku(catalogue.skus - 1), 1)];
@@ -64,7 +66,7 @@ impl Customers {
             id: Uuid,
         }
         let request = self.http.post(format!("{}/api/v1/orders", self.order_url(number))).json(&order.body);
-        let request = order.key.iter().fold(request, |request, key| request.header("Idempotency-Key", key));
+        let request = request.header("Idempotency-Key", &order.key);
         match self.send(request, is_transient).await? {
             (StatusCode::ACCEPTED, placed) => {
                 let placed: Placed = serde_json::from_slice(&placed).map_err(|error| error.to_string())?;

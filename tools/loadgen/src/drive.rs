@@ -15,7 +15,7 @@ use crate::{Customers, PlaceOrder};
 /// An order that was answered 202.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
-    /// Its idempotency key; empty if it was sent without one.
+    /// Its idempotency key.
     pub key: String,
     pub order_id: Uuid,
     /// When it was due to be sent.
@@ -122,7 +122,7 @@ type Served = (Vec<Result<Accepted, String>>, bool);
 async fn serve(customers: Customers, number: usize, order: PlaceOrder, due: DateTime<Utc>) -> Served {
     let place = async || {
         let order_id = customers.place(number, &order).await?;
-        Ok(Accepted { key: order.key.clone().unwrap_or_default(), order_id, due })
+        Ok(Accepted { key: order.key.clone(), order_id, due })
     };
     let answers = if order.twice {
         let (first, second) = tokio::join!(place(), place());

@@ -39,8 +39,8 @@ impl Catalogue {
 /// An order, and how its customer behaves.
 #[derive(Debug, Clone)]
 pub struct PlaceOrder {
-    /// The idempotency key, if it is sent with one.
-    pub key: Option<String>,
+    /// The idempotency key.
+    pub key: String,
     pub body: Value,
     /// Whether it is sent twice at once.
     pub twice: bool,
@@ -52,7 +52,7 @@ impl PlaceOrder {
     /// An order that is sent once and not cancelled.
     #[must_use]
     pub fn new(body: Value) -> Self {
-        Self { key: None, body, twice: false, cancel_after: None }
+        Self { key: runtime::clock::new_id().to_string(), body, twice: false, cancel_after: None }
     }
 }
 
@@ -100,7 +100,7 @@ pub fn mixed(catalogue: Catalogue, customer: &str, seed: u64) -> impl Iterator<I
         let lines: Vec<_> = lines.into_iter().collect();
         let cancel_delay = Duration::from_millis(random.random_range(0..=MAX_CANCEL_DELAY_MS));
         PlaceOrder {
-            key: Some(format!("{:032x}", random.random::<u128>())),
+            key: format!("{:032x}", random.random::<u128>()),
             body: order_body(customer, "load@example.com", &lines, method),
             twice: random.random_bool(0.05),
             cancel_after: random.random_bool(0.08).then_some(cancel_delay),

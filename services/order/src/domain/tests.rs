@@ -270,7 +270,12 @@ fn command(lines: &[(&str, i64)]) -> PlaceOrder {
         quantity: Quantity::try_from(*quantity).unwrap(),
     };
     let lines = lines.iter().map(line).collect();
-    PlaceOrder { customer: placed.customer, lines, payment_method: placed.payment_method }
+    PlaceOrder {
+        customer: placed.customer,
+        lines,
+        payment_method: placed.payment_method,
+        expected_total: None,
+    }
 }
 
 fn prices() -> Prices {
