@@ -1,4 +1,5 @@
 //! The number of statements does not grow with the batch.
+#![expect(clippy::disallowed_methods, reason = "the connections are no pool's")]
 
 use crate::shop::Shop;
 use amqp::RetryDelays;

@@ -167,6 +167,7 @@ async fn act_on_table(
     dead_letters: &[&DeadLetter],
     request: &Request,
 ) -> Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "the connection is no pool's: it ends with the session")]
     let mut tx = database.begin().await?;
     let recorded = actions::record(&mut tx, action, dead_letters, request).await?;
     let found = match action {

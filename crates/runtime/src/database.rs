@@ -74,9 +74,18 @@ pub fn pool(config: &DatabaseConfig, service: &str) -> anyhow::Result<PgPool> {
 /// that nobody knows of, and the next user of the connection works in it (sqlx 0.9.0, its issue 4393). Here the answer
 /// is always waited for, and a transaction that nobody wants any more is rolled back.
 pub async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+    begin_by(pool, "begin").await
+}
+
+/// Begins a transaction, as [`begin`] does, that reads one moment of the database and writes nothing.
+pub async fn snapshot(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+    begin_by(pool, "begin isolation level repeatable read, read only").await
+}
+
+async fn begin_by(pool: &PgPool, statement: &'static str) -> sqlx::Result<Transaction<'static, Postgres>> {
     let pool = pool.clone();
     #[expect(clippy::disallowed_methods, reason = "it ends by itself, as soon as the database answers")]
-    let begun = tokio::spawn(async move { pool.begin().await });
+    let begun = tokio::spawn(async move { pool.begin_with(statement).await });
     begun.await.unwrap_or_else(|error| Err(sqlx::Error::Io(io::Error::other(error))))
 }
 

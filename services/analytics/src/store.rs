@@ -139,7 +139,7 @@ async fn add_totals(conn: &mut PgConnection, delta: &Counts) -> sqlx::Result<()>
 
 /// All counts, as of one moment.
 pub(crate) async fn counts(pool: &PgPool) -> sqlx::Result<Counts> {
-    let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
+    let mut tx = runtime::database::snapshot(pool).await?;
     let totals = sqlx::query!("select mails_sent, mails_failed, events, newest_event_at from totals")
         .fetch_one(&mut *tx)
         .await?;

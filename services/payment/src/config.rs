@@ -50,8 +50,8 @@ pub struct ProcessorConfig {
     #[arg(long, env = "CALL_BACKOFF_BASE", default_value = "100ms", value_parser = positive_duration)]
     pub call_backoff_base: Duration,
 
-    /// The time within which such a call is made again at the latest, e.g. 5s
-    #[arg(long, env = "CALL_BACKOFF_CAP", default_value = "5s", value_parser = positive_duration)]
+    /// The time within which such a call is made again at the latest, e.g. 5m
+    #[arg(long, env = "CALL_BACKOFF_CAP", default_value = "5m", value_parser = positive_duration)]
     pub call_backoff_cap: Duration,
 
     #[command(flatten)]

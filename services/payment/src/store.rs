@@ -130,7 +130,7 @@ pub(crate) async fn find(
     pool: &PgPool,
     order_id: OrderId,
 ) -> sqlx::Result<Option<(Payment, Vec<WrittenEntry>)>> {
-    let mut tx = pool.begin_with("begin isolation level repeatable read, read only").await?;
+    let mut tx = runtime::database::snapshot(pool).await?;
     let row = sqlx::query_as!(
         Row,
         "select order_id, payment_id, status, cancel_requested, amount_minor, currency, method, authorization_id,

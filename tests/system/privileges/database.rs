@@ -1,4 +1,5 @@
 //! Every role of Postgres, on every database.
+#![expect(clippy::disallowed_methods, reason = "the connections are no pool's")]
 
 use amqp::permissions::AUDITOR_USER;
 use devstack::Postgres;

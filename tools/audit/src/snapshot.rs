@@ -92,7 +92,7 @@ impl Tables {
     pub(super) async fn begin(pools: &BTreeMap<Service, PgPool>) -> Result<Self> {
         let mut tables = BTreeMap::new();
         for (service, pool) in pools {
-            let snapshot = pool.begin_with("begin isolation level repeatable read read only").await;
+            let snapshot = runtime::database::snapshot(pool).await;
             tables.insert(*service, snapshot.with_context(|| format!("the database of {service}"))?);
         }
         Ok(Self(tables))

@@ -21,6 +21,12 @@ pub enum Misconduct {
     Failing,
     /// Half of the calls get no answer, with or without an effect.
     Forgetful,
+    /// Half of the calls are refused for good.
+    Refusing,
+    /// Half of the holds expire before they are taken or voided.
+    Expiring,
+    /// Half of the answers are over another amount.
+    Misstating,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]

@@ -117,6 +117,9 @@ impl Injector {
             Some(Misconduct::Slow) => json!({"latency_ms": 1_000}),
             Some(Misconduct::Failing) => json!({"error_rate": 0.5}),
             Some(Misconduct::Forgetful) => json!({"timeout_rate": 0.25, "timeout_after_effect_rate": 0.33}),
+            Some(Misconduct::Refusing) => json!({"refused_rate": 0.5}),
+            Some(Misconduct::Expiring) => json!({"expired_rate": 0.5}),
+            Some(Misconduct::Misstating) => json!({"wrong_answer_rate": 0.5}),
             None => json!({}),
         };
         let put = self.http.put(format!("{}/faults", self.stage.system.url(PROVIDER))).json(&faults);

@@ -20,6 +20,7 @@ use amqp::topology::dead_letter_queue;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use devstack::{Signals, print};
 use loadgen::{Accepted, Catalogue, Customers, LoadResult};
+use messaging::jobs::operator;
 use reqwest::Client;
 use sqlx::{Connection, PgConnection};
 use system::Service;
@@ -187,6 +188,7 @@ async fn every_order_ends(stage: &Stage) -> Result<()> {
     let open = "select count(*) from orders where status <> 'completed' and not (status = 'cancelled'
         and stock in ('rejected', 'released') and payment in ('declined', 'voided', 'refunded'))";
     while sqlx::query_scalar::<_, i64>(open).fetch_one(&mut conn).await? > 0 {
+        retry_parked_calls(stage).await?;
         sleep(LOOK_INTERVAL).await;
     }
     for faults in stage.message_faults.values() {
@@ -195,6 +197,16 @@ async fn every_order_ends(stage: &Stage) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What an operator does once the card processor is well again.
+async fn retry_parked_calls(stage: &Stage) -> Result<()> {
+    let url = format!("{}/payment", stage.system.postgres.superuser_url());
+    let mut conn = PgConnection::connect(&url).await?;
+    for job in operator::list(&mut conn, true, i64::MAX).await? {
+        operator::retry(&mut conn, job.id, "chaos", Some("the processor is well again")).await?;
+    }
+    Ok(conn.close().await?)
 }
 
 /// Dead letters that were not injected, and injected poison that is not among them.
