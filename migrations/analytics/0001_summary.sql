@@ -8,12 +8,12 @@ create table orders (
     completed_at timestamptz,
     cancelled_at timestamptz,
     cancel_reason text,
-    captured_minor bigint,
-    captured_currency text,
-    -- Each refund by the aggregate version of its event: {"4": {"amount_minor": 1200, "currency": "EUR"}}.
+    -- Each capture and each refund by the aggregate version of its event: {"4": {"amount_minor": 1200, "currency": "EUR"}}.
+    captures jsonb not null default '{}',
     refunds jsonb not null default '{}',
-    constraint what_is_cancelled_has_its_reason check ((cancelled_at is null) = (cancel_reason is null)),
-    constraint captured_is_money check ((captured_minor is null) = (captured_currency is null))
+    -- Each mail by the id of its notification: whether it was sent.
+    mails jsonb not null default '{}',
+    constraint what_is_cancelled_has_its_reason check ((cancelled_at is null) = (cancel_reason is null))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 
 -- The counts are kept by deltas in the transaction that changes the facts, so that the cost of the

@@ -1,5 +1,5 @@
-insert into orders (order_id, placed_at, confirmed_at, completed_at, captured_minor, captured_currency)
-select id, at, at, at, 1000, 'EUR' from past;
+insert into orders (order_id, placed_at, confirmed_at, completed_at, captures, mails)
+select id, at, at, at, '{"4": {"amount_minor": 1000, "currency": "EUR"}}', jsonb_build_object(id, true) from past;
 
 insert into order_counts (status, orders) select 'completed', count(*) from past
 on conflict (status, cancel_reason) do update set orders = order_counts.orders + excluded.orders;

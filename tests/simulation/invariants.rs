@@ -257,6 +257,12 @@ fn analytics_is_a_recount(world: &World) -> Checked<()> {
         counts.revenue.values().map(|it| (it.captured_minor, it.refunded_minor)).next().unwrap_or_default();
     holds(told == revenue, "analytics counts the money of the ledger", || format!("{told:?}, {revenue:?}"))?;
 
+    let published: BTreeSet<_> = world.broker.log().iter().map(|message| message.id).collect();
+    let counted = usize::try_from(counts.events).expect("a count");
+    holds(counted == published.len(), "analytics counts each event once", || {
+        format!("{counted}, published {}", published.len())
+    })?;
+
     let mails = |status| {
         let all = world.tables.mails.rows.values().flat_map(|it| it.notifications.values());
         i64::try_from(all.filter(|mail| mail.status == status).count()).expect("a few")

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use contracts::{CancelReason, Currency, Event, Money, OrderId};
 use strum::IntoStaticStr;
+use uuid::Uuid;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, IntoStaticStr)]
 #[strum(serialize_all = "snake_case", const_into_str)]
@@ -40,17 +41,20 @@ impl Status {
     }
 }
 
-/// What is known of one order. An event that happens once an order counts when it is consumed first; refunds may be
-/// several, told apart by their aggregate version.
+/// What is known of one order. An event that happens once an order counts when it is consumed first; captures and refunds
+/// may be several, told apart by their aggregate version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OrderFacts {
     pub placed_at: Option<DateTime<Utc>>,
     pub confirmed_at: Option<DateTime<Utc>>,
     pub completed_at: Option<DateTime<Utc>>,
     pub cancelled: Option<(DateTime<Utc>, CancelReason)>,
-    pub captured: Option<Money>,
-    /// Each refund by the aggregate version of its event, all in the currency of the capture.
+    /// Each capture by the aggregate version of its event.
+    pub captures: BTreeMap<i64, Money>,
+    /// Each refund by the aggregate version of its event.
     pub refunds: BTreeMap<i64, Money>,
+    /// Each mail by the id of its notification: whether it was sent, or failed for good.
+    pub mails: BTreeMap<Uuid, bool>,
 }
 
 impl OrderFacts {
@@ -72,9 +76,17 @@ impl OrderFacts {
             Event::OrderConfirmed(_) => keep_first(&mut self.confirmed_at, time),
             Event::OrderCompleted(_) => keep_first(&mut self.completed_at, time),
             Event::OrderCancelled(data) => keep_first(&mut self.cancelled, (time, data.reason)),
-            Event::PaymentCaptured(data) => keep_first(&mut self.captured, data.amount.clone()),
+            Event::PaymentCaptured(data) => {
+                self.captures.entry(aggregate_version).or_insert_with(|| data.amount.clone());
+            }
             Event::PaymentRefunded(data) => {
                 self.refunds.entry(aggregate_version).or_insert_with(|| data.amount.clone());
+            }
+            Event::NotificationSent(data) => {
+                self.mails.insert(data.notification_id, true);
+            }
+            Event::NotificationFailed(data) => {
+                self.mails.entry(data.notification_id).or_insert(false);
             }
             _ => {}
         }
@@ -125,13 +137,17 @@ impl Counts {
     /// Adds what an order contributes, or with `by` -1 takes it away.
     fn add(&mut self, order: &OrderFacts, by: i64) {
         *self.orders.entry(order.status()).or_default() += by;
-        if let Some(Money { amount_minor, currency }) = &order.captured {
+        for Money { amount_minor, currency } in order.captures.values() {
             let captured = &mut self.revenue.entry(currency.clone()).or_default().captured_minor;
             *captured = captured.saturating_add(by * amount_minor);
         }
         for Money { amount_minor, currency } in order.refunds.values() {
             let refunded = &mut self.revenue.entry(currency.clone()).or_default().refunded_minor;
             *refunded = refunded.saturating_add(by * amount_minor);
+        }
+        for sent in order.mails.values() {
+            let mails = if *sent { &mut self.mails_sent } else { &mut self.mails_failed };
+            *mails += by;
         }
     }
 }
@@ -155,11 +171,6 @@ impl Projection {
     pub fn count(&mut self, time: DateTime<Utc>, event: &Event, aggregate_version: i64) {
         self.delta.events += 1;
         self.delta.newest_event_at = self.delta.newest_event_at.max(Some(time));
-        match event {
-            Event::NotificationSent(_) => self.delta.mails_sent += 1,
-            Event::NotificationFailed(_) => self.delta.mails_failed += 1,
-            _ => {}
-        }
         let Some(order_id) = event.order_id() else { return };
         let known = self.orders.get(&order_id);
         let mut order = known.cloned().unwrap_or_default();

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use contracts::{CancelReason, Currency, Money, OrderId};
+use contracts::{CancelReason, Money, OrderId};
 use runtime::columns::{column, parse};
 use sqlx::{PgConnection, PgPool, migrate::Migrator, types::Json};
 use uuid::Uuid;
@@ -21,7 +21,8 @@ pub(crate) async fn load(
 ) -> sqlx::Result<HashMap<OrderId, OrderFacts>> {
     let rows = sqlx::query!(
         r#"select order_id, placed_at, confirmed_at, completed_at, cancelled_at, cancel_reason,
-                captured_minor, captured_currency, refunds as "refunds: Json<BTreeMap<i64, Money>>"
+                captures as "captures: Json<BTreeMap<i64, Money>>", refunds as "refunds: Json<BTreeMap<i64, Money>>",
+                mails as "mails: Json<BTreeMap<Uuid, bool>>"
          from orders where order_id = any($1)"#,
         orders,
     )
@@ -34,8 +35,9 @@ pub(crate) async fn load(
             confirmed_at: row.confirmed_at,
             completed_at: row.completed_at,
             cancelled: row.cancelled_at.zip(reason),
-            captured: money(row.captured_minor, row.captured_currency.as_deref())?,
+            captures: row.captures.0,
             refunds: row.refunds.0,
+            mails: row.mails.0,
         };
         Ok((OrderId(row.order_id), facts))
     });
@@ -56,25 +58,24 @@ async fn save_orders(conn: &mut PgConnection, projection: &Projection) -> sqlx::
     sqlx::query!(
         "insert into orders (
              order_id, placed_at, confirmed_at, completed_at, cancelled_at, cancel_reason,
-             captured_minor, captured_currency, refunds)
+             captures, refunds, mails)
          select * from unnest(
              $1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::text[],
-             $7::bigint[], $8::text[], $9::jsonb[])
+             $7::jsonb[], $8::jsonb[], $9::jsonb[])
          on conflict (order_id) do update set
              placed_at = excluded.placed_at, confirmed_at = excluded.confirmed_at,
              completed_at = excluded.completed_at, cancelled_at = excluded.cancelled_at,
              cancel_reason = excluded.cancel_reason,
-             captured_minor = excluded.captured_minor, captured_currency = excluded.captured_currency,
-             refunds = excluded.refunds",
+             captures = excluded.captures, refunds = excluded.refunds, mails = excluded.mails",
         &column(&orders, |(order_id, _)| order_id.0),
         &column(&orders, |(_, order)| order.placed_at) as _,
         &column(&orders, |(_, order)| order.confirmed_at) as _,
         &column(&orders, |(_, order)| order.completed_at) as _,
         &column(&orders, |(_, order)| order.cancelled.map(|(time, _)| time)) as _,
         &column(&orders, |(_, order)| order.cancelled.map(|(_, reason)| reason.into_str())) as _,
-        &column(&orders, |(_, order)| order.captured.as_ref().map(|money| money.amount_minor)) as _,
-        &column(&orders, |(_, order)| order.captured.as_ref().map(|money| money.currency.as_str())) as _,
+        &column(&orders, |(_, order)| Json(&order.captures)) as _,
         &column(&orders, |(_, order)| Json(&order.refunds)) as _,
+        &column(&orders, |(_, order)| Json(&order.mails)) as _,
     )
     .execute(conn)
     .await?;
@@ -126,7 +127,7 @@ async fn add_totals(conn: &mut PgConnection, delta: &Counts) -> sqlx::Result<()>
     sqlx::query!(
         "update totals set
              mails_sent = mails_sent + $1, mails_failed = mails_failed + $2, events = events + $3,
-             newest_event_at = greatest(newest_event_at, $4)",
+             newest_event_at = greatest(newest_event_at, least($4, now()))",
         delta.mails_sent,
         delta.mails_failed,
         delta.events,
@@ -167,9 +168,4 @@ pub(crate) async fn counts(pool: &PgPool) -> sqlx::Result<Counts> {
     }
     tx.commit().await?;
     Ok(counts)
-}
-
-fn money(amount_minor: Option<i64>, currency: Option<&str>) -> sqlx::Result<Option<Money>> {
-    let currency = currency.map(parse::<Currency>).transpose()?;
-    Ok(amount_minor.zip(currency).map(|(amount_minor, currency)| Money { amount_minor, currency }))
 }

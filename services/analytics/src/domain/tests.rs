@@ -192,6 +192,20 @@ fn every_status_reads_back_from_its_words() {
 }
 
 #[test]
+fn repeat_of_a_mail_counts_once_and_a_sent_one_is_sent() {
+    let (order_id, notification_id) = (OrderId(Uuid::from_u128(2)), Uuid::from_u128(3));
+    let kind = NotificationKind::Confirmed;
+    let sent = Event::from(NotificationSent { order_id, notification_id, kind });
+    let reason = "no such mailbox".to_owned();
+    let failed = Event::from(NotificationFailed { order_id, notification_id, kind, reason });
+    let mut projection = Projection::default();
+    for event in [&failed, &sent, &sent, &failed] {
+        projection.count(DateTime::UNIX_EPOCH, event, 1);
+    }
+    assert_eq!((projection.delta.mails_sent, projection.delta.mails_failed), (1, 0));
+}
+
+#[test]
 fn second_refund_counts_and_its_repeat_does_not() {
     let amount = Money { amount_minor: 40, currency: "EUR".parse().expect("a currency") };
     let (order_id, payment_id) = (OrderId(Uuid::from_u128(2)), Uuid::from_u128(2));
