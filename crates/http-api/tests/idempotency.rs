@@ -4,10 +4,13 @@
 
 use axum::http::StatusCode;
 use chrono::TimeDelta;
-use http_api::idempotency::{Begin, Key, StoredResponse, begin, begin_all, complete, prune, release};
+use http_api::idempotency::{
+    Begin, InFlightWait, Key, StoredResponse, begin, begin_all, complete, prune, release,
+};
 use runtime::clock;
 use sqlx::PgPool;
-use testkit::{World, eventually, world::Servers};
+use testkit::{World, world::Servers};
+use tokio::time::Instant;
 
 /// A request under a key.
 fn request(key: &str) -> Key {
@@ -77,46 +80,48 @@ async fn of_several_keys_each_is_told_its_own() {
     assert!(matches!(begun["refused"], Begin::Fresh), "its key is free");
 }
 
-/// Starts a second request with the key of one that is under way, lets `end` end the first, and gives what the
-/// second is told.
-async fn second_after(pool: &PgPool, commit: bool) -> Begin {
-    let mut first = runtime::database::begin(pool).await.expect("a transaction");
-    assert!(matches!(begin(&mut first, &request("key")).await.expect("begun"), Begin::Fresh));
-    let second = async {
-        let mut tx = runtime::database::begin(pool).await.expect("a transaction");
-        begin(&mut tx, &request("key")).await.expect("begun")
-    };
-    let first = async {
-        // It waits at the row of the first.
-        eventually("a request that waits", async || {
-            let waiting: i64 = sqlx::query_scalar(
-                "select count(*) from pg_stat_activity
-                 where datname = current_database() and wait_event_type = 'Lock'",
-            )
-            .fetch_one(pool)
-            .await
-            .expect("counts");
-            if waiting == 1 { Ok(()) } else { Err(waiting) }
-        })
-        .await;
+async fn begun(pool: &PgPool) -> Begin {
+    let mut tx = runtime::database::begin(pool).await.expect("a transaction");
+    begin(&mut tx, &request("key")).await.expect("begun")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_key_another_one_holds_is_in_flight_and_waits_for_nobody() {
+    for commit in [true, false] {
+        let (_world, pool) = database().await;
+        let mut first = runtime::database::begin(&pool).await.expect("a transaction");
+        assert!(matches!(begin(&mut first, &request("key")).await.expect("begun"), Begin::Fresh));
+
+        let mut second = runtime::database::begin(&pool).await.expect("a transaction");
+        let (held, other) = (request("key"), request("another key"));
+        let both = begin_all(&mut second, &[&held, &other]).await.expect("begun");
+        assert!(matches!(both["key"], Begin::InFlight), "{both:?}");
+        assert!(matches!(both["another key"], Begin::Fresh), "others in its batch go on: {both:?}");
+        second.rollback().await.expect("ended");
+
         complete(&mut first, "key", &answer()).await.expect("kept");
-        if commit { first.commit().await } else { first.rollback().await }.expect("ended");
+        if commit {
+            first.commit().await.expect("ended");
+            let told = begun(&pool).await;
+            assert!(matches!(&told, Begin::Replay(replayed) if *replayed == answer()), "{told:?}");
+        } else {
+            first.rollback().await.expect("ended");
+            let told = begun(&pool).await;
+            assert!(matches!(told, Begin::Fresh), "{told:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_a_second_for_its_key_and_is_refused_then() {
+    let (wait, start) = (InFlightWait::start(), Instant::now());
+    let problem = loop {
+        if let Err(problem) = wait.pause().await {
+            break problem;
+        }
     };
-    futures::join!(second, first).0
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_second_request_with_the_key_waits_for_the_first() {
-    let (_world, pool) = database().await;
-    let told = second_after(&pool, true).await;
-    assert!(matches!(&told, Begin::Replay(replayed) if *replayed == answer()), "{told:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_failed_leaves_its_key_to_the_next() {
-    let (_world, pool) = database().await;
-    let told = second_after(&pool, false).await;
-    assert!(matches!(told, Begin::Fresh), "{told:?}");
+    assert_eq!(start.elapsed().as_secs(), 1);
+    assert_eq!((problem.status(), problem.slug()), (StatusCode::CONFLICT, "idempotency-in-flight"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

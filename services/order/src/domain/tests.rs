@@ -311,6 +311,23 @@ fn command_that_breaks_a_rule_is_refused() {
         &[("TEA", 1), ("BOOK", 1)],
         "an order is in one currency, not in EUR, USD: place one order for each",
     );
-    check(&[("YACHT", 3)], "the total is too large");
-    check(&[("YACHT", 2), ("TEA", 1)], "the total is too large");
+    check(&[("YACHT", 3)], "a total is at most 1000000000000 minor units");
+    check(&[("YACHT", 2), ("TEA", 1)], "a total is at most 1000000000000 minor units");
+}
+
+#[test]
+fn order_whose_total_is_not_the_expected_one_is_refused() {
+    let place = |amount_minor, currency: &str| {
+        let expected_total = Some(Money { amount_minor, currency: currency.parse().unwrap() });
+        let command = PlaceOrder { expected_total, ..command(&[("TEA", 2)]) };
+        decide_place(Logged::placed().order.id, command, &prices())
+    };
+    assert!(place(900, "EUR").is_ok());
+    for (amount_minor, currency) in [(899, "EUR"), (900, "USD")] {
+        let refusal = place(amount_minor, currency).expect_err("another total");
+        assert_eq!(
+            refusal.to_string(),
+            "the total is 900 EUR, not what was expected: ask the customer again"
+        );
+    }
 }
