@@ -28,6 +28,28 @@ pub struct TraceContext {
     pub tracestate: Option<String>,
 }
 
+impl TraceContext {
+    /// The context as far as it is valid (W3C Trace Context, sections 3.2 and 3.3): foreign text that no header, row or mail
+    /// could carry is dropped, and so is a `tracestate` without its `traceparent`.
+    pub fn of_foreign(traceparent: Option<String>, tracestate: Option<String>) -> Self {
+        let traceparent = traceparent.filter(|text| is_traceparent(text));
+        let is_printable = |text: &String| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        let tracestate = tracestate
+            .filter(|text| traceparent.is_some() && text.len() <= TRACESTATE_MAX_BYTES && is_printable(text));
+        Self { traceparent, tracestate }
+    }
+}
+
+/// `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`
+fn is_traceparent(text: &str) -> bool {
+    let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    text.len() == 55
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            2 | 35 | 52 => byte == b'-',
+            _ => is_hex(byte),
+        })
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope<E> {
     /// `UUIDv7`; the inbox key: a message with an id that was handled before changes nothing.
@@ -52,7 +74,9 @@ struct Wire<'a, D> {
     event_type: Cow<'a, str>,
     #[serde(borrow)]
     subject: Cow<'a, str>,
-    time: DateTime<Utc>,
+    /// Optional in `CloudEvents`: a `UUIDv7` tells its time, too.
+    #[serde(default)]
+    time: Option<DateTime<Utc>>,
     #[serde(default, borrow)]
     datacontenttype: Cow<'a, str>,
     #[serde(default, borrow)]
@@ -91,7 +115,7 @@ impl<E: EventSet> Envelope<E> {
             source: source_of(row).into(),
             event_type: row.versioned_name.into(),
             subject: self.subject().into(),
-            time: self.time,
+            time: Some(self.time),
             datacontenttype: "application/json".into(),
             dataschema: format!("urn:events:{}", row.versioned_name).into(),
             traceparent: self.trace.traceparent.clone(),
@@ -120,13 +144,24 @@ impl<E: EventSet> Versions<E> {
         }
         Ok(Envelope {
             id: wire.id,
-            time: wire.time,
+            time: wire.time.or_else(|| time_of(wire.id)).ok_or_else(no_time)?,
             causation_id: wire.causationid,
             aggregate_version: wire.aggregateversion.into(),
-            trace: TraceContext { traceparent: wire.traceparent, tracestate: wire.tracestate },
+            trace: TraceContext::of_foreign(wire.traceparent, wire.tracestate),
             event,
         })
     }
+}
+
+/// The time in a `UUIDv7` (RFC 9562, section 5.7), in milliseconds.
+fn time_of(id: Uuid) -> Option<DateTime<Utc>> {
+    let (seconds, nanoseconds) = id.get_timestamp().filter(|_| id.get_version_num() == 7)?.to_unix();
+    DateTime::from_timestamp(seconds.try_into().ok()?, nanoseconds)
+}
+
+fn no_time() -> DecodeError {
+    let (found, expected) = ("nothing".to_owned(), "a time, or an id that is a UUIDv7".to_owned());
+    DecodeError::Contradiction { attribute: "time", found, expected }
 }
 
 /// `order.placed.v1` is version 1 of `order.placed`.
@@ -221,5 +256,42 @@ mod tests {
         fn no_bytes_make_the_decoder_panic(body: Vec<u8>) {
             let _ = Envelope::from_json(&body);
         }
+    }
+
+    #[test]
+    fn foreign_text_that_is_no_trace_is_dropped() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let of = |traceparent: &str, tracestate: &str| {
+            TraceContext::of_foreign(Some(traceparent.to_owned()), Some(tracestate.to_owned()))
+        };
+        let valid = of(parent, "vendor=one");
+        assert_eq!(valid.traceparent.as_deref(), Some(parent));
+        assert_eq!(valid.tracestate.as_deref(), Some("vendor=one"));
+        for state in ["a=b\r\nX: 1", "a=\0", "a=\u{e9}", &"x".repeat(513)] {
+            let kept = of(parent, state);
+            assert_eq!((kept.traceparent.as_deref(), kept.tracestate), (Some(parent), None), "{state:?}");
+        }
+        for bad in ["", "00", &parent.to_uppercase(), &parent.replace('-', "\0"), &format!("{parent}0")] {
+            assert_eq!(of(bad, "vendor=one"), TraceContext::default(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn optional_attributes_may_be_missing() {
+        let sample = samples().remove(1);
+        let mut json: serde_json::Value =
+            serde_json::from_str(&sample.to_json().expect("encodes")).expect("is JSON");
+        let id = "01a1fe4c-0000-7000-8000-000000000001";
+        json["id"] = id.into();
+        for attribute in ["time", "datacontenttype", "dataschema"] {
+            json.as_object_mut().expect("an object").remove(attribute);
+        }
+        let versions = crate::Versions::<crate::Event>::default();
+        let decoded = versions.decode_envelope(json.to_string().as_bytes()).expect("it is an envelope");
+        assert_eq!(decoded.event, sample.event);
+        assert_eq!(decoded.time.timestamp_millis(), 0x01a1_fe4c_0000, "the time of its id");
+        json["id"] = "00000000-0000-4000-8000-000000000001".into();
+        let error = versions.decode_envelope(json.to_string().as_bytes()).expect_err("no time anywhere");
+        assert!(error.to_string().contains("time"), "{error}");
     }
 }

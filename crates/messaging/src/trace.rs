@@ -16,10 +16,8 @@ pub(crate) fn context_of(span: &Span) -> TraceContext {
     }
     let mut carrier = HashMap::new();
     TraceContextPropagator::new().inject_context(&context, &mut carrier);
-    TraceContext {
-        traceparent: carrier.remove("traceparent"),
-        tracestate: carrier.remove("tracestate").filter(|state| !state.is_empty()),
-    }
+    let tracestate = carrier.remove("tracestate").filter(|state| !state.is_empty());
+    TraceContext::of_foreign(carrier.remove("traceparent"), tracestate)
 }
 
 /// Makes a new span, not entered yet, the child of the context, and returns the context for its own children: the span's,
