@@ -47,6 +47,19 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "conflict", "The current state does not allow it").detail(detail)
     }
 
+    /// 428: the request must say which version it changes.
+    pub fn precondition_required() -> Self {
+        let title = "The request must say which version it changes";
+        Self::new(StatusCode::PRECONDITION_REQUIRED, "precondition-required", title)
+            .detail("GET it first, and send its ETag as If-Match; If-Match: * changes any version")
+    }
+
+    /// 412: the condition of the request, such as `If-Match`, is not met.
+    pub fn precondition_failed(detail: impl Display) -> Self {
+        let title = "The version is another than the request says";
+        Self::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", title).detail(detail)
+    }
+
     /// 422: the request can be read, but a value in it is not valid.
     pub fn invalid(detail: impl Display) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request is not valid").detail(detail)

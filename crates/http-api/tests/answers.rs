@@ -13,7 +13,7 @@ use axum::{
     routing::{get, post},
 };
 use http_api::{
-    IdempotencyKey, Json, Path, Problem, Query, RawJson,
+    ETag, IdempotencyKey, IfMatch, Json, Path, Problem, Query, RawJson,
     page::{Cursor, Limit, Page},
 };
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,8 @@ fn router() -> Router {
         .route("/numbers", get(numbers))
         .route("/squares/{n}", get(async |Path(n): Path<u32>| Json(n * n)))
         .route("/keys", get(async |IdempotencyKey(key): IdempotencyKey| Json(key)))
+        .route("/third", get(async |if_match: IfMatch| if_match.check(Some(3)).map(|()| (ETag(3), Json(3)))))
+        .route("/missing", get(async |if_match: IfMatch| if_match.check(None).map(|()| Json(0))))
         .layer(DefaultBodyLimit::max(1024))
 }
 
@@ -229,4 +231,58 @@ async fn an_idempotency_key_is_required_and_printable() {
 async fn two_idempotency_keys_are_refused() {
     let request = Request::get("/keys").header("idempotency-key", "a").header("idempotency-key", "b");
     check_problem(&send(request.body(Body::empty()).unwrap()).await, 400, "malformed", "not several");
+}
+
+/// Asks for `path` under a condition of these headers.
+async fn fetch_if(path: &str, if_match: &[&str]) -> Answer {
+    let request = Request::get(path);
+    let request = if_match.iter().fold(request, |request, value| request.header("if-match", *value));
+    send(request.body(Body::empty()).unwrap()).await
+}
+
+#[tokio::test]
+async fn an_etag_is_the_version_in_quotes() {
+    let request = Request::get("/third").header("if-match", "*").body(Body::empty());
+    let response = router().oneshot(request.unwrap()).await.unwrap();
+    assert_eq!(response.headers()["etag"], "\"3\"");
+}
+
+#[tokio::test]
+async fn a_condition_that_names_the_version_is_met() {
+    for met in
+        [&["*"][..], &[" * "], &["\"3\""], &["\"1\", \"3\""], &["\"a,b\",,\"3\" ,"], &["\"1\"", "\"3\""]]
+    {
+        assert_eq!(fetch_if("/third", met).await.status, 200, "{met:?}");
+    }
+}
+
+#[tokio::test]
+async fn another_version_or_a_weak_tag_is_412() {
+    for other in ["\"2\"", "W/\"3\"", "\"03\"", "\"*\"", "\"\"", "\"1\",\"2\""] {
+        check_problem(&fetch_if("/third", &[other]).await, 412, "precondition-failed", "the ETag is \"3\"");
+    }
+}
+
+#[tokio::test]
+async fn no_condition_on_what_exists_is_428() {
+    check_problem(&fetch("/third").await, 428, "precondition-required", "GET it first");
+}
+
+#[tokio::test]
+async fn a_condition_on_what_does_not_exist_is_412() {
+    assert_eq!(fetch("/missing").await.status, 200);
+    for condition in ["*", "\"3\""] {
+        let answer = fetch_if("/missing", &[condition]).await;
+        check_problem(&answer, 412, "precondition-failed", "without it to create");
+    }
+}
+
+#[tokio::test]
+async fn a_condition_that_is_no_list_of_tags_is_400() {
+    let wrong =
+        ["", ",", "3", "\"3", "3\"", "\"3\" \"4\"", "\"3\"4", "*, \"3\"", "w/\"3\"", "\"a b\"", "\"\u{fc}\""];
+    for text in wrong {
+        check_problem(&fetch_if("/third", &[text]).await, 400, "malformed", "If-Match is the ETag of a GET");
+    }
+    check_problem(&fetch_if("/third", &["*", "*"]).await, 400, "malformed", "or *");
 }
