@@ -39,10 +39,13 @@ create table stock_movements (
     order_id uuid references reservations,
     on_hand_delta bigint not null,
     reserved_delta bigint not null,
+    -- Why a person corrected the stock.
+    reason text,
     recorded_at timestamptz not null default now(),
     constraint deltas_are_those_of_the_kind check (
         case kind
             when 'restocked' then on_hand_delta > 0 and reserved_delta = 0
+            when 'adjusted' then on_hand_delta <> 0 and reserved_delta = 0
             when 'reserved' then on_hand_delta = 0 and reserved_delta > 0
             when 'committed' then on_hand_delta < 0 and reserved_delta = on_hand_delta
             when 'released' then on_hand_delta = 0 and reserved_delta < 0
@@ -50,7 +53,9 @@ create table stock_movements (
             else false
         end
     ),
-    constraint only_a_restock_is_for_no_order check ((kind = 'restocked') = (order_id is null))
+    constraint only_a_restock_or_an_adjustment_is_for_no_order
+        check ((kind in ('restocked', 'adjusted')) = (order_id is null)),
+    constraint an_adjustment_and_nothing_else_has_a_reason check ((kind = 'adjusted') = (reason is not null))
 );
 
 -- The second line of defence against a double reservation, commit or release.

@@ -61,9 +61,9 @@ pub(crate) fn at_any_time(world: &World) -> Checked<()> {
         let levels = (level.on_hand, level.reserved);
         holds(sums == levels, "stock is the sum of its ledger", || format!("{sku}: {level:?}, {sums:?}"))?;
 
-        let bought =
-            of_sku().filter(|it| it.kind == MovementKind::Restocked).map(|it| it.quantity).sum::<i64>();
-        let (gone, sold) = (bought - level.on_hand, pieces(Held::Committed));
+        let by_hand = [MovementKind::Restocked, MovementKind::Adjusted];
+        let brought = of_sku().filter(|it| by_hand.contains(&it.kind)).map(|it| it.quantity).sum::<i64>();
+        let (gone, sold) = (brought - level.on_hand, pieces(Held::Committed));
         holds(gone == sold, "what left the shelf was sold", || format!("{sku}: {gone} gone, {sold} sold"))?;
     }
     Ok(())

@@ -21,6 +21,8 @@ pub(crate) enum Act {
     List(Sku, Money),
     /// Pieces arrive.
     Restock(Sku, i64),
+    /// The pieces are counted, and there are so many more, or fewer.
+    Adjust(Sku, i64),
     /// A customer orders.
     Place(OrderId, PlaceOrder),
     /// A customer cancels.
@@ -31,7 +33,7 @@ impl Act {
     /// The service that is asked to do it.
     pub(crate) fn service(&self) -> Service {
         match self {
-            Self::List(..) | Self::Restock(..) => Service::Inventory,
+            Self::List(..) | Self::Restock(..) | Self::Adjust(..) => Service::Inventory,
             Self::Place(..) | Self::Cancel(..) => Service::Order,
         }
     }
@@ -48,6 +50,9 @@ pub(crate) fn plan(choices: &mut Choices) -> Vec<Act> {
     if choices.chance(30) {
         acts.push(Act::List(skus[0].clone(), euros(150)));
         acts.push(Act::Restock(skus[0].clone(), 1));
+    }
+    if choices.chance(30) {
+        acts.push(Act::Adjust(skus[0].clone(), choices.of(&[-2, -1, 1])));
     }
     for number in 0..=choices.below(MOST_ORDERS) {
         let order_id = order_id(number);
@@ -101,6 +106,7 @@ impl fmt::Display for Act {
         match self {
             Self::List(sku, price) => write!(f, "{sku} is listed at {}", price.amount_minor),
             Self::Restock(sku, quantity) => write!(f, "{quantity} pieces of {sku} arrive"),
+            Self::Adjust(sku, delta) => write!(f, "the stock of {sku} is adjusted by {delta:+}"),
             Self::Place(order_id, command) => {
                 let line = |line: &StockLine| format!("{} x {}", line.quantity.get(), line.sku);
                 let lines = command.lines.iter().map(line).collect::<Vec<_>>().join(", ");

@@ -1,7 +1,7 @@
 //! The rules of inventory. Pure.
 //!
-//! An event cannot be refused: [`react`] says what it changes. A command may be: see [`product`] and
-//! [`Level::restock`].
+//! An event cannot be refused: [`react`] says what it changes. A command may be: see [`product`],
+//! [`Level::restock`] and [`Level::adjust`].
 
 pub mod product;
 pub mod stock;
@@ -15,7 +15,7 @@ use contracts::{
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 pub use product::{Offer, Product};
-pub use stock::{Level, Movement, MovementKind, Stock};
+pub use stock::{AdjustRefused, Level, Movement, MovementKind, Reason, Stock};
 
 /// What inventory has for an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
@@ -162,6 +162,7 @@ fn movements(kind: MovementKind, order_id: OrderId, lines: &[StockLine]) -> Vec<
         kind,
         order_id: Some(order_id),
         quantity: line.quantity.into(),
+        reason: None,
     };
     lines.iter().map(movement).collect()
 }

@@ -16,10 +16,10 @@ use http_api::{
 use messaging::UnitOfWork;
 use runtime::database;
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, PgExecutor, PgPool};
+use sqlx::{PgExecutor, PgPool};
 
 use crate::catalogue;
-use crate::domain::{Offer, Reservation};
+use crate::domain::{AdjustRefused, Level, Movement, Offer, Reason, Reservation};
 use crate::store::{self, Shelf};
 
 #[derive(Clone)]
@@ -33,6 +33,7 @@ pub fn router(pool: PgPool, unit_of_work: UnitOfWork) -> Router {
         .route("/api/v1/products", get(list_products))
         .route("/api/v1/products/{sku}", get(get_product).put(put_product))
         .route("/api/v1/products/{sku}/restock", post(restock))
+        .route("/api/v1/products/{sku}/adjust", post(adjust))
         .route("/api/v1/reservations/{order_id}", get(get_reservation))
         .with_state(App { pool, unit_of_work })
 }
@@ -83,9 +84,34 @@ async fn restock(
     body: RawJson<Restock>,
 ) -> Result<StoredResponse, Problem> {
     let key = key.of_request("POST restock", sku.as_str(), &body.bytes);
+    let restock = |level: Level| level.restock(&sku, body.value.quantity).map_err(Problem::invalid);
+    move_stock(&app.pool, &key, &sku, restock).await
+}
+
+/// Corrects the stock by hand, down to what is reserved for orders.
+async fn adjust(
+    State(app): State<App>,
+    Path(sku): Path<Sku>,
+    key: IdempotencyKey,
+    body: RawJson<Adjust>,
+) -> Result<StoredResponse, Problem> {
+    let key = key.of_request("POST adjust", sku.as_str(), &body.bytes);
+    let Adjust { delta, reason } = body.value;
+    let reason = Reason::new(reason)?;
+    let adjust = |level: Level| Ok(level.adjust(&sku, delta, reason.clone())?);
+    move_stock(&app.pool, &key, &sku, adjust).await
+}
+
+/// Moves the stock of a product once under the key, and answers with the product.
+async fn move_stock(
+    pool: &PgPool,
+    key: &Key,
+    sku: &Sku,
+    movement: impl Fn(Level) -> Result<Movement, Problem>,
+) -> Result<StoredResponse, Problem> {
     let wait = InFlightWait::start();
     loop {
-        if let Some(response) = restock_once(&app.pool, &key, &sku, body.value.quantity).await? {
+        if let Some(response) = move_stock_once(pool, key, sku, &movement).await? {
             return Ok(response);
         }
         wait.pause().await?;
@@ -93,11 +119,11 @@ async fn restock(
 }
 
 /// `None` while another request holds the key.
-async fn restock_once(
+async fn move_stock_once(
     pool: &PgPool,
     key: &Key,
     sku: &Sku,
-    quantity: i64,
+    movement: impl Fn(Level) -> Result<Movement, Problem>,
 ) -> Result<Option<StoredResponse>, Problem> {
     let mut tx = database::begin(pool).await?;
     match idempotency::begin(&mut tx, key).await? {
@@ -106,20 +132,15 @@ async fn restock_once(
         Begin::Mismatch => return Err(Problem::idempotency_mismatch()),
         Begin::InFlight => return Ok(None),
     }
-    add_to_stock(&mut tx, sku, quantity).await?;
+    let mut stock = store::load_stock_for_update(&mut tx, [sku]).await?;
+    let level = stock.0.get(sku).ok_or_else(|| no_such_product(sku))?;
+    let moved = [movement(*level)?];
+    stock.apply(&moved);
+    store::save_stock(&mut tx, &moved, &stock).await?;
     let response = StoredResponse::json(StatusCode::OK, None, &shelf_of(&mut *tx, sku).await?)?;
     idempotency::complete(&mut tx, &key.key, &response).await?;
     tx.commit().await?;
     Ok(Some(response))
-}
-
-async fn add_to_stock(conn: &mut PgConnection, sku: &Sku, quantity: i64) -> Result<(), Problem> {
-    let mut stock = store::load_stock_for_update(conn, [sku]).await?;
-    let level = stock.0.get(sku).ok_or_else(|| no_such_product(sku))?;
-    let restock = [level.restock(sku, quantity).map_err(Problem::invalid)?];
-    stock.apply(&restock);
-    store::save_stock(conn, &restock, &stock).await?;
-    Ok(())
 }
 
 async fn get_reservation(
@@ -151,6 +172,25 @@ struct Price {
 #[serde(deny_unknown_fields)]
 struct Restock {
     quantity: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Adjust {
+    /// Pieces more, or fewer when it is below zero.
+    delta: i64,
+    reason: String,
+}
+
+impl From<AdjustRefused> for Problem {
+    fn from(refused: AdjustRefused) -> Self {
+        match refused {
+            AdjustRefused::Reserved { .. } => Self::conflict(refused),
+            AdjustRefused::Delta | AdjustRefused::Reason | AdjustRefused::TooMuch { .. } => {
+                Self::invalid(refused)
+            }
+        }
+    }
 }
 
 async fn shelf_of(db: impl PgExecutor<'_>, sku: &Sku) -> Result<Shelf, Problem> {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgExecutor, types::Json};
 use uuid::Uuid;
 
-use crate::domain::{Level, Movement, Product, Reservation, Stock};
+use crate::domain::{Level, Movement, Product, Reason, Reservation, Stock};
 
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/inventory");
 
@@ -130,13 +130,14 @@ pub async fn save_stock(conn: &mut PgConnection, movements: &[Movement], stock: 
 
 async fn insert_movements(conn: &mut PgConnection, movements: &[Movement]) -> sqlx::Result<()> {
     sqlx::query!(
-        "insert into stock_movements (sku, kind, order_id, on_hand_delta, reserved_delta)
-         select * from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[])",
+        "insert into stock_movements (sku, kind, order_id, on_hand_delta, reserved_delta, reason)
+         select * from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[], $6::text[])",
         &column(movements, |movement| movement.sku.as_str()) as _,
         &column(movements, |movement| movement.kind.into_str()) as _,
         &column(movements, |movement| movement.order_id.map(|id| id.0)) as _,
         &column(movements, |movement| movement.on_hand_delta()),
         &column(movements, |movement| movement.reserved_delta()),
+        &column(movements, |movement| movement.reason.as_ref().map(Reason::as_str)) as _,
     )
     .execute(conn)
     .await?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use contracts::{Money, OrderId, Sku};
-use inventory::domain::{Level, Movement, Offer, Product, Reservation, Stock};
+use inventory::domain::{Level, Movement, Offer, Product, Reason, Reservation, Stock};
 use inventory::reactions::{Changes, State, fold_with};
 use messaging::{CausationContext, Delivery, Effects, OutgoingEvent};
 
@@ -58,6 +58,18 @@ impl Inventory {
     pub(super) fn restock(&mut self, sku: &Sku, quantity: i64) -> Effects {
         let level = self.stock.0.get(sku).copied().unwrap_or_default();
         let movement = Level::restock(level, sku, quantity).expect("a restock that is in range");
+        self.enter(movement)
+    }
+
+    /// The stock is corrected; refused below what is reserved.
+    pub(super) fn adjust(&mut self, sku: &Sku, delta: i64) -> Option<Effects> {
+        let level = self.stock.0.get(sku).copied()?;
+        let reason = Reason::new("counted".to_owned()).expect("a reason");
+        let movement = level.adjust(sku, delta, reason).ok()?;
+        Some(self.enter(movement))
+    }
+
+    fn enter(&mut self, movement: Movement) -> Effects {
         self.stock.apply(std::slice::from_ref(&movement));
         self.ledger.push(movement);
         Effects::default()

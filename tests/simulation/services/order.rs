@@ -76,7 +76,7 @@ impl Orders {
     pub(crate) fn may_come_true(&self, act: &Act) -> bool {
         match act {
             Act::Place(order_id, _) | Act::Cancel(order_id) => !self.rows.contains_key(order_id),
-            Act::List(..) | Act::Restock(..) => false,
+            Act::List(..) | Act::Restock(..) | Act::Adjust(..) => false,
         }
     }
 
