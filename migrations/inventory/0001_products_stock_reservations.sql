@@ -6,6 +6,8 @@ create table products (
     name text not null constraint a_product_has_a_name check (name <> ''),
     price_minor bigint not null constraint a_price_is_above_zero check (price_minor > 0),
     currency text not null constraint a_currency_is_three_letters check (currency ~ '^[A-Z]{3}$'),
+    -- Whether it is for sale. A product that was delisted keeps its version, its stock and its ledger.
+    is_listed boolean not null default true,
     version bigint not null constraint a_product_version_counts_from_1 check (version >= 1)
 );
 

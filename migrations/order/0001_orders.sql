@@ -2,11 +2,13 @@
 
 create table prices (
     sku          text   primary key,
-    name         text   not null,
-    amount_minor bigint not null,
-    currency     text   not null,
+    -- Null once the product is delisted: the row stays as a tombstone, which keeps the version.
+    name         text,
+    amount_minor bigint,
+    currency     text,
     -- The version of the product that says so: an older one never overwrites a newer one.
     aggregate_version bigint not null,
+    constraint a_price_is_whole_or_a_tombstone check (num_nulls(name, amount_minor, currency) in (0, 3)),
     constraint price_is_not_negative check (amount_minor >= 0),
     constraint currency_has_three_letters check (currency ~ '^[A-Z]{3}$')
 );

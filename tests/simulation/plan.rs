@@ -23,6 +23,8 @@ pub(crate) enum Act {
     Restock(Sku, i64),
     /// The pieces are counted, and there are so many more, or fewer.
     Adjust(Sku, i64),
+    /// A product is no longer for sale.
+    Delist(Sku),
     /// A customer orders.
     Place(OrderId, PlaceOrder),
     /// A customer cancels.
@@ -30,10 +32,18 @@ pub(crate) enum Act {
 }
 
 impl Act {
+    /// The order that it is about.
+    pub(crate) fn order_id(&self) -> Option<OrderId> {
+        match self {
+            Self::Place(order_id, _) | Self::Cancel(order_id) => Some(*order_id),
+            Self::List(..) | Self::Restock(..) | Self::Adjust(..) | Self::Delist(..) => None,
+        }
+    }
+
     /// The service that is asked to do it.
     pub(crate) fn service(&self) -> Service {
         match self {
-            Self::List(..) | Self::Restock(..) | Self::Adjust(..) => Service::Inventory,
+            Self::List(..) | Self::Restock(..) | Self::Adjust(..) | Self::Delist(..) => Service::Inventory,
             Self::Place(..) | Self::Cancel(..) => Service::Order,
         }
     }
@@ -50,6 +60,9 @@ pub(crate) fn plan(choices: &mut Choices) -> Vec<Act> {
     if choices.chance(30) {
         acts.push(Act::List(skus[0].clone(), euros(150)));
         acts.push(Act::Restock(skus[0].clone(), 1));
+    }
+    if choices.chance(20) {
+        acts.push(Act::Delist(skus[0].clone()));
     }
     if choices.chance(30) {
         acts.push(Act::Adjust(skus[0].clone(), choices.of(&[-2, -1, 1])));
@@ -107,6 +120,7 @@ impl fmt::Display for Act {
             Self::List(sku, price) => write!(f, "{sku} is listed at {}", price.amount_minor),
             Self::Restock(sku, quantity) => write!(f, "{quantity} pieces of {sku} arrive"),
             Self::Adjust(sku, delta) => write!(f, "the stock of {sku} is adjusted by {delta:+}"),
+            Self::Delist(sku) => write!(f, "{sku} is delisted"),
             Self::Place(order_id, command) => {
                 let line = |line: &StockLine| format!("{} x {}", line.quantity.get(), line.sku);
                 let lines = command.lines.iter().map(line).collect::<Vec<_>>().join(", ");

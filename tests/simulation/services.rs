@@ -58,6 +58,7 @@ impl Tables {
             Act::List(sku, price) => Some(self.inventory.list(sku, price.clone())),
             Act::Restock(sku, quantity) => Some(self.inventory.restock(sku, *quantity)),
             Act::Adjust(sku, delta) => self.inventory.adjust(sku, *delta),
+            Act::Delist(sku) => Some(self.inventory.delist(sku)),
             Act::Place(order_id, command) => self.orders.place(*order_id, command.clone(), now),
             Act::Cancel(order_id) => self.orders.cancel(*order_id, now),
         }

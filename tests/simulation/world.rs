@@ -304,9 +304,24 @@ impl World {
         }
         // Who gets no answer asks again. After the commit the idempotency key then gives the first answer, and nothing
         // more comes of it.
-        let again = if refused { self.tables.orders.may_come_true(&act) } else { end == End::CrashBefore };
+        let again = if refused {
+            self.tables.orders.may_come_true(&act) && self.may_still_change(&act)
+        } else {
+            end == End::CrashBefore
+        };
         self.acts.extend(again.then_some(act));
         Ok(())
+    }
+
+    /// Whether anything is left that can turn the refusal of an act into a success. If not, such as when a product stays
+    /// delisted, customers give up.
+    fn may_still_change(&self, refused: &Act) -> bool {
+        let more_than_acts = self.moves().iter().any(|it| !matches!(it, Move::Act | Move::Tick));
+        let helps = |act: &Act| match (refused, act) {
+            (Act::Cancel(cancelled), Act::Place(order_id, _)) => cancelled == order_id,
+            _ => act.order_id().is_none(),
+        };
+        more_than_acts || self.acts.iter().any(helps)
     }
 
     fn tick(&mut self) {

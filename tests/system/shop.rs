@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use testkit::running::{Env, Running, lookup, patient_answer};
+use testkit::running::{Env, Running, answer, lookup, patient_answer};
 use testkit::wait::eventually;
 use testkit::world::World;
 
@@ -118,8 +118,7 @@ impl Shop {
     /// When it is refused.
     pub(crate) async fn stock(&self, sku: &str, quantity: i64) {
         let product = json!({"name": sku, "price": {"amount_minor": 1000, "currency": "EUR"}});
-        let (status, body) =
-            self[Service::Inventory].send("PUT", &format!("/api/v1/products/{sku}"), &product).await;
+        let (status, body) = self.list(sku, &product).await;
         assert!(status < 300, "{body}");
         if quantity > 0 {
             let path = format!("/api/v1/products/{sku}/restock");
@@ -129,7 +128,7 @@ impl Shop {
         }
         let pool = self.pool("order").await;
         eventually(&format!("the price of {sku}"), async || {
-            let known: i64 = sqlx::query_scalar("select count(*) from prices where sku = $1")
+            let known: i64 = sqlx::query_scalar("select count(amount_minor) from prices where sku = $1")
                 .bind(sku)
                 .fetch_one(&pool)
                 .await
@@ -137,6 +136,16 @@ impl Shop {
             if known == 1 { Ok(()) } else { Err("unknown") }
         })
         .await;
+    }
+
+    /// Lists a product, or changes whatever is listed; gives status and body of the answer.
+    pub(crate) async fn list(&self, sku: &str, product: &Value) -> (u16, Value) {
+        let put =
+            || self[Service::Inventory].request("PUT", &format!("/api/v1/products/{sku}")).json(product);
+        match answer(put()).await {
+            (428, _) => answer(put().header("if-match", "*")).await,
+            first => first,
+        }
     }
 
     /// Places an order of one line and gives its id.

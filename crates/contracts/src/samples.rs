@@ -8,12 +8,14 @@ use crate::envelope::TraceContext;
 use crate::table::Envelope;
 use crate::table::{self, Event};
 use crate::value::{
-    CancelReason, Customer, InvalidValue, Money, NotificationKind, OrderId, OrderLine, Shortage, StockLine,
+    CancelReason, Customer, InvalidValue, Money, NotificationKind, OrderId, OrderLine, Shortage, Sku,
+    StockLine,
 };
 
 /// One envelope of every event, in the order of the table.
 pub fn samples() -> Vec<Envelope> {
-    let mut events = events().unwrap_or_default();
+    let mut events = order_events().unwrap_or_default();
+    events.extend(product_events().unwrap_or_default());
     events.sort_by_key(Event::event_type);
     (0_i64..).zip(events).map(|(number, event)| envelope(number, event)).collect()
 }
@@ -33,7 +35,7 @@ fn envelope(number: i64, event: Event) -> Envelope {
     }
 }
 
-fn events() -> Result<Vec<Event>, InvalidValue> {
+fn order_events() -> Result<Vec<Event>, InvalidValue> {
     let order_id = OrderId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0aaa));
     let payment_id = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0bbb);
     let notification_id = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0ccc);
@@ -41,12 +43,10 @@ fn events() -> Result<Vec<Event>, InvalidValue> {
     let price = Money { amount_minor: 1250, currency: "EUR".parse()? };
     let total = Money { amount_minor: 2500, currency: "EUR".parse()? };
     let order_lines =
-        vec![OrderLine { sku: "ESPRESSO-1KG".parse()?, quantity: 2.try_into()?, unit_price: price.clone() }];
+        vec![OrderLine { sku: "ESPRESSO-1KG".parse()?, quantity: 2.try_into()?, unit_price: price }];
     let lines = vec![StockLine { sku: "ESPRESSO-1KG".parse()?, quantity: 2.try_into()? }];
     let shortages = vec![Shortage { sku: "ESPRESSO-1KG".parse()?, requested: 2.try_into()?, available: 1 }];
     Ok(vec![
-        table::ProductListed { sku: "ESPRESSO-1KG".parse()?, name: "Espresso beans, 1 kg".to_owned(), price }
-            .into(),
         table::OrderPlaced {
             order_id,
             customer: customer.clone(),
@@ -83,6 +83,16 @@ fn events() -> Result<Vec<Event>, InvalidValue> {
             reason: "550 no such mailbox".to_owned(),
         }
         .into(),
+    ])
+}
+
+fn product_events() -> Result<Vec<Event>, InvalidValue> {
+    let sku: Sku = "ESPRESSO-1KG".parse()?;
+    let (name, price) =
+        ("Espresso beans, 1 kg".to_owned(), Money { amount_minor: 1250, currency: "EUR".parse()? });
+    Ok(vec![
+        table::ProductListed { sku: sku.clone(), name, price }.into(),
+        table::ProductDelisted { sku }.into(),
     ])
 }
 

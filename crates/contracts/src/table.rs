@@ -139,10 +139,15 @@ crate::messages! {
         /// What the mail server said.
         reason: String,
     }
+
+    /// A product is no longer for sale. Orders placed before keep it, at their price.
+    ProductDelisted = "product.delisted" version 1, owner "inventory", subject sku {
+        sku: Sku,
+    }
 }
 
 impl Event {
-    /// The order that the event is about; none for `product.listed`.
+    /// The order that the event is about; none for an event of a product.
     pub fn order_id(&self) -> Option<OrderId> {
         self.subject().correlation_id().map(OrderId)
     }

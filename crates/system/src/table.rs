@@ -13,8 +13,9 @@ macro_rules! services {
                     name: "order", code: order, port: 8081, path: "/api/v1/orders",
                     does: "takes orders; confirms, completes or cancels them",
                     reads: Queue[
-                        ProductListed, StockReserved, StockRejected, StockReleased, PaymentAuthorized,
-                        PaymentDeclined, PaymentCaptured, PaymentCaptureFailed, PaymentVoided, PaymentRefunded
+                        ProductListed, ProductDelisted, StockReserved, StockRejected, StockReleased,
+                        PaymentAuthorized, PaymentDeclined, PaymentCaptured, PaymentCaptureFailed,
+                        PaymentVoided, PaymentRefunded
                     ],
                     needs: [Database, Broker],
                 }

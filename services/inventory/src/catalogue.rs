@@ -1,27 +1,70 @@
-//! The catalogue: lists products, and publishes what it listed in the same transaction.
+//! The catalogue: lists and delists products, and publishes that in the same transaction.
 
 use std::slice;
 
 use anyhow::Context;
 use contracts::{Money, Sku};
+use http_api::{IfMatch, Problem};
 use messaging::{CausationContext, Effects, OutgoingEvent, UnitOfWork};
 use sqlx::{PgConnection, PgPool};
 
 use crate::domain::{Level, Movement, Offer, Product, Stock};
 use crate::store;
 
-/// Lists a product for the first time, with nothing in stock, or anew. `None` when it was listed like this before: there
-/// is nothing to publish.
-pub async fn list(conn: &mut PgConnection, sku: &Sku, offer: Offer) -> sqlx::Result<Option<Product>> {
+/// What became of a request to list a product.
+#[derive(Debug)]
+pub enum Listing {
+    /// It was not listed before.
+    Created(Product),
+    Changed(Product),
+    /// It was listed like this before: there is nothing to publish.
+    Unchanged,
+}
+
+/// Lists a product: for the first time, with nothing in stock, or anew.
+///
+/// # Errors
+/// When the condition does not allow it.
+pub async fn list(
+    conn: &mut PgConnection,
+    sku: &Sku,
+    offer: Offer,
+    if_match: &IfMatch,
+) -> Result<Listing, Problem> {
     let new = Product::new(sku.clone(), offer.clone());
     if store::insert_products(conn, slice::from_ref(&new)).await?.contains(sku) {
-        return Ok(Some(new));
+        if_match.check(None)?;
+        return Ok(Listing::Created(new));
     }
-    let changed = store::load_product_for_update(conn, sku).await?.relisted(offer);
-    if let Some(changed) = &changed {
-        store::save_product(conn, changed).await?;
-    }
-    Ok(changed)
+    let known = store::load_product_for_update(conn, sku).await?.ok_or(sqlx::Error::RowNotFound)?;
+    if_match.check(known.listed_version())?;
+    let Some(changed) = known.relisted(offer) else { return Ok(Listing::Unchanged) };
+    store::save_product(conn, &changed).await?;
+    Ok(if known.is_listed { Listing::Changed(changed) } else { Listing::Created(changed) })
+}
+
+/// Delists a product, which keeps its stock. `None` when it was delisted before, whatever the condition: a repeated
+/// request finds its own work done.
+///
+/// # Errors
+/// When the condition does not allow it, and 404 when there never was such a product.
+pub async fn delist(
+    conn: &mut PgConnection,
+    sku: &Sku,
+    if_match: &IfMatch,
+) -> Result<Option<Product>, Problem> {
+    let Some(known) = store::load_product_for_update(conn, sku).await? else {
+        if_match.check(None)?;
+        return Err(no_such_product(sku));
+    };
+    let Some(delisted) = known.delisted() else { return Ok(None) };
+    if_match.check(known.listed_version())?;
+    store::save_product(conn, &delisted).await?;
+    Ok(Some(delisted))
+}
+
+pub fn no_such_product(sku: &Sku) -> Problem {
+    Problem::not_found(format_args!("there is no product {sku}"))
 }
 
 /// Lists and stocks the demo catalogue once, however many replicas start at the same time. A product that is listed
@@ -46,10 +89,10 @@ pub async fn list_demo_once(pool: &PgPool, unit_of_work: &UnitOfWork) -> anyhow:
     Ok(())
 }
 
-/// Publishes that the products are listed.
+/// Publishes the last change of each product.
 pub fn publish(products: &[Product]) -> Effects {
     let event = |product: &Product| OutgoingEvent {
-        event: product.listed(),
+        event: product.event(),
         aggregate_version: product.version,
         origin: CausationContext::current(),
     };

@@ -1,5 +1,7 @@
 //! Products, their stock and the reservations, over HTTP.
 
+use std::slice;
+
 use axum::{
     Router,
     extract::State,
@@ -9,7 +11,7 @@ use axum::{
 };
 use contracts::{Currency, Money, OrderId, Sku, StockLine};
 use http_api::{
-    IdempotencyKey, Json, Path, Problem, Query, RawJson,
+    ETag, IdempotencyKey, IfMatch, Json, Path, Problem, Query, RawJson,
     idempotency::{self, Begin, InFlightWait, Key, StoredResponse},
     page::{Cursor, Limit, Page},
 };
@@ -18,7 +20,7 @@ use runtime::database;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgExecutor, PgPool};
 
-use crate::catalogue;
+use crate::catalogue::{self, Listing, no_such_product};
 use crate::domain::{AdjustRefused, Level, Movement, Offer, Reason, Reservation};
 use crate::store::{self, Shelf};
 
@@ -31,7 +33,7 @@ struct App {
 pub fn router(pool: PgPool, unit_of_work: UnitOfWork) -> Router {
     Router::new()
         .route("/api/v1/products", get(list_products))
-        .route("/api/v1/products/{sku}", get(get_product).put(put_product))
+        .route("/api/v1/products/{sku}", get(get_product).put(put_product).delete(delete_product))
         .route("/api/v1/products/{sku}/restock", post(restock))
         .route("/api/v1/products/{sku}/adjust", post(adjust))
         .route("/api/v1/reservations/{order_id}", get(get_reservation))
@@ -55,26 +57,46 @@ async fn list_products(
     Ok(Json(Page::cut(shelves, query.limit, |last| last.sku.clone())))
 }
 
-async fn get_product(State(app): State<App>, Path(sku): Path<Sku>) -> Result<Json<Shelf>, Problem> {
-    Ok(Json(shelf_of(&app.pool, &sku).await?))
+/// The `ETag` stands for name and price. The stock level changes with every order, and the `ETag` does not.
+async fn get_product(State(app): State<App>, Path(sku): Path<Sku>) -> Result<impl IntoResponse, Problem> {
+    let product = shelf_of(&app.pool, &sku).await?;
+    Ok((ETag(product.version), Json(product)))
 }
 
+/// Lists a product, or changes its name and price. The `ETag` stands for these, as in a GET: `If-Match` does not see
+/// a change of the stock level.
 async fn put_product(
     State(app): State<App>,
     Path(sku): Path<Sku>,
+    if_match: IfMatch,
     Json(body): Json<PutProduct>,
 ) -> Result<Response, Problem> {
     let price = Money { amount_minor: body.price.amount_minor, currency: body.price.currency };
     let offer = Offer::new(body.name, price).map_err(Problem::invalid)?;
     let mut tx = database::begin(&app.pool).await?;
-    let listed = catalogue::list(&mut tx, &sku, offer).await?;
+    let listing = catalogue::list(&mut tx, &sku, offer, &if_match).await?;
     let product = shelf_of(&mut *tx, &sku).await?;
-    app.unit_of_work.commit(tx, catalogue::publish(listed.as_slice())).await?;
-    if listed.is_some_and(|listed| listed.is_new()) {
-        let location = [(header::LOCATION, format!("/api/v1/products/{sku}"))];
-        return Ok((StatusCode::CREATED, location, Json(product)).into_response());
-    }
-    Ok(Json(product).into_response())
+    let (status, changed) = match &listing {
+        Listing::Created(product) => (StatusCode::CREATED, slice::from_ref(product)),
+        Listing::Changed(product) => (StatusCode::OK, slice::from_ref(product)),
+        Listing::Unchanged => (StatusCode::OK, &[][..]),
+    };
+    app.unit_of_work.commit(tx, catalogue::publish(changed)).await?;
+    let location =
+        (status == StatusCode::CREATED).then(|| [(header::LOCATION, format!("/api/v1/products/{sku}"))]);
+    Ok((status, location, ETag(product.version), Json(product)).into_response())
+}
+
+/// Takes a product off the list. Its stock stays, and orders that were placed before are served.
+async fn delete_product(
+    State(app): State<App>,
+    Path(sku): Path<Sku>,
+    if_match: IfMatch,
+) -> Result<StatusCode, Problem> {
+    let mut tx = database::begin(&app.pool).await?;
+    let delisted = catalogue::delist(&mut tx, &sku, &if_match).await?;
+    app.unit_of_work.commit(tx, catalogue::publish(delisted.as_slice())).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn restock(
@@ -203,8 +225,4 @@ struct ReservationView {
     order_id: OrderId,
     status: &'static str,
     lines: Vec<StockLine>,
-}
-
-fn no_such_product(sku: &Sku) -> Problem {
-    Problem::not_found(format_args!("there is no product {sku}"))
 }

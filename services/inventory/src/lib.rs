@@ -1,7 +1,8 @@
 //! The inventory service: products, stock, and reservations for orders.
 //!
 //! - It owns products, stock with its append-only ledger, and one reservation per order.
-//! - It publishes `product.listed`, `stock.reserved`, `stock.rejected`, `stock.committed` and `stock.released`.
+//! - It publishes `product.listed`, `product.delisted`, `stock.reserved`, `stock.rejected`, `stock.committed` and
+//!   `stock.released`.
 //! - It consumes `order.placed`, `order.confirmed` and `order.cancelled`.
 //!
 //! [`domain::react`] holds its rules, and `transitions.md` shows them whole.

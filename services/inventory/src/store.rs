@@ -22,6 +22,8 @@ pub struct Shelf {
     pub on_hand: i64,
     pub reserved: i64,
     pub available: i64,
+    /// Of name and price; the stock has no part in it.
+    pub version: i64,
 }
 
 /// Makes a placeholder of every reservation that is missing, so that there is a row to lock.
@@ -144,7 +146,7 @@ async fn insert_movements(conn: &mut PgConnection, movements: &[Movement]) -> sq
     Ok(())
 }
 
-/// Lists the products that are not listed yet, each with nothing in stock, and says which these are.
+/// Lists the products that were never listed, each with nothing in stock, and says which these are.
 pub async fn insert_products(conn: &mut PgConnection, products: &[Product]) -> sqlx::Result<HashSet<Sku>> {
     let listed = sqlx::query_scalar!(
         r#"with listed as (
@@ -166,24 +168,32 @@ pub async fn insert_products(conn: &mut PgConnection, products: &[Product]) -> s
     listed.iter().map(|sku| parse(sku)).collect()
 }
 
-pub async fn load_product_for_update(conn: &mut PgConnection, sku: &Sku) -> sqlx::Result<Product> {
+/// Loads a product, listed or not, and locks it; none when it was never listed.
+pub async fn load_product_for_update(conn: &mut PgConnection, sku: &Sku) -> sqlx::Result<Option<Product>> {
     let row = sqlx::query!(
-        "select sku, name, price_minor, currency, version from products where sku = $1 for no key update",
+        "select name, price_minor, currency, is_listed, version
+         from products where sku = $1 for no key update",
         sku.as_str(),
     )
-    .fetch_one(conn)
+    .fetch_optional(conn)
     .await?;
-    let price = Money { amount_minor: row.price_minor, currency: parse(&row.currency)? };
-    Ok(Product { sku: parse(&row.sku)?, name: row.name, price, version: row.version })
+    row.map(|row| {
+        let price = Money { amount_minor: row.price_minor, currency: parse(&row.currency)? };
+        let (sku, name) = (sku.clone(), row.name);
+        Ok(Product { sku, name, price, is_listed: row.is_listed, version: row.version })
+    })
+    .transpose()
 }
 
 pub async fn save_product(conn: &mut PgConnection, product: &Product) -> sqlx::Result<()> {
     sqlx::query!(
-        "update products set name = $2, price_minor = $3, currency = $4, version = $5 where sku = $1",
+        "update products set name = $2, price_minor = $3, currency = $4, is_listed = $5, version = $6
+         where sku = $1",
         product.sku.as_str(),
         product.name,
         product.price.amount_minor,
         product.price.currency.as_str(),
+        product.is_listed,
         product.version,
     )
     .execute(conn)
@@ -195,8 +205,8 @@ pub async fn save_product(conn: &mut PgConnection, product: &Product) -> sqlx::R
 pub async fn shelf(db: impl PgExecutor<'_>, sku: &Sku) -> sqlx::Result<Option<Shelf>> {
     let row = sqlx::query_as!(
         ShelfRow,
-        "select sku, name, price_minor, currency, on_hand, reserved
-         from products join stock using (sku) where sku = $1",
+        "select sku, name, price_minor, currency, version, on_hand, reserved
+         from products join stock using (sku) where sku = $1 and is_listed",
         sku.as_str(),
     )
     .fetch_optional(db)
@@ -204,12 +214,12 @@ pub async fn shelf(db: impl PgExecutor<'_>, sku: &Sku) -> sqlx::Result<Option<Sh
     row.map(Shelf::try_from).transpose()
 }
 
-/// Products with their stock in the order of their SKUs, from after the given one.
+/// Listed products with their stock in the order of their SKUs, from after the given one.
 pub async fn shelves(db: impl PgExecutor<'_>, after: Option<&Sku>, rows: i64) -> sqlx::Result<Vec<Shelf>> {
     let rows = sqlx::query_as!(
         ShelfRow,
-        "select sku, name, price_minor, currency, on_hand, reserved
-         from products join stock using (sku) where sku > $1 order by sku limit $2",
+        "select sku, name, price_minor, currency, version, on_hand, reserved
+         from products join stock using (sku) where sku > $1 and is_listed order by sku limit $2",
         after.map_or("", Sku::as_str),
         rows,
     )
@@ -251,6 +261,7 @@ struct ShelfRow {
     name: String,
     price_minor: i64,
     currency: String,
+    version: i64,
     on_hand: i64,
     reserved: i64,
 }
@@ -259,10 +270,10 @@ impl TryFrom<ShelfRow> for Shelf {
     type Error = sqlx::Error;
 
     fn try_from(row: ShelfRow) -> sqlx::Result<Self> {
-        let ShelfRow { sku, name, price_minor, currency, on_hand, reserved } = row;
+        let ShelfRow { sku, name, price_minor, currency, version, on_hand, reserved } = row;
         let price = Money { amount_minor: price_minor, currency: parse(&currency)? };
         let available = Level { on_hand, reserved }.available();
-        Ok(Self { sku: parse(&sku)?, name, price, on_hand, reserved, available })
+        Ok(Self { sku: parse(&sku)?, name, price, on_hand, reserved, available, version })
     }
 }
 

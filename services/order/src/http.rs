@@ -15,7 +15,7 @@ use contracts::{
     Versions,
 };
 use http_api::{
-    IdempotencyKey, Json, Path, Problem, Query, RawJson,
+    ETag, IdempotencyKey, Json, Path, Problem, Query, RawJson,
     idempotency::StoredResponse,
     page::{Cursor, Limit, Page},
 };
@@ -120,10 +120,10 @@ async fn cancel_order(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Re
     Ok((StatusCode::ACCEPTED, Json(OrderView::from(&order))).into_response())
 }
 
-async fn get_order(State(app): State<App>, Path(id): Path<Uuid>) -> Result<Json<OrderView>, Problem> {
+async fn get_order(State(app): State<App>, Path(id): Path<Uuid>) -> Result<impl IntoResponse, Problem> {
     let mut conn = app.pool.acquire().await?;
     let order = store::load(&mut conn, OrderId(id)).await?.ok_or_else(|| no_such_order(id))?;
-    Ok(Json(OrderView::from(&order)))
+    Ok((ETag(order.version), Json(OrderView::from(&order))))
 }
 
 #[derive(Debug, Deserialize)]

@@ -2,7 +2,7 @@
 //!
 //! - It owns orders, their event log, and its own list of prices.
 //! - It publishes `order.placed`, `order.confirmed`, `order.cancelled` and `order.completed`.
-//! - It consumes `product.listed`, and the answers of inventory and payment to an order.
+//! - It consumes `product.listed` and `product.delisted`, and the answers of inventory and payment to an order.
 //!
 //! The life of an order is [`domain::react`]; every state with every event is in `transitions.md`.
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use contracts::{Event, EventSet, InvalidTransition, OrderId, ProductListed, Versions};
+use contracts::{Event, EventSet, InvalidTransition, OrderId, ProductListed, Sku, Versions};
 use messaging::{Delivery, Outcome, Reaction, ReactionError};
 use runtime::clock;
 use sqlx::PgConnection;
@@ -29,10 +29,30 @@ pub struct State {
 
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// Products listed, each with its aggregate version.
-    pub products: Vec<(ProductListed, i64)>,
+    pub prices: Vec<PriceChange>,
     pub orders: Vec<Order>,
     pub entries: Vec<RecordedEvent>,
+}
+
+/// What inventory says of a product.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PriceChange {
+    pub sku: Sku,
+    /// `None` once it is delisted.
+    pub listed: Option<ProductListed>,
+    /// Of the product. An older change never overwrites a newer one, whichever comes first.
+    pub aggregate_version: i64,
+}
+
+impl PriceChange {
+    fn of(event: &Event, aggregate_version: i64) -> Option<Self> {
+        let (sku, listed) = match event {
+            Event::ProductListed(product) => (product.sku.clone(), Some(product.clone())),
+            Event::ProductDelisted(product) => (product.sku.clone(), None),
+            _ => return None,
+        };
+        Some(Self { sku, listed, aggregate_version })
+    }
 }
 
 impl Reaction for Reactions {
@@ -61,7 +81,7 @@ impl Reaction for Reactions {
     }
 
     async fn save(&self, conn: &mut PgConnection, changed: &Changes) -> Result<(), ReactionError> {
-        store::list_prices(conn, &changed.products).await?;
+        store::save_prices(conn, &changed.prices).await?;
         store::save(conn, &changed.orders).await?;
         Ok(store::append(conn, &changed.entries).await?)
     }
@@ -74,11 +94,11 @@ pub fn fold_with(
     inputs: &[Delivery],
 ) -> Result<Outcome<Changes>, InvalidTransition> {
     let mut recorder = EventRecorder::default();
-    let mut products = Vec::new();
+    let mut prices = Vec::new();
     for delivery in inputs {
         let (event, aggregate_version) = (&delivery.envelope.event, delivery.envelope.aggregate_version);
-        if let Event::ProductListed(product) = event {
-            products.push((product.clone(), aggregate_version));
+        if let Some(price) = PriceChange::of(event, aggregate_version) {
+            prices.push(price);
             continue;
         }
         let order = event.order_id().and_then(|order_id| orders.get_mut(&order_id)).ok_or_else(|| {
@@ -90,6 +110,6 @@ pub fn fold_with(
     let EventRecorder { entries, events } = recorder;
     let changed: BTreeSet<OrderId> = entries.iter().map(|entry| entry.order_id).collect();
     orders.retain(|order_id, _| changed.contains(order_id));
-    let changed = Changes { products, orders: orders.into_values().collect(), entries };
+    let changed = Changes { prices, orders: orders.into_values().collect(), entries };
     Ok(Outcome { changed, events, jobs: Vec::new() })
 }

@@ -3,7 +3,7 @@
 
 mod prices;
 
-pub use prices::{list_prices, prices};
+pub use prices::{prices, save_prices};
 
 use std::collections::BTreeMap;
 

@@ -46,11 +46,21 @@ impl Inventory {
             Some(product) => product.relisted(offer),
             None => Some(Product::new(sku.clone(), offer)),
         };
-        let Some(product) = product else { return Effects::default() };
-        let (event, aggregate_version, origin) =
-            (product.listed(), product.version, CausationContext::default());
         self.stock.0.entry(sku.clone()).or_default();
-        self.products.insert(sku.clone(), product);
+        self.keep(product)
+    }
+
+    /// A product is no longer for sale; published only when it was.
+    pub(super) fn delist(&mut self, sku: &Sku) -> Effects {
+        let delisted = self.products.get(sku).and_then(Product::delisted);
+        self.keep(delisted)
+    }
+
+    fn keep(&mut self, changed: Option<Product>) -> Effects {
+        let Some(product) = changed else { return Effects::default() };
+        let (event, aggregate_version, origin) =
+            (product.event(), product.version, CausationContext::default());
+        self.products.insert(product.sku.clone(), product);
         Effects::publish(vec![OutgoingEvent { event, aggregate_version, origin }])
     }
 

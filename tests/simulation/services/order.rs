@@ -7,7 +7,7 @@ use contracts::{Event, OrderId, Sku};
 use messaging::{Delivery, Effects};
 use order::domain::{Deadlines, Order, PlaceOrder, Prices, decide_cancel, decide_place};
 use order::event_log::{Cause, EventRecorder};
-use order::reactions::{Changes, State, fold_with};
+use order::reactions::{Changes, PriceChange, State, fold_with};
 use order::state::Status;
 
 use super::invalid;
@@ -74,10 +74,7 @@ impl Orders {
 
     /// Whether it makes sense to do again what was refused: whatever is about an order that is not there.
     pub(crate) fn may_come_true(&self, act: &Act) -> bool {
-        match act {
-            Act::Place(order_id, _) | Act::Cancel(order_id) => !self.rows.contains_key(order_id),
-            Act::List(..) | Act::Restock(..) | Act::Adjust(..) => false,
-        }
+        act.order_id().is_some_and(|order_id| !self.rows.contains_key(&order_id))
     }
 
     /// Whether an order waits that should not any more.
@@ -103,17 +100,21 @@ impl Orders {
 
     fn save_recorded(&mut self, orders: Vec<Order>, recorder: EventRecorder) -> Effects {
         let EventRecorder { entries, events } = recorder;
-        self.save(Changes { orders, entries, products: Vec::new() });
+        self.save(Changes { orders, entries, prices: Vec::new() });
         Effects::publish(events)
     }
 
-    fn save(&mut self, Changes { products, orders, entries }: Changes) {
-        for (product, version) in products {
-            let known = self.listed.entry(product.sku.clone()).or_default();
-            if version > *known {
-                *known = version;
-                self.prices.insert(product.sku, product.price);
+    fn save(&mut self, Changes { prices, orders, entries }: Changes) {
+        for PriceChange { sku, listed, aggregate_version } in prices {
+            let known = self.listed.entry(sku.clone()).or_default();
+            if aggregate_version <= *known {
+                continue;
             }
+            *known = aggregate_version;
+            match listed {
+                Some(product) => self.prices.insert(sku, product.price),
+                None => self.prices.remove(&sku),
+            };
         }
         self.rows.extend(orders.into_iter().map(|order| (order.id, order)));
         for entry in entries {

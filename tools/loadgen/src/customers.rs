@@ -38,7 +38,7 @@ impl Customers {
         for number in 0..catalogue.skus {
             let product = format!("{inventory_url}/api/v1/products/{}", catalogue.sku(number));
             let listing = json!({"name": catalogue.sku(number), "price": catalogue.price(number)});
-            let _: Value = answer(self.http.put(&product).json(&listing)).await?;
+            self.list(&product, &listing).await?;
             let restock = json!({"quantity": catalogue.quantity(number)});
             let restock = self.http.post(format!("{product}/restock")).json(&restock);
             let _: Value =
@@ -56,6 +56,17 @@ impl Customers {
             );
             sleep(RETRY_INTERVAL).await;
         }
+        Ok(())
+    }
+
+    /// Lists a product, whatever is listed at its URL now: a new product must go without `If-Match`, one that exists not.
+    async fn list(&self, product: &str, listing: &Value) -> Result<()> {
+        let put = self.http.put(product).json(listing);
+        let put = match self.http.get(product).send().await?.status() {
+            StatusCode::NOT_FOUND => put,
+            _ => put.header("If-Match", "*"),
+        };
+        let _: Value = answer(put).await?;
         Ok(())
     }
 

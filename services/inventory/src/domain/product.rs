@@ -1,6 +1,6 @@
 //! Products: what is for sale, and at which price.
 
-use contracts::{Event, Money, ProductListed, Sku};
+use contracts::{Event, Money, ProductDelisted, ProductListed, Sku};
 
 /// The longest name of a product, in characters.
 pub const MAX_NAME: usize = 200;
@@ -11,7 +11,9 @@ pub struct Product {
     pub name: String,
     /// Price of one piece, above zero.
     pub price: Money,
-    /// The number of changes; also the aggregate version of the last `product.listed`.
+    /// Whether it is for sale.
+    pub is_listed: bool,
+    /// The number of changes; also the aggregate version of the event that each published.
     pub version: i64,
 }
 
@@ -48,23 +50,35 @@ impl Offer {
 impl Product {
     /// A product that is listed for the first time.
     pub fn new(sku: Sku, Offer { name, price }: Offer) -> Self {
-        Self { sku, name, price, version: 1 }
+        Self { sku, name, price, is_listed: true, version: 1 }
     }
 
-    /// Whether this is its first listing.
-    pub fn is_new(&self) -> bool {
-        self.version == 1
+    /// The version that a client can see; `None` when the product is not listed.
+    pub fn listed_version(&self) -> Option<i64> {
+        self.is_listed.then_some(self.version)
     }
 
-    /// The product listed anew; nothing when the offer is the same.
+    /// The product listed anew; nothing when it is listed with the same offer.
     #[must_use]
     pub fn relisted(&self, Offer { name, price }: Offer) -> Option<Self> {
-        let changed = self.name != name || self.price != price;
-        changed.then(|| Self { sku: self.sku.clone(), name, price, version: self.version + 1 })
+        let changed = !self.is_listed || self.name != name || self.price != price;
+        let (sku, version) = (self.sku.clone(), self.version + 1);
+        changed.then_some(Self { sku, name, price, is_listed: true, version })
     }
 
-    pub fn listed(&self) -> Event {
-        ProductListed { sku: self.sku.clone(), name: self.name.clone(), price: self.price.clone() }.into()
+    /// The product taken off the list; nothing when it was before.
+    #[must_use]
+    pub fn delisted(&self) -> Option<Self> {
+        self.is_listed.then(|| Self { is_listed: false, version: self.version + 1, ..self.clone() })
+    }
+
+    /// What its last change publishes.
+    pub fn event(&self) -> Event {
+        let sku = self.sku.clone();
+        if !self.is_listed {
+            return ProductDelisted { sku }.into();
+        }
+        ProductListed { sku, name: self.name.clone(), price: self.price.clone() }.into()
     }
 }
 
@@ -106,5 +120,17 @@ mod tests {
         for changed in [offer("Mug, blue", 900), offer("Mug", 950)] {
             assert_eq!(product.relisted(changed).expect("changed").version, 2);
         }
+    }
+
+    #[test]
+    fn a_delisted_product_is_listed_anew_with_the_next_version() {
+        let offer = || Offer::new("Mug".to_owned(), price(900)).expect("an offer");
+        let product = Product::new("MUG".parse().expect("a SKU"), offer());
+        let delisted = product.delisted().expect("it was listed");
+        assert_eq!((delisted.delisted(), delisted.listed_version(), delisted.version), (None, None, 2));
+        assert!(matches!(delisted.event(), Event::ProductDelisted(_)));
+        let relisted = delisted.relisted(offer()).expect("it was not listed");
+        assert_eq!(relisted.listed_version(), Some(3));
+        assert!(matches!(relisted.event(), Event::ProductListed(_)));
     }
 }

@@ -72,7 +72,8 @@ impl Logged {
 
 fn answer_types() -> Vec<EventType> {
     let consumed = Service::Order.subscriptions().iter().copied();
-    consumed.filter(|event_type| *event_type != EventType::ProductListed).collect()
+    let of_products = [EventType::ProductListed, EventType::ProductDelisted];
+    consumed.filter(|event_type| !of_products.contains(event_type)).collect()
 }
 
 fn inputs() -> impl Strategy<Value = Vec<Input>> {

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use contracts::{Money, ProductListed, Sku};
+use contracts::{Money, Sku};
 use runtime::columns::{column, parse};
 use sqlx::PgConnection;
 
-use crate::domain::Prices;
+use crate::{domain::Prices, reactions::PriceChange};
 
 pub async fn prices(conn: &mut PgConnection, skus: &[String]) -> sqlx::Result<Prices> {
-    let rows = sqlx::query!("select sku, amount_minor, currency from prices where sku = any($1)", skus)
-        .fetch_all(conn)
-        .await?;
+    let rows = sqlx::query!(
+        r#"select sku, amount_minor as "amount_minor!", currency as "currency!"
+           from prices where sku = any($1) and amount_minor is not null"#,
+        skus,
+    )
+    .fetch_all(conn)
+    .await?;
     rows.into_iter()
         .map(|row| {
             Ok((parse(&row.sku)?, Money { amount_minor: row.amount_minor, currency: parse(&row.currency)? }))
@@ -19,32 +23,34 @@ pub async fn prices(conn: &mut PgConnection, skus: &[String]) -> sqlx::Result<Pr
         .collect()
 }
 
-/// Puts products with their aggregate version on the price list. An older one never overwrites a newer one.
-pub async fn list_prices(conn: &mut PgConnection, products: &[(ProductListed, i64)]) -> sqlx::Result<()> {
-    if products.is_empty() {
+/// Saves what became of prices. An older change never overwrites a newer one: what is delisted leaves a tombstone.
+pub async fn save_prices(conn: &mut PgConnection, changes: &[PriceChange]) -> sqlx::Result<()> {
+    if changes.is_empty() {
         return Ok(());
     }
     // One row a SKU, the newest: a statement cannot touch a row twice. In SKU order: replicas cannot deadlock.
-    let mut newest: BTreeMap<&Sku, (&ProductListed, i64)> = BTreeMap::new();
-    for (product, aggregate_version) in products {
-        let known = newest.entry(&product.sku).or_insert((product, *aggregate_version));
-        if *aggregate_version >= known.1 {
-            *known = (product, *aggregate_version);
+    let mut newest: BTreeMap<&Sku, &PriceChange> = BTreeMap::new();
+    for change in changes {
+        let known = newest.entry(&change.sku).or_insert(change);
+        if change.aggregate_version >= known.aggregate_version {
+            *known = change;
         }
     }
+    let newest: Vec<&PriceChange> = newest.into_values().collect();
+    let price = |change: &PriceChange| change.listed.as_ref().map(|product| product.price.amount_minor);
     sqlx::query!(
         "insert into prices (sku, name, amount_minor, currency, aggregate_version)
          select * from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[])
-             as listed (sku, name, amount_minor, currency, aggregate_version) order by sku
+             as changed (sku, name, amount_minor, currency, aggregate_version) order by sku
          on conflict (sku) do update set
              name = excluded.name, amount_minor = excluded.amount_minor,
              currency = excluded.currency, aggregate_version = excluded.aggregate_version
          where prices.aggregate_version < excluded.aggregate_version",
-        &column(&newest, |(sku, _)| sku.as_str()) as _,
-        &column(&newest, |(_, (product, _))| product.name.as_str()) as _,
-        &column(&newest, |(_, (product, _))| product.price.amount_minor),
-        &column(&newest, |(_, (product, _))| product.price.currency.as_str()) as _,
-        &column(&newest, |(_, (_, version))| *version),
+        &column(&newest, |change| change.sku.as_str()) as _,
+        &column(&newest, |change| change.listed.as_ref().map(|product| product.name.as_str())) as _,
+        &column(&newest, |change| price(change)) as _,
+        &column(&newest, |change| change.listed.as_ref().map(|product| product.price.currency.as_str())) as _,
+        &column(&newest, |change| change.aggregate_version),
     )
     .execute(conn)
     .await?;
