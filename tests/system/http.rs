@@ -3,6 +3,7 @@
 mod bad_input;
 mod lists;
 mod operations;
+mod products;
 
 use std::collections::BTreeMap;
 use system::Service;

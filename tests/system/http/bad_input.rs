@@ -106,6 +106,12 @@ async fn unreadable_body_is_refused_by_every_route() {
         (&shop[Service::Order], "POST", ORDERS, order_of("BEANS", 1, "pm_card_visa")),
         (&shop[Service::Inventory], "PUT", "/api/v1/products/BEANS", product),
         (&shop[Service::Inventory], "POST", "/api/v1/products/BEANS/restock", json!({"quantity": 1})),
+        (
+            &shop[Service::Inventory],
+            "POST",
+            "/api/v1/products/BEANS/adjust",
+            json!({"delta": 1, "reason": "found"}),
+        ),
     ];
     for (service, method, path, good) in takers {
         let request = |content_type: &str, body: &str| {
@@ -137,9 +143,11 @@ async fn invalid_idempotency_key_is_refused() {
     shop.stock("BEANS", 1).await;
     let order = order_of("BEANS", 1, "pm_card_visa");
     let restock = json!({"quantity": 1});
+    let adjust = json!({"delta": 1, "reason": "found"});
     let takers = [
         (&shop[Service::Order], ORDERS, &order),
         (&shop[Service::Inventory], "/api/v1/products/BEANS/restock", &restock),
+        (&shop[Service::Inventory], "/api/v1/products/BEANS/adjust", &adjust),
     ];
     for (service, path, body) in takers {
         let request = || service.request("POST", path).json(body);
@@ -160,7 +168,7 @@ async fn invalid_idempotency_key_is_refused() {
         assert!(status < 300, "the longest key is taken: {body}");
     }
     shop.check().await;
-    assert_eq!(shop.stock_of("BEANS").await, (1, 0), "one restocked, one sold");
+    assert_eq!(shop.stock_of("BEANS").await, (2, 0), "one restocked, one found, one sold");
 }
 
 #[tokio::test(flavor = "multi_thread")]
