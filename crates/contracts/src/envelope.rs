@@ -184,7 +184,10 @@ fn same(attribute: &'static str, found: &str, expected: &str) -> Result<(), Deco
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{samples::samples, table::EventType};
+    use crate::{
+        samples::samples,
+        table::{Event, EventType},
+    };
 
     fn body_with(attribute: &str, value: serde_json::Value) -> Vec<u8> {
         let sample = samples().remove(1).to_json().expect("encodes");
@@ -286,7 +289,7 @@ mod tests {
         for attribute in ["time", "datacontenttype", "dataschema"] {
             json.as_object_mut().expect("an object").remove(attribute);
         }
-        let versions = crate::Versions::<crate::Event>::default();
+        let versions = Versions::<Event>::default();
         let decoded = versions.decode_envelope(json.to_string().as_bytes()).expect("it is an envelope");
         assert_eq!(decoded.event, sample.event);
         assert_eq!(decoded.time.timestamp_millis(), 0x01a1_fe4c_0000, "the time of its id");
