@@ -15,6 +15,7 @@ mod choices;
 mod hunt;
 mod injected;
 mod invariants;
+mod misjudged;
 mod model;
 mod outside;
 mod plan;

@@ -10,7 +10,7 @@
 //!   the commit leaves nothing behind, and is no step. With the outbox the other kind leaves just what the commit left:
 //!   this is worked out each time, and a crash that made a difference would be a step of its own. What was not
 //!   acknowledged comes again, as everything may.
-//! - The processor may refuse to hold or to take the money; and once its desk may take the money or end the hold, or the
+//! - The processor may refuse to hold or to take the money; and once its dashboard may take the money or end the hold, or the
 //!   hold expires: then it refuses what no longer fits. Its answer may be recorded at any time after the call, and
 //!   again and again: that is the answer that was lost, the worker that died, and two workers with one job.
 //!
@@ -23,7 +23,9 @@
 //! prices; and when a deadline passes, which here is any time. The two orders are interchangeable: of two states that
 //! differ by which is which one is explored.
 
+mod kept;
 mod saga;
+mod step;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -31,7 +33,9 @@ use std::thread;
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
-use self::saga::{Broken, Kept, Saga, Step};
+use self::kept::Kept;
+use self::saga::{Broken, Saga};
+use self::step::Step;
 use crate::hunt::tell;
 use crate::injected;
 use crate::system::{Publishing, System};

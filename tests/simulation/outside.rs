@@ -37,7 +37,7 @@ pub(crate) enum Luck {
     Denied,
     /// The hold that it is about has expired before.
     Expired,
-    /// Somebody has taken the money at the processor's desk before.
+    /// Somebody has taken the money at the processor's dashboard before.
     CapturedByHand,
     /// It takes effect, and the answer shows another amount.
     Misstated,
@@ -137,7 +137,7 @@ impl Outside {
             .map_or_else(Sums::default, |item| item.sums)
     }
 
-    /// A person does at the processor's desk what the call was to do, where it is still possible.
+    /// A person does at the processor's dashboard what the call was to do, where it is still possible.
     pub(crate) fn settle_by_hand(&mut self, request: &Request, now: DateTime<Utc>, fresh_id: Uuid) {
         let key = format!("by hand {fresh_id}");
         if let (Command::Void { .. } | Command::Refund { .. }, Ok(decision)) =
@@ -148,7 +148,7 @@ impl Outside {
         }
     }
 
-    /// What the processor's desk shows of the authorization that a call is about: its id and what it has become.
+    /// What the processor's dashboard shows of the authorization that a call is about: its id and what it has become.
     pub(crate) fn shown(&self, request: &Request) -> Option<(String, provider::Status)> {
         let found = match request.authorization_id() {
             None => self.books.of_reference(&reference(request.order_id)).into_iter().next(),

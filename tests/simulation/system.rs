@@ -48,7 +48,7 @@ pub(crate) struct System {
     pub(crate) is_looked_up: fn(TimeDelta) -> bool,
     /// Whether a job that was tried so often may be withdrawn.
     pub(crate) may_withdraw: fn(u32) -> bool,
-    /// What an operator who looked at the processor's desk says.
+    /// What an operator who looked at the processor's dashboard says.
     pub(crate) resolve: fn(&Request, &Resolution) -> Result<Answer, String>,
     /// Whether an outcome counts only while no other worker has claimed its job.
     pub(crate) stale_outcomes_are_dropped: bool,

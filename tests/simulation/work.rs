@@ -232,7 +232,7 @@ impl World {
         Ok(answer.map(|answer| Recorded::Call(order_id, answer)))
     }
 
-    /// An operator looks at the processor's desk, does there by hand what the call was to do, and says what became of
+    /// An operator looks at the processor's dashboard, does there by hand what the call was to do, and says what became of
     /// it.
     pub(crate) fn resolve(&mut self) {
         let parked: Vec<_> = (0..self.work.jobs.len()).filter(|it| self.work.jobs[*it].is_parked).collect();
@@ -251,7 +251,7 @@ impl World {
             (Action::Refund, _) => "refunded",
         };
         self.trace.note(|| format!("an operator finds order {} {outcome}", number(order_id)));
-        let (reference, reason) = (shown.map(|(id, _)| id), "found at the desk".to_owned());
+        let (reference, reason) = (shown.map(|(id, _)| id), "found at the dashboard".to_owned());
         let job = &mut self.work.jobs[index];
         job.is_parked = false;
         job.resolution = Some(Resolution { outcome: outcome.to_owned(), reference, reason });

@@ -126,7 +126,7 @@ pub async fn begin(conn: &mut PgConnection, key: &Key) -> sqlx::Result<Begin> {
 
 /// Claims the keys of several requests in one statement, without waiting for any. No key may occur twice.
 pub async fn begin_all(conn: &mut PgConnection, keys: &[&Key]) -> sqlx::Result<HashMap<String, Begin>> {
-    // Whoever has the lock of a key is the only one who inserts it: no insert waits for another transaction.
+    // Only the transaction that has the lock of a key inserts it: no insert waits for another one.
     let claimed = sqlx::query!(
         r#"with wanted as materialized (
                select key, fingerprint, pg_try_advisory_xact_lock(hashtextextended(key, 0)) as is_free

@@ -151,8 +151,9 @@ pub async fn claim_expired(
 /// The earliest deadline of an order that is pending or confirmed.
 pub async fn next_deadline(conn: &mut PgConnection) -> sqlx::Result<Option<DateTime<Utc>>> {
     sqlx::query_scalar!(
-        "select least((select min(deadline_at) from orders where status = 'pending'),
-                      (select min(capture_deadline_at) from orders where status = 'confirmed'))"
+        "select least(
+             (select deadline_at from orders where status = 'pending' order by deadline_at limit 1),
+             (select capture_deadline_at from orders where status = 'confirmed' order by capture_deadline_at limit 1))"
     )
     .fetch_one(conn)
     .await

@@ -1,10 +1,6 @@
 //! All that there is of one order: the row that each service has of it, what was sent, and what the processor did.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::Deref;
-use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta};
 use contracts::{
@@ -21,6 +17,8 @@ use system::Service;
 use uuid::Uuid;
 
 use super::PARTICIPANTS;
+use super::kept::Kept;
+use super::step::Step;
 
 use crate::system::{Publishing, System};
 use crate::world::End;
@@ -63,65 +61,11 @@ enum Call {
     Recorded(Answer),
 }
 
-/// What can happen to an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    /// The customer cancels.
-    Cancel,
-    /// The deadline passes.
-    Expire,
-    /// A service consumes a message that was sent, for the first time or again.
-    Consume(Service, EventType),
-    /// The processor takes a call, and remembers its answer by the key; the flag says whether it does what is asked.
-    Call(Action, bool),
-    /// The processor's desk voids the hold, or the hold expires.
-    EndHold,
-    /// The processor's desk takes the money held.
-    CaptureByHand,
-    /// The payment service records the processor's answer to a call, for the first time or again.
-    Record(Action),
-}
-
-impl Step {
-    /// The service whose transaction it is; a call is in none.
-    pub(super) fn service(self) -> Option<Service> {
-        match self {
-            Self::Cancel | Self::Expire => Some(Service::Order),
-            Self::Consume(consumer, _) => Some(consumer),
-            Self::Record(_) => Some(Service::Payment),
-            Self::Call(..) | Self::EndHold | Self::CaptureByHand => None,
-        }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cancel => f.write_str("the customer cancels"),
-            Self::Expire => f.write_str("the deadline passes"),
-            Self::Consume(consumer, event_type) => write!(f, "{consumer} consumes {event_type}"),
-            Self::Call(action, true) => write!(f, "the processor does what it is asked to: {action}"),
-            Self::Call(action, false) => write!(f, "the processor will not {action}"),
-            Self::EndHold => f.write_str("the hold expires"),
-            Self::CaptureByHand => f.write_str("the money is taken at the processor's desk"),
-            Self::Record(action) => write!(f, "payment records the answer to: {action}"),
-        }
-    }
-}
-
 /// An event that was published, with its aggregate version.
 type Published = (Event, i64);
 
 /// What cannot be.
 pub(super) type Broken = &'static str;
-
-/// A saga that does not change any more, shared by all states that it is part of, with what is asked of it often.
-#[derive(Debug, Clone)]
-pub(super) struct Kept {
-    saga: Arc<Saga>,
-    digest: u64,
-    is_at_rest: bool,
-}
 
 fn published(events: Vec<OutgoingEvent>) -> Vec<Published> {
     events.into_iter().map(|outgoing| (outgoing.event, outgoing.aggregate_version)).collect()
@@ -380,7 +324,7 @@ impl Saga {
     }
 
     /// Whether each message was consumed by everybody, and the answer to each call recorded: nothing more has to happen.
-    fn is_at_rest(&self) -> bool {
+    pub(super) fn is_at_rest(&self) -> bool {
         let consumed =
             |(consumer, event_type): (Service, EventType)| self.sent[&event_type].2.contains(&consumer);
         self.deliveries().all(consumed) && self.calls.values().all(|call| matches!(call, Call::Recorded(_)))
@@ -411,46 +355,5 @@ impl Saga {
 
     pub(super) fn stock_is(&self, status: Held) -> bool {
         self.reservation.status == status
-    }
-}
-
-impl Kept {
-    pub(super) fn new(saga: Saga) -> Self {
-        let mut hasher = DefaultHasher::new();
-        saga.hash(&mut hasher);
-        let is_at_rest = saga.is_at_rest();
-        Self { saga: Arc::new(saga), digest: hasher.finish(), is_at_rest }
-    }
-
-    /// The hash of the saga.
-    pub(super) fn digest(&self) -> u64 {
-        self.digest
-    }
-
-    /// Whether nothing more has to happen to it.
-    pub(super) fn is_at_rest(&self) -> bool {
-        self.is_at_rest
-    }
-}
-
-impl Deref for Kept {
-    type Target = Saga;
-
-    fn deref(&self) -> &Saga {
-        &self.saga
-    }
-}
-
-impl PartialEq for Kept {
-    fn eq(&self, other: &Self) -> bool {
-        self.digest == other.digest && self.saga == other.saga
-    }
-}
-
-impl Eq for Kept {}
-
-impl Hash for Kept {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        hasher.write_u64(self.digest);
     }
 }

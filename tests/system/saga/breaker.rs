@@ -84,7 +84,7 @@ async fn place_all(shop: &Shop) -> Vec<String> {
 
 /// Waits until the payment service notes that its calls wait, and why; it is ready all the same.
 async fn is_left_alone(shop: &Shop, reason: &str) {
-    let note = format!("failing, its jobs wait: {reason}");
+    let note = format!("failing for pm_card_visa, its jobs wait: {reason}");
     eventually("a note", async || {
         let (status, body) = shop[Service::Payment].get("/health/ready").await;
         assert_eq!(status, 200, "{body}");

@@ -35,10 +35,10 @@ async fn parked(shop: &Shop) -> Value {
     .await
 }
 
-/// Calls the processor as somebody else who has our credentials, such as a person at its desk.
-async fn at_the_desk(shop: &Shop, path: &str) -> u16 {
+/// Calls the processor as somebody else who has our credentials, such as a person at its dashboard.
+async fn at_the_dashboard(shop: &Shop, path: &str) -> u16 {
     let request = reqwest::Client::new().post(format!("{}{path}", shop.provider.url));
-    let answer = request.header("idempotency-key", format!("desk {path}")).send().await;
+    let answer = request.header("idempotency-key", format!("dashboard {path}")).send().await;
     answer.expect("an answer").status().as_u16()
 }
 
@@ -57,7 +57,7 @@ async fn authorized(shop: &mut Shop) -> (String, String) {
 async fn order_whose_authorization_was_voided_elsewhere_is_cancelled() {
     let mut shop = Shop::open_with(&IMPATIENT).await;
     let (id, authorization) = authorized(&mut shop).await;
-    assert_eq!(at_the_desk(&shop, &format!("/v1/authorizations/{authorization}/void")).await, 200);
+    assert_eq!(at_the_dashboard(&shop, &format!("/v1/authorizations/{authorization}/void")).await, 200);
     shop.restart(Service::Inventory).await;
     let order = shop.order_is(&id, "cancelled").await;
     assert_eq!(order["reason"], "payment_failed");
@@ -82,7 +82,7 @@ async fn order_whose_hold_expires_before_the_capture_is_cancelled() {
 async fn money_that_was_taken_elsewhere_before_the_void_is_refunded() {
     let mut shop = Shop::open_with(&IMPATIENT).await;
     let (id, authorization) = authorized(&mut shop).await;
-    assert_eq!(at_the_desk(&shop, &format!("/v1/authorizations/{authorization}/capture")).await, 200);
+    assert_eq!(at_the_dashboard(&shop, &format!("/v1/authorizations/{authorization}/capture")).await, 200);
     shop.cancel(&id).await;
     shop.restart(Service::Inventory).await;
     shop.check().await;
@@ -126,7 +126,7 @@ async fn answer_over_another_amount_is_parked_until_an_operator_resolves_it() {
         let job_id = job_id.clone();
         [
             vec!["resolve".to_owned(), job_id, "--as".to_owned(), outcome.to_owned()],
-            vec!["--reason".to_owned(), "seen at the desk".to_owned()],
+            vec!["--reason".to_owned(), "seen at the dashboard".to_owned()],
         ]
         .concat()
     };
@@ -146,14 +146,17 @@ async fn answer_over_another_amount_is_parked_until_an_operator_resolves_it() {
     let history: Value = serde_json::from_str(&history.stdout).expect("JSON");
     let last = &history[2];
     let told = (&last["requested_by"], &last["action"], &last["outcome"], &last["reason"]);
-    assert_eq!(told, (&json!("ada"), &json!("resolve"), &json!("authorized"), &json!("seen at the desk")));
+    assert_eq!(
+        told,
+        (&json!("ada"), &json!("resolve"), &json!("authorized"), &json!("seen at the dashboard"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refund_that_is_refused_is_parked_and_done_when_tried_again() {
     let mut shop = Shop::open_with(&IMPATIENT).await;
     let (id, authorization) = authorized(&mut shop).await;
-    assert_eq!(at_the_desk(&shop, &format!("/v1/authorizations/{authorization}/capture")).await, 200);
+    assert_eq!(at_the_dashboard(&shop, &format!("/v1/authorizations/{authorization}/capture")).await, 200);
     shop.faults(&json!({"refused_rate": 1.0})).await;
     shop.cancel(&id).await;
     shop.restart(Service::Inventory).await;

@@ -43,9 +43,6 @@ pub struct JobAction {
 }
 
 /// The jobs that wait for an operator, or every job, oldest first, up to `limit`.
-///
-/// # Errors
-/// Those of the database.
 pub async fn list(conn: &mut PgConnection, only_parked: bool, limit: i64) -> sqlx::Result<Vec<JobRow>> {
     sqlx::query_as!(
         JobRow,
@@ -59,9 +56,6 @@ pub async fn list(conn: &mut PgConnection, only_parked: bool, limit: i64) -> sql
 }
 
 /// A job; `None` when there is none of this id, or no more.
-///
-/// # Errors
-/// Those of the database.
 pub async fn find(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<JobRow>> {
     sqlx::query_as!(
         JobRow,
@@ -73,25 +67,21 @@ pub async fn find(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<JobR
     .await
 }
 
-/// What was done with a job, or with all, oldest first.
-///
-/// # Errors
-/// Those of the database.
+/// The latest that was done with a job, or with all, oldest first.
 pub async fn history(conn: &mut PgConnection, job_id: Option<Uuid>) -> sqlx::Result<Vec<JobAction>> {
-    sqlx::query_as!(
+    let mut latest = sqlx::query_as!(
         JobAction,
         "select job_id, queue, key, action, outcome, reference, reason, requested_by, requested_at
-         from messaging.job_actions where $1::uuid is null or job_id = $1 order by id",
+         from messaging.job_actions where $1::uuid is null or job_id = $1 order by id desc limit 1000",
         job_id
     )
     .fetch_all(conn)
-    .await
+    .await?;
+    latest.reverse();
+    Ok(latest)
 }
 
 /// Has a job tried again at once, and records who asked for it. False when there is no such job.
-///
-/// # Errors
-/// Those of the database.
 pub async fn retry(conn: &mut PgConnection, id: Uuid, by: &str, reason: Option<&str>) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "with job as (
@@ -111,9 +101,6 @@ pub async fn retry(conn: &mut PgConnection, id: Uuid, by: &str, reason: Option<&
 
 /// Says what became of a parked job, and records who said so. Its worker records the outcome as if a call had told it,
 /// or parks the job again when it cannot have this outcome. False when no such job is parked.
-///
-/// # Errors
-/// Those of the database.
 pub async fn resolve(
     conn: &mut PgConnection,
     id: Uuid,

@@ -246,7 +246,7 @@ async fn an_operators_word_is_recorded_as_an_outcome_without_a_call() {
     parked(&fixture, 1).await;
 
     let say = |outcome: &str| {
-        let (outcome, reason) = (outcome.to_owned(), "seen at the desk".to_owned());
+        let (outcome, reason) = (outcome.to_owned(), "seen at the dashboard".to_owned());
         Resolution { outcome, reference: None, reason }
     };
     let mut conn = fixture.pool.acquire().await.expect("a connection");

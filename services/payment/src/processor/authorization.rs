@@ -89,7 +89,7 @@ impl Authorization {
     }
 }
 
-/// Whether a text can be a segment of a path, and be stored: letters, digits, `-`, `_`, `.` and `:`, not only dots.
+/// Whether a text can be a segment of a path, and be stored: `A` to `Z`, digits, `-`, `_`, `.` and `:`, not only dots.
 fn is_token(id: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     (1..=MAX_ID).contains(&id.len()) && id.bytes().all(allowed) && id.bytes().any(|byte| byte != b'.')
