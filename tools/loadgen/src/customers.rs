@@ -59,10 +59,12 @@ impl Customers {
         Ok(())
     }
 
-    /// Lists a product, whatever is listed at its URL now: a new product must go without `If-Match`, one that exists not.
+    /// Lists a product, or changes it: the PUT of a product that exists needs `If-Match`, and that of a new one must not
+    /// have it.
     async fn list(&self, product: &str, listing: &Value) -> Result<()> {
         let put = self.http.put(product).json(listing);
-        let put = match self.http.get(product).send().await?.status() {
+        let known = self.http.get(product).send().await.context("inventory does not answer")?;
+        let put = match known.status() {
             StatusCode::NOT_FOUND => put,
             _ => put.header("If-Match", "*"),
         };
