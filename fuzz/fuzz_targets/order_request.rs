@@ -10,7 +10,7 @@ use contracts::{Envelope, Money, OrderId, OrderPlaced, Sku, TraceContext};
 use futures::executor::block_on;
 use libfuzzer_sys::fuzz_target;
 use http_api::{Problem, RawJson};
-use order::domain::{MAX_LINES, PlaceOrder, Prices, Refusal, decide_place};
+use order::domain::{MAX_LINES, MAX_TOTAL_MINOR, PlaceOrder, Prices, Refusal, decide_place};
 use order::http::PlaceOrderRequest;
 use uuid::Uuid;
 
@@ -76,7 +76,10 @@ fn check_refusal(refusal: &Refusal, command: &PlaceOrder) {
         Refusal::RepeatedSku(sku) => lines_of(sku) > 1,
         Refusal::UnknownSkus(skus) => skus.iter().all(|sku| lines_of(sku) == 1 && price(sku).is_none()),
         Refusal::SeveralCurrencies(currencies) => currencies.len() == 2,
-        Refusal::TotalTooLarge => sum(command) > i64::MAX.into(),
+        Refusal::TotalTooLarge => sum(command) > MAX_TOTAL_MINOR.into(),
+        Refusal::OtherTotal(total) => {
+            i128::from(total.amount_minor) == sum(command) && command.expected_total.as_ref() != Some(total)
+        }
         Refusal::Completed => false,
     };
     assert!(holds, "{refusal}");
