@@ -14,6 +14,19 @@ fn no_generated_file_has_drifted() {
     assert!(names.is_empty(), "run `cargo run -p ctl -- generate`, then look at what changed in: {names:?}");
 }
 
+/// `.dockerignore` lists what the build reads: a folder of the workspace that it leaves out breaks every image.
+#[test]
+fn every_folder_of_the_workspace_is_in_the_build_context() {
+    let read = |file: &str| fs::read_to_string(format!("{ROOT}/{file}")).expect(file);
+    let (manifest, context) = (read("Cargo.toml"), read(".dockerignore"));
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = [")).expect("members");
+    let folders: Vec<_> = members.split('"').filter_map(|member| member.strip_suffix("/*")).collect();
+    assert!(folders.contains(&"services"), "{folders:?}");
+    let is_missing = |folder: &&&str| !context.lines().any(|line| line.strip_prefix('!') == Some(**folder));
+    let missing: Vec<_> = folders.iter().filter(is_missing).collect();
+    assert!(missing.is_empty(), "list them in .dockerignore: {missing:?}");
+}
+
 #[test]
 fn every_golden_sample_decodes() {
     let samples: Vec<PathBuf> = fs::read_dir(format!("{ROOT}/crates/contracts/samples"))
