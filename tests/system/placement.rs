@@ -140,6 +140,12 @@ async fn concurrent_orders_share_a_transaction_and_get_their_own_responses() {
     assert_eq!(told(&other[0]), Err(422), "the key is another request's");
     assert_eq!(other[1], answers[3]);
     assert_eq!(bench.placed().await, (5, 2));
+
+    let beside = bench.at_once(vec![keyed("fresh", 2, "BEANS"), plain("eve")]).await;
+    assert_eq!(all_told(&beside), [Err(422), ok("eve")]);
+    let repeated = bench.at_once(vec![keyed("fresh", 1, "BEANS")]).await;
+    assert_eq!(repeated[0], answers[3], "the other request has not freed its key");
+    assert_eq!(bench.placed().await, (6, 3));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 //! (draft-ietf-httpapi-idempotency-key-header).
 //!
 //! A key is a row that the request's own transaction writes, under a lock of that transaction. A request that fails leaves
-//! no row. One whose key another request holds at this moment is [in flight](Begin::InFlight): it [waits](InFlightWait)
+//! no row. One whose key another request holds at this moment is [in flight](Begin::InFlight): it [waits](while_in_flight)
 //! outside of any transaction, so that it holds up nobody else.
 
 use std::{collections::HashMap, time::Duration};
@@ -17,7 +17,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use runtime::{clock, columns::column};
+use runtime::{
+    clock,
+    columns::column,
+    database::{SLICE, delete_in_slices},
+};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
@@ -28,8 +32,6 @@ use crate::Problem;
 
 const RETENTION: TimeDelta = TimeDelta::hours(24);
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
-/// Rows deleted in one statement, to keep locks and transactions short.
-const SLICE: i64 = 10_000;
 /// How long a request waits for another one with its key, and how often it looks.
 const IN_FLIGHT_LIMIT: Duration = Duration::from_secs(1);
 const IN_FLIGHT_PAUSE: Duration = Duration::from_millis(20);
@@ -81,7 +83,7 @@ impl IdempotencyKey {
     const NAME: &str = "idempotency-key";
     const MAX_LENGTH: usize = 255;
 
-    /// The key of a request to a route, such as `POST /api/v1/orders`: the same key on another route is another key.
+    /// The key of a request to a route, such as `POST orders`: the same key on another route is another key.
     pub fn of_request(&self, route: &str, path: &str, body: &[u8]) -> Key {
         let request = Sha256::new().chain_update(format!("{path}\n")).chain_update(body);
         Key { key: format!("{route} {}", self.0), fingerprint: request.finalize().into() }
@@ -193,32 +195,36 @@ pub async fn complete_all(conn: &mut PgConnection, answers: &[(&str, &StoredResp
     Ok(())
 }
 
-/// Gives back the fresh keys of refused requests, in a transaction that commits other requests.
+/// Gives back the fresh keys of refused requests, in a transaction that commits other requests. A key that has a response
+/// keeps it: its request was refused because the key is another request's.
 pub async fn release(conn: &mut PgConnection, keys: &[&str]) -> sqlx::Result<()> {
     if !keys.is_empty() {
-        sqlx::query!("delete from http_api.idempotency_keys where key = any($1)", keys as _)
-            .execute(conn)
-            .await?;
+        let fresh = sqlx::query!(
+            "delete from http_api.idempotency_keys where key = any($1) and status is null",
+            keys as _
+        );
+        fresh.execute(conn).await?;
     }
     Ok(())
 }
 
-/// The patience of a request whose key is in flight: a second in all.
-#[derive(Debug)]
-pub struct InFlightWait(Instant);
-
-impl InFlightWait {
-    pub fn start() -> Self {
-        Self(Instant::now() + IN_FLIGHT_LIMIT)
-    }
-
-    /// Waits until the next attempt. Rejects with 409 when the second is over.
-    pub async fn pause(&self) -> Result<(), Problem> {
-        if Instant::now() >= self.0 {
+/// Attempts to serve a request until its key is free: an attempt gives `None` while another request holds it.
+///
+/// # Errors
+/// Those of an attempt, and 409 when the key is not free after a second.
+pub async fn while_in_flight<T, F>(attempt: impl Fn() -> F) -> Result<T, Problem>
+where
+    F: Future<Output = Result<Option<T>, Problem>>,
+{
+    let end = Instant::now() + IN_FLIGHT_LIMIT;
+    loop {
+        if let Some(served) = attempt().await? {
+            return Ok(served);
+        }
+        if Instant::now() >= end {
             return Err(Problem::idempotency_in_flight());
         }
         tokio::time::sleep(IN_FLIGHT_PAUSE).await;
-        Ok(())
     }
 }
 
@@ -233,19 +239,15 @@ pub async fn run_pruning(pool: PgPool, shutdown: CancellationToken) {
 
 /// Deletes the keys that are older than 24 hours at `now`, and returns how many there were.
 pub async fn prune(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<u64> {
-    let mut pruned = 0;
-    loop {
-        let slice = sqlx::query!(
+    let slice = || {
+        sqlx::query!(
             "delete from http_api.idempotency_keys where key = any(array(
                  select key from http_api.idempotency_keys where created_at < $1 order by created_at limit $2
              ))",
             now - RETENTION,
             SLICE
-        );
-        let deleted = slice.execute(pool).await?.rows_affected();
-        pruned += deleted;
-        if deleted == 0 {
-            return Ok(pruned);
-        }
-    }
+        )
+        .execute(pool)
+    };
+    delete_in_slices(slice).await
 }

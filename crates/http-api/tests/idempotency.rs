@@ -5,7 +5,7 @@
 use axum::http::StatusCode;
 use chrono::TimeDelta;
 use http_api::idempotency::{
-    Begin, InFlightWait, Key, StoredResponse, begin, begin_all, complete, prune, release,
+    Begin, Key, StoredResponse, begin, begin_all, complete, prune, release, while_in_flight,
 };
 use runtime::clock;
 use sqlx::PgPool;
@@ -71,11 +71,12 @@ async fn of_several_keys_each_is_told_its_own() {
     assert!(matches!(begun["fresh"], Begin::Fresh));
     assert!(matches!(begun["refused"], Begin::Fresh));
     complete(&mut tx, "fresh", &answer()).await.expect("kept");
-    release(&mut tx, &["refused"]).await.expect("released");
+    release(&mut tx, &["refused", "used"]).await.expect("released");
     tx.commit().await.expect("committed");
 
     let mut tx = runtime::database::begin(&pool).await.expect("a transaction");
-    let begun = begin_all(&mut tx, &[&fresh, &refused]).await.expect("begun");
+    let begun = begin_all(&mut tx, &[&fresh, &refused, &request("used")]).await.expect("begun");
+    assert!(matches!(&begun["used"], Begin::Replay(first) if *first == answer()), "the first request's");
     assert!(matches!(&begun["fresh"], Begin::Replay(first) if *first == answer()));
     assert!(matches!(begun["refused"], Begin::Fresh), "its key is free");
 }
@@ -114,12 +115,9 @@ async fn a_request_whose_key_another_one_holds_is_in_flight_and_waits_for_nobody
 
 #[tokio::test(start_paused = true)]
 async fn a_request_waits_a_second_for_its_key_and_is_refused_then() {
-    let (wait, start) = (InFlightWait::start(), Instant::now());
-    let problem = loop {
-        if let Err(problem) = wait.pause().await {
-            break problem;
-        }
-    };
+    let start = Instant::now();
+    let held = while_in_flight(async || Ok(None::<()>)).await;
+    let problem = held.expect_err("the key is never free");
     assert_eq!(start.elapsed().as_secs(), 1);
     assert_eq!((problem.status(), problem.slug()), (StatusCode::CONFLICT, "idempotency-in-flight"));
 }

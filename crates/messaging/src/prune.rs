@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use runtime::clock;
+use runtime::{
+    clock,
+    database::{SLICE, delete_in_slices},
+};
 use sqlx::PgPool;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
@@ -15,8 +18,6 @@ use uuid::{NoContext, Timestamp, Uuid};
 const INBOX_RETENTION: chrono::Duration = chrono::Duration::days(7);
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
-/// Rows deleted in one statement, to keep locks and transactions short.
-const SLICE: i64 = 10_000;
 
 /// Prunes once a minute, and measures every few seconds, until the shutdown.
 pub async fn run(pool: PgPool, shutdown: CancellationToken) {
@@ -59,9 +60,8 @@ async fn measure(pool: &PgPool) -> sqlx::Result<()> {
 /// Deletes the rows that are past their retention at the given time, and returns their number.
 pub async fn prune(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<u64> {
     let oldest = first_id_at(now - INBOX_RETENTION);
-    let mut pruned = 0;
-    loop {
-        let slice = sqlx::query!(
+    let slice = || {
+        sqlx::query!(
             "delete from messaging.inbox where event_id = any(array(
                  select event_id from messaging.inbox where event_id < $1 order by event_id limit $2
              ))",
@@ -69,13 +69,8 @@ pub async fn prune(pool: &PgPool, now: DateTime<Utc>) -> sqlx::Result<u64> {
             SLICE
         )
         .execute(pool)
-        .await?;
-        pruned += slice.rows_affected();
-        if slice.rows_affected() == 0 {
-            break;
-        }
-    }
-    Ok(pruned)
+    };
+    delete_in_slices(slice).await
 }
 
 /// The lowest `UUIDv7` of a moment: its first 48 bits are milliseconds since 1970 (RFC 9562, section 5.7).

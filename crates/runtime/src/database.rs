@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use sqlx::{
     Connection, PgConnection, PgPool, Postgres, Transaction,
     migrate::{MigrateError, Migrator},
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult},
 };
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -96,6 +96,23 @@ pub async fn answer<T>(within: Duration, query: impl Future<Output = sqlx::Resul
         let reason = format!("no answer within {} s", within.as_secs());
         Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, reason)))
     })
+}
+
+/// The rows that one statement of [`delete_in_slices`] deletes, to keep locks and transactions short.
+pub const SLICE: i64 = 10_000;
+
+/// Deletes slice after slice, until there was nothing to delete, and returns how many rows there were.
+pub async fn delete_in_slices<F>(slice: impl Fn() -> F) -> sqlx::Result<u64>
+where
+    F: Future<Output = sqlx::Result<PgQueryResult>>,
+{
+    let mut deleted = 0;
+    loop {
+        match slice().await?.rows_affected() {
+            0 => return Ok(deleted),
+            rows => deleted += rows,
+        }
+    }
 }
 
 /// Waits, with jitter, while the server cannot be reached, is starting, or is full. Marks `item` up at last. Fails with

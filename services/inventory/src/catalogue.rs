@@ -13,12 +13,11 @@ use crate::store;
 
 /// What became of a request to list a product.
 #[derive(Debug)]
-pub enum Listing {
+pub struct Listing {
     /// It was not listed before.
-    Created(Product),
-    Changed(Product),
-    /// It was listed like this before: there is nothing to publish.
-    Unchanged,
+    pub is_new: bool,
+    /// What to publish; nothing when it was listed like this before.
+    pub changed: Option<Product>,
 }
 
 /// Lists a product: for the first time, with nothing in stock, or anew.
@@ -34,13 +33,15 @@ pub async fn list(
     let new = Product::new(sku.clone(), offer.clone());
     if store::insert_products(conn, slice::from_ref(&new)).await?.contains(sku) {
         if_match.check(None)?;
-        return Ok(Listing::Created(new));
+        return Ok(Listing { is_new: true, changed: Some(new) });
     }
     let known = store::load_product_for_update(conn, sku).await?.ok_or(sqlx::Error::RowNotFound)?;
     if_match.check(known.listed_version())?;
-    let Some(changed) = known.relisted(offer) else { return Ok(Listing::Unchanged) };
-    store::save_product(conn, &changed).await?;
-    Ok(if known.is_listed { Listing::Changed(changed) } else { Listing::Created(changed) })
+    let changed = known.relisted(offer);
+    if let Some(changed) = &changed {
+        store::save_product(conn, changed).await?;
+    }
+    Ok(Listing { is_new: !known.is_listed, changed })
 }
 
 /// Delists a product, which keeps its stock. `None` when it was delisted before, whatever the condition: a repeated

@@ -1,7 +1,5 @@
 //! Products, their stock and the reservations, over HTTP.
 
-use std::slice;
-
 use axum::{
     Router,
     extract::State,
@@ -12,7 +10,7 @@ use axum::{
 use contracts::{Currency, Money, OrderId, Sku, StockLine};
 use http_api::{
     ETag, IdempotencyKey, IfMatch, Json, Path, Problem, Query, RawJson,
-    idempotency::{self, Begin, InFlightWait, Key, StoredResponse},
+    idempotency::{self, Begin, Key, StoredResponse, while_in_flight},
     page::{Cursor, Limit, Page},
 };
 use messaging::UnitOfWork;
@@ -20,7 +18,7 @@ use runtime::database;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgExecutor, PgPool};
 
-use crate::catalogue::{self, Listing, no_such_product};
+use crate::catalogue::{self, no_such_product};
 use crate::domain::{AdjustRefused, Level, Movement, Offer, Reason, Reservation};
 use crate::store::{self, Shelf};
 
@@ -76,14 +74,9 @@ async fn put_product(
     let mut tx = database::begin(&app.pool).await?;
     let listing = catalogue::list(&mut tx, &sku, offer, &if_match).await?;
     let product = shelf_of(&mut *tx, &sku).await?;
-    let (status, changed) = match &listing {
-        Listing::Created(product) => (StatusCode::CREATED, slice::from_ref(product)),
-        Listing::Changed(product) => (StatusCode::OK, slice::from_ref(product)),
-        Listing::Unchanged => (StatusCode::OK, &[][..]),
-    };
-    app.unit_of_work.commit(tx, catalogue::publish(changed)).await?;
-    let location =
-        (status == StatusCode::CREATED).then(|| [(header::LOCATION, format!("/api/v1/products/{sku}"))]);
+    app.unit_of_work.commit(tx, catalogue::publish(listing.changed.as_slice())).await?;
+    let status = if listing.is_new { StatusCode::CREATED } else { StatusCode::OK };
+    let location = listing.is_new.then(|| [(header::LOCATION, format!("/api/v1/products/{sku}"))]);
     Ok((status, location, ETag(product.version), Json(product)).into_response())
 }
 
@@ -131,13 +124,7 @@ async fn move_stock(
     sku: &Sku,
     movement: impl Fn(Level) -> Result<Movement, Problem>,
 ) -> Result<StoredResponse, Problem> {
-    let wait = InFlightWait::start();
-    loop {
-        if let Some(response) = move_stock_once(pool, key, sku, &movement).await? {
-            return Ok(response);
-        }
-        wait.pause().await?;
-    }
+    while_in_flight(|| move_stock_once(pool, key, sku, &movement)).await
 }
 
 /// `None` while another request holds the key.

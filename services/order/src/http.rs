@@ -179,8 +179,9 @@ impl From<PlaceOrderRequest> for PlaceOrder {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let invalid =
-            |slug, title| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, slug, title).detail(&refusal);
+        let problem = |status, slug, title| Problem::new(status, slug, title).detail(&refusal);
+        let invalid = |slug, title| problem(StatusCode::UNPROCESSABLE_ENTITY, slug, title);
+        let conflict = |slug, title| problem(StatusCode::CONFLICT, slug, title);
         match &refusal {
             Refusal::LineCount(_) => invalid("line-count", "An order has 1 to 50 lines"),
             Refusal::RepeatedSku(sku) => {
@@ -193,14 +194,9 @@ impl From<Refusal> for Problem {
             Refusal::SeveralCurrencies(_) => invalid("several-currencies", "An order is in one currency"),
             Refusal::TotalTooLarge => invalid("total-too-large", "The total is too large"),
             Refusal::OtherTotal(total) => {
-                Problem::new(StatusCode::CONFLICT, "total-changed", "The total is another than expected")
-                    .detail(&refusal)
-                    .with("total", json!(total))
+                conflict("total-changed", "The total is another than expected").with("total", json!(total))
             }
-            Refusal::Completed => {
-                Problem::new(StatusCode::CONFLICT, "order-completed", "The order is completed")
-                    .detail(&refusal)
-            }
+            Refusal::Completed => conflict("order-completed", "The order is completed"),
         }
     }
 }

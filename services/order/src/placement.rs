@@ -15,13 +15,13 @@ use contracts::OrderId;
 use futures::{FutureExt, future::join_all};
 use http_api::{
     Problem,
-    idempotency::{self, Begin, InFlightWait, Key, StoredResponse},
+    idempotency::{self, Begin, Key, StoredResponse, while_in_flight},
 };
 use messaging::{
     Effects, UnitOfWork,
     throttle::{self, BatchThrottle},
 };
-use runtime::{clock, database};
+use runtime::{clock, columns::column, database};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -41,9 +41,8 @@ const WORKERS: usize = 2;
 pub(crate) const QUEUE_CAPACITY: u32 = 256;
 
 /// The outcome of a request that was not refused.
-#[derive(Debug)]
-pub enum Placement {
-    Placed(Box<Order>),
+enum Placement {
+    Placed(Box<Order>, StoredResponse),
     /// The same request was served before, with this response.
     Replayed(StoredResponse),
     /// Another request holds the key.
@@ -56,13 +55,18 @@ struct PlacementRequest {
     key: Key,
     command: PlaceOrder,
     cause: Cause<'static>,
-    reply: oneshot::Sender<PlacementResult>,
+    /// Gets nothing while another request holds the key.
+    reply: oneshot::Sender<Result<Option<StoredResponse>, Problem>>,
 }
 
 impl PlacementRequest {
     fn finish(self, result: PlacementResult) {
-        // The client may have disconnected: then nobody receives the result.
-        let _ = self.reply.send(result);
+        let response = result.map(|placement| match placement {
+            Placement::Placed(_, response) | Placement::Replayed(response) => Some(response),
+            Placement::InFlight => None,
+        });
+        // The client may have disconnected: then nobody receives the response.
+        let _ = self.reply.send(response);
     }
 }
 
@@ -88,17 +92,10 @@ pub struct PlacementHandle(mpsc::Sender<PlacementRequest>);
 impl PlacementHandle {
     /// Places an order and gives its response, or the one that its key got before.
     pub async fn place(&self, key: Key, command: PlaceOrder) -> Result<StoredResponse, Problem> {
-        let wait = InFlightWait::start();
-        loop {
-            match self.hand_over(key.clone(), command.clone()).await? {
-                Placement::Placed(order) => return order_accepted(&order),
-                Placement::Replayed(first) => return Ok(first),
-                Placement::InFlight => wait.pause().await?,
-            }
-        }
+        while_in_flight(|| self.hand_over(key.clone(), command.clone())).await
     }
 
-    async fn hand_over(&self, key: Key, command: PlaceOrder) -> PlacementResult {
+    async fn hand_over(&self, key: Key, command: PlaceOrder) -> Result<Option<StoredResponse>, Problem> {
         let (reply, result) = oneshot::channel();
         let request = PlacementRequest { key, command, cause: Cause::command(clock::now()), reply };
         let stopping = || Problem::unavailable(Duration::from_secs(1)).detail("the service is stopping");
@@ -174,15 +171,9 @@ impl PlacementBatcher {
         let keys: Vec<&Key> = requests.iter().map(|request| &request.key).collect();
         let begun = idempotency::begin_all(&mut tx, &keys).await?;
         let lines = requests.iter().flat_map(|request| &request.command.lines);
-        let skus: HashSet<String> = lines.map(|line| line.sku.to_string()).collect();
-        let prices = store::prices(&mut tx, &Vec::from_iter(skus)).await?;
+        let prices = store::prices(&mut tx, &column(lines, |line| line.sku.as_str())).await?;
 
-        let mut batch = PlacementBatch {
-            prices,
-            now: clock::now(),
-            recorder: EventRecorder::default(),
-            responses: Vec::new(),
-        };
+        let mut batch = PlacementBatch { prices, now: clock::now(), recorder: EventRecorder::default() };
         let results: Vec<PlacementResult> =
             requests.iter().map(|request| self.decide(request, &begun, &mut batch)).collect();
         let placed: Vec<&Order> = results.iter().filter_map(placed_order).collect();
@@ -192,7 +183,7 @@ impl PlacementBatcher {
         }
         store::insert(&mut tx, &placed).await?;
         store::append(&mut tx, &batch.recorder.entries).await?;
-        complete_keys(&mut tx, requests, &results, &batch.responses).await?;
+        complete_keys(&mut tx, requests, &results).await?;
         self.unit_of_work.commit(tx, Effects::publish(batch.recorder.events)).await?;
         Ok(results)
     }
@@ -213,10 +204,9 @@ impl PlacementBatcher {
         self.admission.try_admit()?;
         let placed = decide_place(OrderId(clock::new_id()), request.command.clone(), &batch.prices)?;
         let order = Order::placed(placed.clone(), batch.now, self.deadlines.at(batch.now));
-        // Now, since the order changes later: the response could not be made again byte for byte.
-        batch.responses.push((request.key.key.clone(), order_accepted(&order)?));
+        let response = order_accepted(&order)?;
         batch.recorder.publish(order.id, order.version, placed.into(), &request.cause);
-        Ok(Placement::Placed(Box::new(order)))
+        Ok(Placement::Placed(Box::new(order), response))
     }
 }
 
@@ -224,13 +214,11 @@ struct PlacementBatch {
     prices: Prices,
     now: DateTime<Utc>,
     recorder: EventRecorder,
-    /// The responses to store, each under its key.
-    responses: Vec<(String, StoredResponse)>,
 }
 
 fn placed_order(result: &PlacementResult) -> Option<&Order> {
     match result {
-        Ok(Placement::Placed(order)) => Some(order),
+        Ok(Placement::Placed(order, _)) => Some(order),
         _ => None,
     }
 }
@@ -240,13 +228,17 @@ async fn complete_keys(
     conn: &mut PgConnection,
     requests: &[PlacementRequest],
     results: &[PlacementResult],
-    responses: &[(String, StoredResponse)],
 ) -> sqlx::Result<()> {
-    let responses: Vec<_> = responses.iter().map(|(key, response)| (key.as_str(), response)).collect();
+    let (mut responses, mut refused) = (Vec::new(), Vec::new());
+    for (request, result) in requests.iter().zip(results) {
+        match result {
+            Ok(Placement::Placed(_, response)) => responses.push((request.key.key.as_str(), response)),
+            Ok(Placement::Replayed(_) | Placement::InFlight) => {}
+            Err(_) => refused.push(request.key.key.as_str()),
+        }
+    }
     idempotency::complete_all(conn, &responses).await?;
-    let refused = requests.iter().zip(results).filter(|(_, result)| result.is_err());
-    let keys: Vec<&str> = refused.map(|(request, _)| request.key.key.as_str()).collect();
-    idempotency::release(conn, &keys).await
+    idempotency::release(conn, &refused).await
 }
 
 /// A panic fails its own batch; the worker goes on with the next one.

@@ -70,9 +70,9 @@ impl Reaction for Reactions {
     }
 
     async fn open(&self, conn: &mut PgConnection, inputs: &[Delivery]) -> Result<State, ReactionError> {
-        let ids: BTreeSet<OrderId> =
+        let ids: Vec<OrderId> =
             inputs.iter().filter_map(|delivery| delivery.envelope.event.order_id()).collect();
-        let orders = store::load_for_update(conn, &Vec::from_iter(ids)).await?;
+        let orders = store::load_for_update(conn, &ids).await?;
         Ok(State { orders, now: clock::now() })
     }
 

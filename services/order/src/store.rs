@@ -93,22 +93,23 @@ struct Row {
     version: i64,
 }
 
+/// Reads the orders that the rest of the statement chooses.
 macro_rules! select_orders {
-    ($rest:literal $(, $argument:expr)* $(,)?) => {
-        sqlx::query_as!(
+    ($conn:expr, $rest:literal $(, $argument:expr)* $(,)?) => {{
+        let rows = sqlx::query_as!(
             Row,
             r#"select id, customer_id, customer_email, lines as "lines: Json<Vec<OrderLine>>", total_minor, currency,
                    payment_method, placed_at, deadline_at, capture_deadline_at, status, reason, stock, payment,
                    consumed as "consumed: Json<Vec<(String, i64)>>", version
                from orders "# + $rest
             $(, $argument)*
-        )
-    };
+        );
+        rows.fetch_all($conn).await?.into_iter().map(Order::try_from).collect::<sqlx::Result<Vec<Order>>>()
+    }};
 }
 
 pub async fn load(conn: &mut PgConnection, order_id: OrderId) -> sqlx::Result<Option<Order>> {
-    let row = select_orders!("where id = $1", order_id.0).fetch_optional(conn).await?;
-    row.map(Order::try_from).transpose()
+    Ok(select_orders!(conn, "where id = $1", order_id.0)?.pop())
 }
 
 /// Those of the orders that there are, locked in the order of their ids until the transaction ends.
@@ -120,8 +121,8 @@ pub async fn load_for_update(
         return Ok(BTreeMap::new());
     }
     let ids = column(order_ids, |order_id| order_id.0);
-    let rows = select_orders!("where id = any($1) order by id for update", &ids).fetch_all(conn).await?;
-    rows.into_iter().map(|row| Order::try_from(row).map(|order| (order.id, order))).collect()
+    let orders = select_orders!(conn, "where id = any($1) order by id for update", &ids)?;
+    Ok(orders.into_iter().map(|order| (order.id, order)).collect())
 }
 
 /// Up to `limit` orders that are pending or confirmed and whose deadline has passed, locked. Those that another
@@ -131,7 +132,8 @@ pub async fn claim_expired(
     now: DateTime<Utc>,
     limit: i64,
 ) -> sqlx::Result<Vec<Order>> {
-    let rows = select_orders!(
+    select_orders!(
+        conn,
         "where id = any(array(
              select id from orders where status = 'pending' and deadline_at <= $1 order by deadline_at limit $2
          ) || array(
@@ -143,9 +145,6 @@ pub async fn claim_expired(
         now,
         limit
     )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter().map(Order::try_from).collect()
 }
 
 /// The earliest deadline of an order that is pending or confirmed.
@@ -182,9 +181,10 @@ pub async fn list(
     // A cursor may be made up, and the database's calendar begins later than ours.
     let placed_at = placed_at.max(DateTime::UNIX_EPOCH);
     let status = status.map(<&str>::from);
-    let rows = if let Some(customer) = customer {
+    if let Some(customer) = customer {
         let customer = customer.as_str();
         select_orders!(
+            conn,
             "where customer_id = $1 and ($2::text is null or status = $2) and (placed_at, id) < ($3, $4)
                  order by placed_at desc, id desc limit $5",
             customer,
@@ -193,29 +193,24 @@ pub async fn list(
             id,
             limit
         )
-        .fetch_all(conn)
-        .await?
     } else if let Some(status) = status {
         select_orders!(
+            conn,
             "where status = $1 and (placed_at, id) < ($2, $3) order by placed_at desc, id desc limit $4",
             status,
             placed_at,
             id,
             limit
         )
-        .fetch_all(conn)
-        .await?
     } else {
         select_orders!(
+            conn,
             "where (placed_at, id) < ($1, $2) order by placed_at desc, id desc limit $3",
             placed_at,
             id,
             limit
         )
-        .fetch_all(conn)
-        .await?
-    };
-    rows.into_iter().map(Order::try_from).collect()
+    }
 }
 
 /// Appends to the logs of orders that this transaction has locked or inserted.

@@ -8,11 +8,12 @@ use sqlx::PgConnection;
 
 use crate::{domain::Prices, reactions::PriceChange};
 
-pub async fn prices(conn: &mut PgConnection, skus: &[String]) -> sqlx::Result<Prices> {
+/// The prices of those that are listed, however often a SKU occurs.
+pub async fn prices(conn: &mut PgConnection, skus: &[&str]) -> sqlx::Result<Prices> {
     let rows = sqlx::query!(
         r#"select sku, amount_minor as "amount_minor!", currency as "currency!"
            from prices where sku = any($1) and amount_minor is not null"#,
-        skus,
+        skus as _,
     )
     .fetch_all(conn)
     .await?;
@@ -37,7 +38,6 @@ pub async fn save_prices(conn: &mut PgConnection, changes: &[PriceChange]) -> sq
         }
     }
     let newest: Vec<&PriceChange> = newest.into_values().collect();
-    let price = |change: &PriceChange| change.listed.as_ref().map(|product| product.price.amount_minor);
     sqlx::query!(
         "insert into prices (sku, name, amount_minor, currency, aggregate_version)
          select * from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bigint[])
@@ -48,7 +48,7 @@ pub async fn save_prices(conn: &mut PgConnection, changes: &[PriceChange]) -> sq
          where prices.aggregate_version < excluded.aggregate_version",
         &column(&newest, |change| change.sku.as_str()) as _,
         &column(&newest, |change| change.listed.as_ref().map(|product| product.name.as_str())) as _,
-        &column(&newest, |change| price(change)) as _,
+        &column(&newest, |change| change.listed.as_ref().map(|product| product.price.amount_minor)) as _,
         &column(&newest, |change| change.listed.as_ref().map(|product| product.price.currency.as_str())) as _,
         &column(&newest, |change| change.aggregate_version),
     )
