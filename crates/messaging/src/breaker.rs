@@ -68,6 +68,15 @@ impl Period {
     pub const FIRST: Self = Self(0);
 }
 
+/// The state of a breaker, as the gauge shows it; the later, the more it holds back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum BreakerState {
+    Closed = 0,
+    HalfOpen = 1,
+    Open = 2,
+}
+
 #[derive(Debug)]
 enum State {
     Closed { failing: HashSet<Uuid> },
@@ -101,8 +110,12 @@ impl Breaker {
         }
     }
 
-    pub fn is_closed(&self) -> bool {
-        matches!(self.state, State::Closed { .. })
+    pub fn state(&self) -> BreakerState {
+        match self.state {
+            State::Closed { .. } => BreakerState::Closed,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
+            State::Open { .. } => BreakerState::Open,
+        }
     }
 
     /// Whether it is closed and remembers no failure: as good as a new one.

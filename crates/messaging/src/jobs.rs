@@ -12,7 +12,7 @@
 //! While the outside fails, a [breaker](crate::breaker) keeps the worker from claiming: the jobs wait in their queue. Each
 //! lane of a queue has one, in each replica.
 //!
-//! What no call can settle is parked for an [operator](operator), who retries or resolves it.
+//! What no call can settle is parked for an [operator], who retries or resolves it.
 
 mod breaker_guard;
 mod fetch;

@@ -8,6 +8,8 @@ use opentelemetry::{
     metrics::{Counter, Gauge, Histogram},
 };
 
+use crate::breaker::BreakerState;
+
 /// The instruments, made on first use: after telemetry has started.
 pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
@@ -109,15 +111,6 @@ impl Metrics {
 
 fn destination(queue: &str) -> KeyValue {
     KeyValue::new("messaging.destination.name", queue.to_owned())
-}
-
-/// A breaker's state as the gauge shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub(crate) enum BreakerState {
-    Closed = 0,
-    HalfOpen = 1,
-    Open = 2,
 }
 
 /// Work that waits in the database.

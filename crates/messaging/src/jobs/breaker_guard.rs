@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use runtime::{health::Health, retry};
 
 use super::job::Job;
-use crate::breaker::{Breaker, BreakerConfig, CallResult, Change, Period};
-use crate::metrics::{BreakerState, METRICS};
+use crate::breaker::{Breaker, BreakerConfig, BreakerState, CallResult, Change, Period};
+use crate::metrics::METRICS;
 
 /// Limits the claims: a job that it does not permit stays in the queue, and spends no attempt.
 pub(super) struct BreakerGuard {
@@ -40,16 +40,10 @@ impl BreakerGuard {
         changes.into_iter().for_each(|(lane, change)| self.report(&lane, change));
     }
 
-    /// The lanes in which not every call may start.
-    pub(super) fn held(&self) -> Vec<String> {
-        let held = self.breakers.iter().filter(|(_, guarded)| !guarded.breaker.is_closed());
-        held.map(|(lane, _)| lane.clone()).collect()
-    }
-
-    /// How many calls may start in each lane that is half-open.
-    pub(super) fn probes(&self) -> Vec<(String, usize)> {
-        let held = self.breakers.iter().filter(|(_, guarded)| !guarded.breaker.is_closed());
-        held.map(|(lane, guarded)| (lane.clone(), guarded.breaker.permits())).collect()
+    /// The lanes in which not every call may start, and how many may start in each.
+    pub(super) fn held(&self) -> (Vec<String>, Vec<usize>) {
+        let held = self.breakers.iter().filter(|(_, it)| it.breaker.state() != BreakerState::Closed);
+        held.map(|(lane, guarded)| (lane.clone(), guarded.breaker.permits())).unzip()
     }
 
     /// How long until a breaker changes by itself, or `at_most`.
@@ -98,21 +92,13 @@ impl BreakerGuard {
                 (BreakerState::Closed, String::new())
             }
         };
-        METRICS.breaker_becomes(dependency, state, self.worst());
+        let states = self.breakers.values().map(|guarded| guarded.breaker.state());
+        let worst = states.max().unwrap_or(BreakerState::Closed);
+        METRICS.breaker_becomes(dependency, state, worst);
         if state != BreakerState::Closed {
             self.health.note(dependency, note);
-        } else if self.held().is_empty() {
+        } else if worst == BreakerState::Closed {
             self.health.drop_note(dependency);
         }
-    }
-
-    /// The state of the breaker that holds back most.
-    fn worst(&self) -> BreakerState {
-        let states = self.breakers.values().map(|guarded| match guarded.breaker.permits() {
-            _ if guarded.breaker.is_closed() => BreakerState::Closed,
-            0 => BreakerState::Open,
-            _ => BreakerState::HalfOpen,
-        });
-        states.max().unwrap_or(BreakerState::Closed)
     }
 }

@@ -135,13 +135,13 @@ impl<W: Worker> JobRunner<W> {
     /// Claims jobs for the free places, those tried before for some of them, as far as the breakers permit. When the
     /// answer of the database comes too late, the jobs are claimed and run after their lease.
     async fn claim(&self, free: usize, retries: usize, guard: &BreakerGuard) -> Vec<Job> {
-        let held = guard.held();
+        let (held, probes) = guard.held();
         let mut claimed =
             self.claim_some(&Claim { places: free, retries, lanes: Lanes::AllBut(&held) }).await;
-        for (lane, permits) in guard.probes() {
+        for (lane, permits) in held.iter().zip(probes) {
             let places = permits.min(free - claimed.len());
             if places > 0 {
-                let probes = Claim { places, retries: places, lanes: Lanes::Only(&lane) };
+                let probes = Claim { places, retries: places, lanes: Lanes::Only(lane) };
                 claimed.extend(self.claim_some(&probes).await);
             }
         }

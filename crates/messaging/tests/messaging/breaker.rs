@@ -1,5 +1,6 @@
 //! The breaker of a job queue: while the dependency fails, its jobs wait, and health notes and metrics say so.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use messaging::breaker::{BreakerConfig, PROBES};
@@ -8,7 +9,7 @@ use system::Service;
 use testkit::world::Servers;
 use testkit::{World, eventually};
 
-use testkit::fixture::{ServiceFixture, short_delays};
+use testkit::fixture::{Replica, ServiceFixture, short_delays};
 use testkit::scripted_worker::{BREAKER, Ending, ScriptedWorker, order_job_at, order_job_of};
 
 const LEASE: Duration = Duration::from_secs(600);
@@ -25,6 +26,20 @@ async fn stage() -> (World, ServiceFixture) {
         sqlx::query(statement).execute(&fixture.pool).await.expect(statement);
     }
     (world, fixture)
+}
+
+/// The same with every call failing, once the breaker is open; no probe is due during the test.
+async fn stage_open(dependency: &'static str) -> (World, ServiceFixture, Arc<ScriptedWorker>, Replica) {
+    let (world, fixture) = stage().await;
+    let scripted_worker = ScriptedWorker::new([Ending::Trouble; 1000]);
+    let breaker = BreakerConfig { pause: LEASE, pause_cap: LEASE, ..BREAKER };
+    let replica = scripted_worker.start_behind(dependency, breaker, &fixture, LEASE);
+    eventually("an open breaker", async || {
+        let now = state(dependency);
+        if now == 2 { Ok(()) } else { Err(now) }
+    })
+    .await;
+    (world, fixture, scripted_worker, replica)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,15 +80,7 @@ async fn only_probes_are_claimed_until_the_dependency_recovers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_claimed_while_the_breaker_is_open() {
     const DEPENDENCY: &str = "lighthouse";
-    let (_world, fixture) = stage().await;
-    let scripted_worker = ScriptedWorker::new([Ending::Trouble; 1000]);
-    let breaker = BreakerConfig { pause: LEASE, pause_cap: LEASE, ..BREAKER };
-    let replica = scripted_worker.start_behind(DEPENDENCY, breaker, &fixture, LEASE);
-    eventually("an open breaker", async || {
-        let now = state(DEPENDENCY);
-        if now == 2 { Ok(()) } else { Err(now) }
-    })
-    .await;
+    let (_world, fixture, scripted_worker, replica) = stage_open(DEPENDENCY).await;
     eventually("the calls of all that were claimed to end", async || {
         let claimed = fixture.count("select sum(attempts) from messaging.jobs").await;
         let ended = scripted_worker.ended() as i64;
@@ -98,15 +105,7 @@ async fn nothing_is_claimed_while_the_breaker_is_open() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lane_that_fails_holds_no_other_lane_back() {
     const DEPENDENCY: &str = "harbour";
-    let (_world, fixture) = stage().await;
-    let scripted_worker = ScriptedWorker::new([Ending::Trouble; 1000]);
-    let breaker = BreakerConfig { pause: LEASE, pause_cap: LEASE, ..BREAKER };
-    let replica = scripted_worker.start_behind(DEPENDENCY, breaker, &fixture, LEASE);
-    eventually("an open breaker", async || {
-        let now = state(DEPENDENCY);
-        if now == 2 { Ok(()) } else { Err(now) }
-    })
-    .await;
+    let (_world, fixture, scripted_worker, replica) = stage_open(DEPENDENCY).await;
     scripted_worker.recover();
     order_job_of(&fixture, Uuid::from_u128(1), "north").await;
     eventually("the job of the other lane to be done", async || {
