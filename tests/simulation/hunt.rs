@@ -49,7 +49,7 @@ pub(crate) fn assert_none_fails(system: System, seeds: Range<u64>, test: &str) {
     let Shortest { violation, choices, steps } = finding.shortest(system);
     panic!(
         "seed {seed}: {violation}\n\nThe shortest run that fails like it ({choices} choices), step by step:\n\n{steps}\n\
-         To repeat it:\n  {VARIABLE}={seed} cargo test --package system-tests --test simulation {test}\n",
+         To repeat it:\n  {VARIABLE}={seed} cargo test --package simulation {test}\n",
         seed = finding.seed,
     );
 }

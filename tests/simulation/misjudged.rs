@@ -4,7 +4,7 @@ use messaging::jobs::Resolution;
 use payment::domain::{Action, Answer, Input, Payment, Status};
 use payment::processor::lookup::found;
 use payment::processor::resolution::resolve;
-use payment::processor::{Reply, Request, answer};
+use payment::processor::{Refused, Reply, Request, answer};
 use reqwest::StatusCode;
 use serde_json::Value;
 
@@ -88,29 +88,29 @@ fn money_taken_by_hand_that_is_not_refunded_is_found() {
 }
 
 /// Whatever a proxy or the processor says with 200 is what was asked for.
-fn believes_every_200(request: &Request, status: StatusCode, body: &[u8]) -> Reply {
+fn believes_every_200(request: &Request, status: StatusCode, body: &[u8]) -> Result<Reply, Refused> {
     let amount = request.amount.clone();
     let id = serde_json::from_slice(body).ok().and_then(|body: Value| Some(body["id"].as_str()?.to_owned()));
-    match (status, request.action(), id) {
-        (StatusCode::OK, Action::Authorize, Some(authorization_id)) => {
-            Reply::Answer(Answer::Approved { authorization_id })
-        }
-        (StatusCode::OK, Action::Capture, _) => Reply::Answer(Answer::Captured { amount }),
-        (StatusCode::OK, Action::Void, _) => Reply::Answer(Answer::Voided),
-        (StatusCode::OK, Action::Refund, _) => Reply::Answer(Answer::Refunded { amount }),
-        _ => answer(request, status, body),
-    }
+    Ok(Reply::Answer(match (status, request.action(), id) {
+        (StatusCode::OK, Action::Authorize, Some(authorization_id)) => Answer::Approved { authorization_id },
+        (StatusCode::OK, Action::Capture, _) => Answer::Captured { amount },
+        (StatusCode::OK, Action::Void, _) => Answer::Voided,
+        (StatusCode::OK, Action::Refund, _) => Answer::Refunded { amount },
+        _ => return answer(request, status, body),
+    }))
 }
 
 /// A processor that will not do it must have done it before.
-fn takes_refused_for_done(request: &Request, status: StatusCode, body: &[u8]) -> Reply {
+fn takes_refused_for_done(request: &Request, status: StatusCode, body: &[u8]) -> Result<Reply, Refused> {
     let amount = request.amount.clone();
-    match (answer(request, status, body), request.action()) {
-        (Reply::Refused(_), Action::Capture) => Reply::Answer(Answer::Captured { amount }),
-        (Reply::Refused(_), Action::Void) => Reply::Answer(Answer::Voided),
-        (Reply::Refused(_), Action::Refund) => Reply::Answer(Answer::Refunded { amount }),
-        (reply, _) => reply,
-    }
+    answer(request, status, body).or_else(|refused| {
+        Ok(Reply::Answer(match request.action() {
+            Action::Authorize => return Err(refused),
+            Action::Capture => Answer::Captured { amount },
+            Action::Void => Answer::Voided,
+            Action::Refund => Answer::Refunded { amount },
+        }))
+    })
 }
 
 /// What is refused now was not held before.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use contracts::{NotificationKind, OrderId};
-use payment::processor::{Command, Reply, Request};
+use payment::processor::{Command, Refused, Reply, Request};
 use payment_provider::domain as provider;
 use provider::{Books, NewAuthorization, Operation, Sums};
 use reqwest::StatusCode;
@@ -70,9 +70,9 @@ impl Outside {
         now: DateTime<Utc>,
         fresh_id: Uuid,
         luck: Luck,
-    ) -> Reply {
+    ) -> Result<Reply, Refused> {
         let read = |status, body: &Value| answer(request, status, body.to_string().as_bytes());
-        let silence = || Reply::Trouble("no answer in time".to_owned());
+        let silence = || Ok(Reply::Trouble("no answer in time".to_owned()));
         let refused = || json!({ "title": "Conflict", "code": "refused" });
         match luck {
             Luck::LostOnTheWay => return silence(),
@@ -83,20 +83,13 @@ impl Outside {
             Luck::CapturedByHand => self.by_hand(request, Operation::Capture, now),
             _ => {}
         }
-        let asked = asked(request);
-        let decision = match self.books.decide(key, &asked, fresh_id, now, DOWN) {
-            Ok(decision) => decision,
+        let outcome = match self.process(key, &asked(request), fresh_id, now) {
+            Ok(provider::Reply::Outcome(outcome)) if luck != Luck::LostOnTheWayBack => outcome,
+            Ok(_) => return silence(),
             Err(refusal) => {
                 let body = json!({ "title": refusal.to_string(), "code": "refused" });
                 return read(status_of(&refusal), &body);
             }
-        };
-        if let Some(entry) = decision.entry {
-            self.books.apply(entry);
-        }
-        let outcome = match decision.reply {
-            provider::Reply::Outcome(outcome) if luck != Luck::LostOnTheWayBack => outcome,
-            _ => return silence(),
         };
         match outcome {
             provider::Outcome::Approved(authorization) => {
@@ -116,11 +109,11 @@ impl Outside {
 
     /// Asks the processor what became of a call, `why` it is asked.
     pub(crate) fn look_up(&self, found: LookupReader, request: &Request, why: &str) -> Reply {
-        let (status, body) = match request.authorization_id() {
+        let (status, body) = match authorization_id(request) {
             None => {
                 (StatusCode::OK, json!({ "items": self.books.of_reference(&reference(request.order_id)) }))
             }
-            Some(id) => match self.books.authorization(id.parse().expect("an id that the processor gave")) {
+            Some(id) => match self.books.authorization(id) {
                 Some(authorization) => (StatusCode::OK, json!(authorization)),
                 None => (StatusCode::NOT_FOUND, json!({ "title": "Not found" })),
             },
@@ -139,34 +132,40 @@ impl Outside {
 
     /// A person does at the processor's dashboard what the call was to do, where it is still possible.
     pub(crate) fn settle_by_hand(&mut self, request: &Request, now: DateTime<Utc>, fresh_id: Uuid) {
-        let key = format!("by hand {fresh_id}");
-        if let (Command::Void { .. } | Command::Refund { .. }, Ok(decision)) =
-            (&request.command, self.books.decide(&key, &asked(request), fresh_id, now, DOWN))
-            && let Some(entry) = decision.entry
-        {
-            self.books.apply(entry);
+        if let Command::Void { .. } | Command::Refund { .. } = request.command {
+            let _ = self.process(&format!("by hand {fresh_id}"), &asked(request), fresh_id, now);
         }
     }
 
     /// What the processor's dashboard shows of the authorization that a call is about: its id and what it has become.
     pub(crate) fn shown(&self, request: &Request) -> Option<(String, provider::Status)> {
-        let found = match request.authorization_id() {
+        let found = match authorization_id(request) {
             None => self.books.of_reference(&reference(request.order_id)).into_iter().next(),
-            Some(id) => self.books.authorization(id.parse().expect("an id that the processor gave")),
+            Some(id) => self.books.authorization(id),
         };
         found.map(|authorization| (authorization.id.to_string(), authorization.status))
     }
 
     /// Something happens to the authorization that a call is about, if it can.
     fn by_hand(&mut self, request: &Request, operation: Operation, now: DateTime<Utc>) {
-        let Some(id) = request.authorization_id() else { return };
-        let id = id.parse().expect("an id that the processor gave");
+        let Some(id) = authorization_id(request) else { return };
         let change = provider::Request::Change { id, operation, amount: None };
-        if let Ok(decision) = self.books.decide(&format!("{operation:?} {id}"), &change, id, now, DOWN)
-            && let Some(entry) = decision.entry
-        {
+        let _ = self.process(&format!("{operation:?} {id}"), &change, id, now);
+    }
+
+    /// What the processor makes of a call; one that it refuses changes nothing.
+    fn process(
+        &mut self,
+        key: &str,
+        asked: &provider::Request,
+        fresh_id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<provider::Reply, provider::Refusal> {
+        let decision = self.books.decide(key, asked, fresh_id, now, DOWN)?;
+        if let Some(entry) = decision.entry {
             self.books.apply(entry);
         }
+        Ok(decision.reply)
     }
 }
 
@@ -182,11 +181,16 @@ fn reference(order_id: OrderId) -> provider::MerchantReference {
     order_id.to_string().try_into().expect("a reference")
 }
 
+/// The authorization that a call is about, where it is about one that exists.
+fn authorization_id(request: &Request) -> Option<Uuid> {
+    request.authorization_id().map(|id| id.parse().expect("an id that the processor gave"))
+}
+
 /// The call as the processor's interface has it.
 fn asked(request: &Request) -> provider::Request {
     let amount = request.amount.amount_minor.try_into().expect("an amount");
-    let change = |authorization_id: &str, operation| provider::Request::Change {
-        id: authorization_id.parse().expect("an id that the processor gave"),
+    let change = |operation| provider::Request::Change {
+        id: authorization_id(request).expect("an authorization to change"),
         operation,
         amount: (operation != Operation::Void).then_some(amount),
     };
@@ -197,8 +201,8 @@ fn asked(request: &Request) -> provider::Request {
             currency: request.amount.currency.to_string().try_into().expect("a currency"),
             payment_method: method.to_string().into(),
         }),
-        Command::Capture { authorization_id } => change(authorization_id, Operation::Capture),
-        Command::Void { authorization_id } => change(authorization_id, Operation::Void),
-        Command::Refund { authorization_id } => change(authorization_id, Operation::Refund),
+        Command::Capture { .. } => change(Operation::Capture),
+        Command::Void { .. } => change(Operation::Void),
+        Command::Refund { .. } => change(Operation::Refund),
     }
 }

@@ -9,7 +9,7 @@ use messaging::jobs::Resolution;
 use notification::domain::OrderNotifications;
 use order::domain::Order;
 use payment::domain::{Action, Answer, Payment};
-use payment::processor::{KEY_RETENTION, Reply, Request};
+use payment::processor::{KEY_RETENTION, Refused, Reply, Request};
 use reqwest::StatusCode;
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ type NotificationReact =
     fn(&OrderNotifications, &notification::domain::Input, Uuid) -> React<notification::domain::Transition>;
 
 /// Reads an answer of the processor: its status and its body.
-pub(crate) type AnswerReader = fn(&Request, StatusCode, &[u8]) -> Reply;
+pub(crate) type AnswerReader = fn(&Request, StatusCode, &[u8]) -> Result<Reply, Refused>;
 /// Reads what the processor says of an authorization, and why it was asked.
 pub(crate) type LookupReader = fn(&Request, &str, StatusCode, &[u8]) -> Reply;
 

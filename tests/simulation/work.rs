@@ -10,7 +10,7 @@ use contracts::OrderId;
 use messaging::{Effects, NewJob, jobs::Resolution};
 use notification::domain::Input;
 use payment::domain::{Action, Answer};
-use payment::processor::{Reply, Request};
+use payment::processor::{Refused, Reply, Request};
 use payment_provider::domain::Status as Shown;
 use system::Service;
 use uuid::Uuid;
@@ -40,7 +40,6 @@ pub(crate) struct Work {
 struct Job {
     id: u32,
     written_at: DateTime<Utc>,
-    attempts: u32,
     task: Task,
     /// No call can settle it: it waits for an operator.
     is_parked: bool,
@@ -101,7 +100,8 @@ impl Work {
         for job in jobs {
             self.added += 1;
             let (id, task) = (self.added, Task::of(service, job));
-            self.jobs.push(Job { id, written_at, attempts: 0, task, is_parked: false, resolution: None });
+            self.attempts.insert(id, 0);
+            self.jobs.push(Job { id, written_at, task, is_parked: false, resolution: None });
         }
     }
 
@@ -119,7 +119,7 @@ impl Work {
 
     /// Whether the call to authorize an order may be withdrawn.
     pub(crate) fn may_withdraw(&self, order_id: OrderId, may: fn(u32) -> bool) -> bool {
-        self.jobs.iter().any(|job| job.task.authorizes(order_id) && may(job.attempts))
+        self.jobs.iter().any(|job| job.task.authorizes(order_id) && may(self.attempts[&job.id]))
     }
 
     /// Takes the call to authorize an order away, as part of a commit.
@@ -152,9 +152,8 @@ impl World {
         let claimable = self.work.claimable(self.system.jobs_run_in_order);
         let index = self.choices.of(&claimable);
         let luck = self.mishap(Luck::Answered, Luck::MISHAPS);
-        self.work.jobs[index].attempts += 1;
         let job = self.work.jobs[index].clone();
-        self.work.attempts.insert(job.id, job.attempts);
+        *self.work.attempts.entry(job.id).or_default() += 1;
         let outcome = match (job.task.clone(), &job.resolution) {
             (Task::Call(order_id, request), Some(resolution)) => {
                 let resolved = (self.system.resolve)(&request, resolution);
@@ -200,8 +199,8 @@ impl World {
         index: usize,
         luck: Luck,
     ) -> Checked<Option<Recorded>> {
-        let Job { attempts, written_at, .. } = self.work.jobs[index];
-        let key = (self.system.key)(request, attempts);
+        let Job { id, written_at, .. } = self.work.jobs[index];
+        let key = (self.system.key)(request, self.work.attempts[&id]);
         let (now, fresh_id, system) = (self.now, self.fresh_id(), self.system);
         let action = request.action();
         if luck != Luck::LostOnTheWay {
@@ -211,8 +210,8 @@ impl World {
             self.outside.look_up(system.found, request, "no answer for too long")
         } else {
             match self.outside.call(system.answer, (request, &key), now, fresh_id, luck) {
-                Reply::Refused(reason) => self.outside.look_up(system.found, request, &reason),
-                reply => reply,
+                Err(Refused(reason)) => self.outside.look_up(system.found, request, &reason),
+                Ok(reply) => reply,
             }
         };
         self.trace.note(|| {
@@ -263,8 +262,7 @@ impl World {
         let input = if self.mishap(false, &[true]) {
             Some(Input::Refused { id, attempts: 1, reason: "no such mailbox".to_owned() })
         } else {
-            // A recipient may be greylisted, which is no answer either.
-            let accepted = matches!(luck, Luck::Answered | Luck::LostOnTheWayBack);
+            let accepted = luck != Luck::LostOnTheWay;
             if accepted {
                 invariants::before_a_mail(self, order_id, kind)?;
             }

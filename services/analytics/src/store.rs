@@ -39,9 +39,9 @@ pub(crate) async fn load(
             refunds: row.refunds.0,
             mails: row.mails.0,
         };
-        Ok((OrderId(row.order_id), facts))
+        (OrderId(row.order_id), facts)
     });
-    facts.collect()
+    Ok(facts.collect())
 }
 
 /// Saves what a batch taught, and adds to the counts what that changes.

@@ -157,17 +157,10 @@ pub const KEY_RETENTION: TimeDelta = TimeDelta::hours(24);
 /// Everything that the processor knows.
 #[derive(Debug, Default)]
 pub struct Books {
-    calls: HashMap<String, Call>,
+    /// What is remembered of each key.
+    calls: HashMap<String, Entry>,
     authorizations: HashMap<Uuid, Authorization>,
     by_reference: BTreeMap<MerchantReference, Vec<Uuid>>,
-}
-
-/// What is remembered of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Call {
-    at: DateTime<Utc>,
-    request: Request,
-    progress: Progress,
 }
 
 impl Books {
@@ -217,8 +210,7 @@ impl Books {
                 self.by_reference.entry(reference).or_default().push(id);
             }
         }
-        let Entry { key, at, request, progress } = entry;
-        self.calls.insert(key, Call { at, request, progress });
+        self.calls.insert(entry.key.clone(), entry);
     }
 
     /// An authorization, if there is one of this id.
@@ -235,8 +227,8 @@ impl Books {
     /// What was really held, taken and given back: for one merchant reference, or for all.
     pub fn report(&self, reference: Option<&MerchantReference>) -> Report {
         match reference {
-            Some(reference) => Report::of(self.by_reference.get(reference).into_iter().flatten(), self),
-            None => Report::of(self.by_reference.values().flatten(), self),
+            Some(reference) => Report::of(self.of_reference(reference)),
+            None => Report::of(self.authorizations.values()),
         }
     }
 

@@ -9,7 +9,7 @@ use opentelemetry::{KeyValue, global, metrics::Histogram};
 use serde::Deserialize;
 
 use crate::domain::{Answer, Input};
-use crate::processor::{KEY_RETENTION, Processor, Reply, Request, resolution::resolve};
+use crate::processor::{KEY_RETENTION, Processor, Refused, Reply, Request, resolution::resolve};
 use crate::reactions::{OrderInput, Reactions};
 
 #[derive(Debug, Clone)]
@@ -78,11 +78,11 @@ impl Calls {
             return self.processor.look_up(request, "no answer for too long").await;
         }
         match self.processor.call(request, &job.origin.trace).await {
-            Reply::Refused(reason) => {
+            Err(Refused(reason)) => {
                 tracing::warn!(order_id = %job.key, action = %request.action(), reason, "the processor refuses a call");
                 self.processor.look_up(request, &reason).await
             }
-            reply => reply,
+            Ok(reply) => reply,
         }
     }
 }
@@ -97,15 +97,15 @@ fn outcome(job: &Job, request: &Request, reply: Reply) -> JobOutcome<Answer> {
             tracing::error!(order_id = %job.key, %action, attempts, reason, "the processor denies access: check our credentials");
             JobOutcome::Retry(format!("access denied: {reason}"))
         }
-        Reply::Refused(reason) | Reply::Unsettled(reason) => JobOutcome::Parked(reason),
+        Reply::Unsettled(reason) => JobOutcome::Parked(reason),
     }
 }
 
-/// A refusal is an answer, so the processor is healthy.
+/// Whatever is an answer shows that the processor is healthy.
 fn call_result(reply: &Reply) -> CallResult {
     match reply {
         Reply::Trouble(_) => CallResult::Failure,
-        Reply::Answer(_) | Reply::Unknown(_) | Reply::Denied(_) | Reply::Refused(_) => CallResult::Success,
+        Reply::Answer(_) | Reply::Unknown(_) | Reply::Denied(_) => CallResult::Success,
         Reply::Unsettled(_) => CallResult::Ignored,
     }
 }
@@ -116,7 +116,6 @@ fn name_of(reply: &Reply) -> &'static str {
         Reply::Unknown(_) => "unknown",
         Reply::Trouble(_) => "trouble",
         Reply::Denied(_) => "denied",
-        Reply::Refused(_) => "refused",
         Reply::Unsettled(_) => "unsettled",
     }
 }
@@ -134,7 +133,6 @@ mod tests {
             Reply::Answer(Answer::Voided),
             Reply::Unknown(because()),
             Reply::Denied(because()),
-            Reply::Refused(because()),
         ] {
             assert_eq!(call_result(&reply), CallResult::Success, "{reply:?}");
         }

@@ -84,6 +84,10 @@ pub enum Command {
     Refund { authorization_id: String },
 }
 
+/// A call did not take effect, and never will, with the reason. [`Processor::look_up`] says what follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused(pub String);
+
 /// What a call came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
@@ -94,8 +98,6 @@ pub enum Reply {
     Trouble(String),
     /// It did not take effect: the processor does not accept who we are.
     Denied(String),
-    /// It did not take effect, and never will.
-    Refused(String),
     /// No call can settle it: the processor says what cannot be, or the call cannot be made.
     Unsettled(String),
 }
@@ -160,7 +162,7 @@ impl Processor {
     }
 
     /// Makes the call once. `trace` goes with it where this process does not trace itself.
-    pub async fn call(&self, request: &Request, trace: &TraceContext) -> Reply {
+    pub async fn call(&self, request: &Request, trace: &TraceContext) -> Result<Reply, Refused> {
         let span = tracing::info_span!(
             "payment.call",
             otel.kind = "client",
@@ -176,10 +178,10 @@ impl Processor {
         self.send(request, trace).instrument(span).await
     }
 
-    async fn send(&self, request: &Request, trace: &TraceContext) -> Reply {
+    async fn send(&self, request: &Request, trace: &TraceContext) -> Result<Reply, Refused> {
         match self.exchange(with_trace(self.http_request(request), trace)).await {
             Ok((status, body)) => answer(request, status, &body),
-            Err(reply) => reply,
+            Err(reply) => Ok(reply),
         }
     }
 
@@ -249,16 +251,18 @@ impl Processor {
 }
 
 /// What a complete answer means for the call.
-pub fn answer(request: &Request, status: StatusCode, body: &[u8]) -> Reply {
+pub fn answer(request: &Request, status: StatusCode, body: &[u8]) -> Result<Reply, Refused> {
     let action = request.action();
-    let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
-    let has_code = refusal.code.is_some();
-    let reason = refusal.reason(status);
-    match (action, status.as_u16()) {
-        (Action::Authorize, 200 | 201) | (_, 200) => match serde_json::from_slice::<Authorization>(body) {
+    if let (Action::Authorize, 200 | 201) | (_, 200) = (action, status.as_u16()) {
+        return Ok(match serde_json::from_slice::<Authorization>(body) {
             Ok(authorization) => authorization.settles(request),
             Err(error) => Reply::Trouble(format!("{status}, but its body is no authorization: {error}")),
-        },
+        });
+    }
+    let refusal = Refusal::of(body);
+    let (has_code, is_stated) = (refusal.code.is_some(), refusal.is_stated());
+    let reason = refusal.reason(status);
+    Ok(match (action, status.as_u16()) {
         (Action::Authorize, 402) => Reply::Answer(Answer::Declined { reason }),
         (Action::Capture, 402) => Reply::Answer(Answer::CaptureFailed { reason }),
 
@@ -269,17 +273,21 @@ pub fn answer(request: &Request, status: StatusCode, body: &[u8]) -> Reply {
         (_, 409) if !has_code => Reply::Unknown(reason),
         (_, 401 | 403) => Reply::Denied(reason),
         // A 4xx that says nothing may come from anything on the way.
-        (_, 400..=499) if is_stated(body) => Reply::Refused(reason),
+        (_, 400..=499) if is_stated => return Err(Refused(reason)),
         _ => Reply::Unknown(reason),
-    }
-}
-
-/// Whether the body says why a call was refused.
-fn is_stated(body: &[u8]) -> bool {
-    serde_json::from_slice::<Refusal>(body).is_ok_and(|said| said.code.is_some() || said.title.is_some())
+    })
 }
 
 impl Refusal {
+    fn of(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_default()
+    }
+
+    /// Whether the body says why a call was refused.
+    fn is_stated(&self) -> bool {
+        self.code.is_some() || self.title.is_some()
+    }
+
     /// The processor's own word for why, or else its title, or else the status.
     fn reason(self, status: StatusCode) -> String {
         let text =

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::{Event, InvalidTransition, OrderId};
 use messaging::{CausationContext, Delivery, NewJob, Outcome, Reaction, ReactionError, jobs};
-use runtime::clock;
+use runtime::{clock, columns::column};
 use serde_json::json;
 use sqlx::PgConnection;
 
@@ -53,11 +53,9 @@ impl Reaction for Reactions {
     async fn open(&self, conn: &mut PgConnection, inputs: &[OrderInput]) -> Result<State, ReactionError> {
         // Only an event can be the first that is known of an order: an answer follows a call.
         let events = inputs.iter().filter(|input| !matches!(input.input, Input::Answered(_)));
-        let ids: BTreeSet<_> = events.map(|input| input.order_id).collect();
-        let placeholders: Vec<_> = ids.into_iter().map(Payment::placeholder).collect();
+        let placeholders = column(events, |input| Payment::placeholder(input.order_id));
         store::insert_placeholders(conn, &placeholders).await?;
-        let ids: BTreeSet<_> = inputs.iter().map(|input| input.order_id).collect();
-        let payments = store::load_for_update(conn, &Vec::from_iter(ids)).await?;
+        let payments = store::load_for_update(conn, &column(inputs, |input| input.order_id)).await?;
         let is_authorizing = |order_id: &OrderId| {
             payments.get(order_id).is_some_and(|payment| payment.status == Status::Authorizing)
         };

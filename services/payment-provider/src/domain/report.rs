@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use uuid::Uuid;
 
-use super::{Authorization, Books, Currency, MerchantReference, Status};
+use super::{Authorization, Currency, MerchantReference, Status};
 
 /// Sums in minor units, and counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -58,10 +57,10 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn of<'a>(ids: impl Iterator<Item = &'a Uuid>, books: &Books) -> Self {
+    pub(super) fn of<'a>(authorizations: impl IntoIterator<Item = &'a Authorization>) -> Self {
         let mut by_reference = BTreeMap::<_, Sums>::new();
         let mut totals = BTreeMap::<_, Sums>::new();
-        for authorization in ids.filter_map(|id| books.authorizations.get(id)) {
+        for authorization in authorizations {
             let asked = &authorization.asked;
             by_reference.entry((&asked.merchant_reference, &asked.currency)).or_default().add(authorization);
             totals.entry(asked.currency.clone()).or_default().add(authorization);

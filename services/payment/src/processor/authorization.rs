@@ -16,9 +16,6 @@ pub(super) struct Authorization {
     pub(super) status: Status,
     pub(super) amount_minor: i64,
     pub(super) currency: Currency,
-    /// How much was given back, of all that was taken.
-    #[serde(default)]
-    pub(super) refunded_minor: i64,
 }
 
 /// What an authorization has become.
@@ -48,8 +45,6 @@ impl Authorization {
             Action::Authorize => Status::Authorized,
             Action::Capture => Status::Captured,
             Action::Void => Status::Voided,
-            // The last of several refunds makes it refunded; one before leaves it captured.
-            Action::Refund if self.status == Status::Captured && self.refunded_minor > 0 => Status::Captured,
             Action::Refund => Status::Refunded,
         };
         if let Err(reason) = self.is_about(request) {

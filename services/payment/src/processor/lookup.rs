@@ -13,7 +13,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 
 use super::authorization::{Authorization, Status};
-use super::{Reply, Request, is_stated};
+use super::{Refusal, Reply, Request};
 use crate::domain::{Action, Answer};
 
 /// The authorizations of a merchant reference.
@@ -26,7 +26,9 @@ struct List {
 pub fn found(request: &Request, why: &str, status: StatusCode, body: &[u8]) -> Reply {
     let settle = |found| settle(request, why, found);
     match (request.action(), status.as_u16()) {
-        (Action::Capture | Action::Void | Action::Refund, 404) if is_stated(body) => settle(None),
+        (Action::Capture | Action::Void | Action::Refund, 404) if Refusal::of(body).is_stated() => {
+            settle(None)
+        }
         (Action::Authorize, 200) => match serde_json::from_slice::<List>(body) {
             Ok(List { items }) if items.len() > 1 => {
                 Reply::Unsettled(format!("the processor has {} authorizations of the order", items.len()))
@@ -49,24 +51,23 @@ fn settle(request: &Request, why: &str, found: Option<Authorization>) -> Reply {
     if let Some(Err(reason)) = found.as_ref().map(|authorization| authorization.is_about(request)) {
         return Reply::Unsettled(reason);
     }
-    let status = found.as_ref().map(|authorization| authorization.status);
-    let told = status.map_or_else(|| "not there".to_owned(), |status| status.to_string());
-    let unsettled = || Reply::Unsettled(format!("{why}, and the authorization is {told}"));
     let (reason, amount) = (why.to_owned(), request.amount.clone());
-    let answer = match (request.action(), status) {
-        (Action::Authorize, None) => Answer::Declined { reason },
-        (Action::Authorize, Some(Status::Authorized)) => match found {
-            Some(authorization) => Answer::Approved { authorization_id: authorization.id },
-            None => return unsettled(),
-        },
-        (Action::Capture, Some(Status::Captured)) => Answer::Captured { amount },
-        (Action::Capture, None | Some(Status::Authorized | Status::Voided | Status::Expired)) => {
+    let (status, id) = found.map(|authorization| (authorization.status, authorization.id)).unzip();
+    Reply::Answer(match (request.action(), status, id) {
+        (Action::Authorize, None, _) => Answer::Declined { reason },
+        (Action::Authorize, Some(Status::Authorized), Some(authorization_id)) => {
+            Answer::Approved { authorization_id }
+        }
+        (Action::Capture, Some(Status::Captured), _) => Answer::Captured { amount },
+        (Action::Capture, None | Some(Status::Authorized | Status::Voided | Status::Expired), _) => {
             Answer::CaptureFailed { reason }
         }
-        (Action::Void, Some(Status::Voided | Status::Expired)) => Answer::Voided,
-        (Action::Void, Some(Status::Captured | Status::Refunded)) => Answer::Captured { amount },
-        (Action::Refund, Some(Status::Refunded)) => Answer::Refunded { amount },
-        _ => return unsettled(),
-    };
-    Reply::Answer(answer)
+        (Action::Void, Some(Status::Voided | Status::Expired), _) => Answer::Voided,
+        (Action::Void, Some(Status::Captured | Status::Refunded), _) => Answer::Captured { amount },
+        (Action::Refund, Some(Status::Refunded), _) => Answer::Refunded { amount },
+        _ => {
+            let told = status.map_or_else(|| "not there".to_owned(), |status| status.to_string());
+            return Reply::Unsettled(format!("{why}, and the authorization is {told}"));
+        }
+    })
 }

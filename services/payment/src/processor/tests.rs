@@ -17,7 +17,7 @@ use wiremock::{
 
 use crate::config::ProcessorConfig;
 use crate::domain::{Action, Answer, Payment, Terms};
-use crate::processor::{MAX_BODY, Processor, Reply, Request, answer};
+use crate::processor::{MAX_BODY, Processor, Refused, Reply, Request, answer};
 
 mod lookups;
 
@@ -73,10 +73,20 @@ fn authorization(status: &str) -> Value {
 }
 
 /// What an answer to a call means.
-fn answered(action: Action, status: u16, body: &Value) -> Reply {
+fn read(action: Action, status: u16, body: &Value) -> Result<Reply, Refused> {
     let status = StatusCode::from_u16(status).expect("a status");
     let body = if body.is_null() { String::new() } else { body.to_string() };
     answer(&request(action), status, body.as_bytes())
+}
+
+/// The same, of one that is no refusal.
+fn answered(action: Action, status: u16, body: &Value) -> Reply {
+    read(action, status, body).expect("no refusal")
+}
+
+/// Makes the call, which is not refused.
+async fn call(url: &str, request: &Request, trace: &TraceContext) -> Reply {
+    processor(url).call(request, trace).await.expect("no refusal")
 }
 
 fn declined(reason: &str) -> Reply {
@@ -161,8 +171,8 @@ fn a_refusal_says_why_or_is_about_our_access() {
         }
         for status in [400, 404, 409, 422] {
             let body = json!({ "title": "No", "code": "authorization_voided" });
-            let refused = Reply::Refused("authorization_voided".to_owned());
-            assert_eq!(answered(action, status, &body), refused, "{action} {status}");
+            let refused = Refused("authorization_voided".to_owned());
+            assert_eq!(read(action, status, &body), Err(refused), "{action} {status}");
         }
     }
 }
@@ -171,7 +181,7 @@ fn a_refusal_says_why_or_is_about_our_access() {
 fn a_reason_is_short_and_of_one_line() {
     let body = json!({ "code": format!("no\n{}", "x".repeat(1000)) }).to_string();
     let reply = answer(&request(Action::Authorize), StatusCode::PAYMENT_REQUIRED, body.as_bytes());
-    let Reply::Answer(Answer::Declined { reason }) = reply else { panic!("{reply:?}") };
+    let Ok(Reply::Answer(Answer::Declined { reason })) = reply else { panic!("{reply:?}") };
     assert_eq!(reason, format!("no{}", "x".repeat(198)));
 }
 
@@ -204,7 +214,7 @@ async fn an_authorization_carries_order_amount_method_key_and_trace() {
         .await;
 
     for url in [server.uri(), format!("{}/", server.uri())] {
-        assert_eq!(processor(&url).call(&request(Action::Authorize), &trace()).await, approved());
+        assert_eq!(call(&url, &request(Action::Authorize), &trace()).await, approved());
     }
 }
 
@@ -221,7 +231,7 @@ async fn every_other_call_names_its_authorization_and_has_a_key_of_its_own() {
             .mount(&server)
             .await;
 
-        let reply = processor(&server.uri()).call(&request(action), &trace()).await;
+        let reply = call(&server.uri(), &request(action), &trace()).await;
         assert_eq!(reply, Reply::Answer(answer));
     }
 }
@@ -233,7 +243,7 @@ async fn a_capture_and_a_refund_say_how_much() {
         let part = json!({ "amount_minor": 2500, "currency": "EUR" });
         let done = ResponseTemplate::new(200).set_body_json(authorization(done(action).0));
         Mock::given(body_json(part)).respond_with(done).expect(1).mount(&server).await;
-        processor(&server.uri()).call(&request(action), &trace()).await;
+        call(&server.uri(), &request(action), &trace()).await;
     }
 }
 
@@ -264,7 +274,7 @@ async fn a_body_without_end_is_not_read() {
     let server = MockServer::start().await;
     let endless = ResponseTemplate::new(201).set_body_string("x".repeat(MAX_BODY + 1));
     Mock::given(method("POST")).respond_with(endless).mount(&server).await;
-    let reply = processor(&server.uri()).call(&request(Action::Authorize), &trace()).await;
+    let reply = call(&server.uri(), &request(Action::Authorize), &trace()).await;
     let Reply::Trouble(reason) = reply else { panic!("{reply:?}") };
     assert!(reason.contains("larger than 65536 bytes"), "{reason}");
 }
@@ -276,7 +286,7 @@ async fn a_trace_that_no_header_can_carry_is_left_out() {
     Mock::given(method("POST")).respond_with(done).mount(&server).await;
     let traceparent = Some("00-x\r\nX: 1".to_owned());
     let bad = TraceContext { tracestate: traceparent.clone(), traceparent };
-    assert_eq!(processor(&server.uri()).call(&request(Action::Authorize), &bad).await, approved());
+    assert_eq!(call(&server.uri(), &request(Action::Authorize), &bad).await, approved());
 }
 
 #[tokio::test]
@@ -285,7 +295,7 @@ async fn no_answer_in_time_is_trouble() {
     let late = ResponseTemplate::new(201).set_body_json(json!({ "id": "auth-1" })).set_delay(TIMEOUT * 50);
     Mock::given(method("POST")).respond_with(late).mount(&server).await;
 
-    let reply = processor(&server.uri()).call(&request(Action::Authorize), &trace()).await;
+    let reply = call(&server.uri(), &request(Action::Authorize), &trace()).await;
     assert_eq!(reply, Reply::Trouble("no answer in time".to_owned()));
 }
 
@@ -304,7 +314,7 @@ async fn an_answer_that_stops_in_its_middle_is_cut_off_by_the_timeout_of_the_who
     let ask = request(Action::Authorize);
     let both = async { tokio::join!(calls.call(&ask, &no_trace), half_an_answer) };
     let (reply, _stream) = timeout(TIMEOUT * 50, both).await.expect("cut off");
-    assert_eq!(reply, Reply::Trouble("no answer in time".to_owned()));
+    assert_eq!(reply, Ok(Reply::Trouble("no answer in time".to_owned())));
 }
 
 #[tokio::test]
@@ -321,7 +331,7 @@ async fn a_connection_that_is_not_taken_is_given_up_after_its_own_timeout() {
     let patient = Processor::new(&config).expect("a client");
     let (ask, no_trace) = (request(Action::Void), trace());
     let reply = timeout(TIMEOUT * 50, patient.call(&ask, &no_trace)).await.expect("given up");
-    assert_eq!(reply, Reply::Trouble("no answer in time".to_owned()));
+    assert_eq!(reply, Ok(Reply::Trouble("no answer in time".to_owned())));
 }
 
 #[tokio::test]
@@ -331,7 +341,7 @@ async fn nobody_there_is_trouble() {
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let url = format!("http://{}", socket.local_addr().expect("an address"));
 
-    let reply = processor(&url).call(&request(Action::Void), &trace()).await;
+    let reply = call(&url, &request(Action::Void), &trace()).await;
     let Reply::Trouble(reason) = reply else { panic!("{reply:?}") };
     assert!(reason.contains("refused"), "{reason}");
 }
