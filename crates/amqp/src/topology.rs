@@ -155,6 +155,12 @@ impl Topology {
         Self { exchanges: vec![Exchange { name: own, kind: "direct" }], queues, bindings }
     }
 
+    /// One quorum queue without bindings.
+    pub fn of_quorum_queue(name: &str) -> Self {
+        let queue = Queue { name: name.to_owned(), arguments: vec![text("x-queue-type", "quorum")] };
+        Self { queues: vec![queue], ..Self::default() }
+    }
+
     /// Declares all of it. What exists already with the same arguments stays as it is.
     /// [`BrokerError::Mismatch`] when the broker has a queue or an exchange of that name with other arguments.
     pub async fn declare(&self, channel: &Channel) -> Result<(), BrokerError> {

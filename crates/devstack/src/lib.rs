@@ -16,10 +16,7 @@ mod system;
 pub use crate::system::{HttpPorts, System, SystemOptions, SystemPorts};
 pub use command::{exit_code, own_folder, print, print_error};
 pub use folder::{default_folder, temporary_folder};
-pub use ports::{
-    free as free_ports, free_for as free_ports_for, holder as port_holder, local as local_address,
-    require_free as require_free_port,
-};
+pub use ports::{free as free_ports, holder as port_holder, local as local_address};
 pub use postgres::{Postgres, Shutdown, Storage};
 pub use process::Process;
 pub use proxy::{NetworkFault, Proxy};

@@ -38,12 +38,12 @@ pub fn free<const N: usize>() -> Result<[u16; N]> {
     Ok(found)
 }
 
-pub fn free_for<'a>(names: impl Iterator<Item = &'a str>) -> Result<BTreeMap<&'a str, u16>> {
+pub(crate) fn free_for<'a>(names: impl Iterator<Item = &'a str>) -> Result<BTreeMap<&'a str, u16>> {
     names.map(|name| free::<1>().map(|[port]| (name, port))).collect()
 }
 
 /// Fails when somebody listens on `port`, which is needed for `purpose`, naming who.
-pub fn require_free(port: u16, purpose: &str) -> Result<()> {
+pub(crate) fn require_free(port: u16, purpose: &str) -> Result<()> {
     if TcpListener::bind(local(port)).is_ok() {
         return Ok(());
     }

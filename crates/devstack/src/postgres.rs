@@ -62,8 +62,12 @@ impl Postgres {
         format!("postgres://{SUPERUSER}:{SUPERUSER}@127.0.0.1:{}", self.port)
     }
 
+    pub fn user_url(&self, user: &str, database: &str) -> String {
+        format!("postgres://{user}:{user}@127.0.0.1:{}/{database}", self.port)
+    }
+
     pub fn service_url(&self, service: &str) -> String {
-        format!("postgres://{service}:{service}@127.0.0.1:{}/{service}", self.port)
+        self.user_url(service, service)
     }
 
     /// Stops the server; [`Postgres::resume`] starts it again.

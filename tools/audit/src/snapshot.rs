@@ -34,8 +34,8 @@ pub struct Snapshot {
     pub dead_letters: BTreeMap<String, BTreeSet<String>>,
     pub expected_dead_letters: usize,
     pub recorded: Vec<Recorded>,
-    /// Rows of outbox and jobs, by service.
-    pub waiting: BTreeMap<Service, (i64, i64)>,
+    /// Rows of outbox and of jobs, in all databases.
+    pub waiting: (i64, i64),
 }
 
 #[derive(Debug, Clone, FromRow)]
@@ -161,8 +161,7 @@ impl Snapshot {
     pub(super) fn under_way(&self) -> Vec<String> {
         let open = |order: &&OrderRow| order.status != "completed" && !order.settled;
         let orders = self.orders.values().filter(open).count();
-        let outbox = self.waiting.values().map(|(outbox, _)| *outbox).sum();
-        let jobs = self.waiting.values().map(|(_, jobs)| *jobs).sum();
+        let (outbox, jobs) = self.waiting;
         let dead = |queue: &str| self.dead_letters.contains_key(queue);
         let messages =
             self.queues.iter().filter(|(queue, _)| !dead(queue)).map(|(_, depth)| i64::from(*depth));
@@ -186,10 +185,13 @@ impl Snapshot {
     }
 }
 
-async fn waiting(tables: &mut Tables) -> Result<BTreeMap<Service, (i64, i64)>> {
-    let mut waiting = BTreeMap::new();
+async fn waiting(tables: &mut Tables) -> Result<(i64, i64)> {
+    let mut waiting = (0, 0);
     for service in tables.0.keys().copied().collect::<Vec<_>>() {
-        waiting.extend(tables.rows(service, WAITING).await?.into_iter().map(|counts| (service, counts)));
+        for (outbox, jobs) in tables.rows::<(i64, i64)>(service, WAITING).await? {
+            waiting.0 += outbox;
+            waiting.1 += jobs;
+        }
     }
     Ok(waiting)
 }

@@ -10,7 +10,7 @@ use tokio::{task::JoinSet, time::Instant};
 
 use amqp::config::BATCH;
 use amqp::connection::connect;
-use amqp::topology::{self, Argument, Queue, Topology};
+use amqp::topology::{self, Topology};
 use amqp::{ConfirmChannel, Headers, OutgoingMessage, Receiver, ReceiverConnection};
 use messaging::consumer::commit_events;
 use messaging::{Delivery, Reaction, UnitOfWork};
@@ -60,9 +60,7 @@ pub struct QueueCapacity {
 
 /// Measures how many messages with this body pass a quorum queue, from two connections to a third.
 pub async fn queue(amqp_url: &str, body: &[u8], duration: Duration) -> anyhow::Result<QueueCapacity> {
-    let arguments = vec![("x-queue-type", Argument::Text("quorum".to_owned()))];
-    let queue = Queue { name: QUEUE.to_owned(), arguments };
-    let topology = Topology { queues: vec![queue], ..Topology::default() };
+    let topology = Topology::of_quorum_queue(QUEUE);
     amqp::apply_topology(amqp_url, &topology).await?;
     let mut receiver = ReceiverConnection::any_queue(amqp_url, QUEUE, QUEUE, BATCH).await?;
     let publishing = open(amqp_url).await?;

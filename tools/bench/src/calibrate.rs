@@ -146,8 +146,7 @@ impl Commits {
         let admin = PgPool::connect(&format!("{}/postgres", system.postgres.superuser_url())).await?;
         sqlx::raw_sql("drop database if exists calibration with (force)").execute(&admin).await?;
         sqlx::raw_sql("create database calibration owner inventory").execute(&admin).await?;
-        let own = system.postgres.service_url(Service::Inventory.as_str());
-        let url = own.trim_end_matches(Service::Inventory.as_str()).to_owned() + "calibration";
+        let url = system.postgres.user_url(Service::Inventory.as_str(), "calibration");
         let config = DatabaseConfig { url: SecretString::from(url), max_connections: CONNECTIONS };
         let pool = runtime::database::pool(&config, "calibration")?;
         runtime::database::migrate(&pool, &messaging::MIGRATIONS).await?;

@@ -14,7 +14,6 @@ use sqlx::{PgPool, Row};
 use system::Service;
 use tokio::time::{Instant, sleep};
 
-const PROVIDER: &str = system::Outside::PaymentProvider.program().name;
 /// Between two readings of the broker's counters, which it updates every 5 s.
 const LOOK_INTERVAL: Duration = Duration::from_secs(6);
 const REST_LIMIT: Duration = Duration::from_secs(60);
@@ -160,7 +159,7 @@ impl<'a> Sources<'a> {
 
 /// Every service, and the card processor.
 pub(super) fn services() -> impl Iterator<Item = &'static str> {
-    Service::ALL.iter().map(|service| service.as_str()).chain([PROVIDER])
+    system::programs().map(|program| program.name)
 }
 
 pub(super) fn urls(system: &System, others: &[HttpPorts], service: &str) -> Vec<String> {
@@ -182,7 +181,7 @@ fn sum_of(text: &str, metric: &str) -> Result<f64> {
         .sum()
 }
 
-pub(super) fn processes(system: &System) -> Vec<(String, i32)> {
+fn processes(system: &System) -> Vec<(String, i32)> {
     let services = services().filter_map(|name| Some((name.to_owned(), system.services.pid(name)?)));
     let servers = [
         ("Postgres".to_owned(), system.postgres.process.pid()),

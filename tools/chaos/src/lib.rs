@@ -184,11 +184,13 @@ async fn finish(
 }
 
 async fn every_order_ends(stage: &Stage) -> Result<()> {
-    let mut conn = PgConnection::connect(&format!("{}/order", stage.system.postgres.superuser_url())).await?;
+    let server = stage.system.postgres.superuser_url();
+    let mut orders = PgConnection::connect(&format!("{server}/order")).await?;
+    let mut payments = PgConnection::connect(&format!("{server}/payment")).await?;
     let open = "select count(*) from orders where status <> 'completed' and not (status = 'cancelled'
         and stock in ('rejected', 'released') and payment in ('declined', 'voided', 'refunded'))";
-    while sqlx::query_scalar::<_, i64>(open).fetch_one(&mut conn).await? > 0 {
-        retry_parked_calls(stage).await?;
+    while sqlx::query_scalar::<_, i64>(open).fetch_one(&mut orders).await? > 0 {
+        retry_parked_calls(&mut payments).await?;
         sleep(LOOK_INTERVAL).await;
     }
     for faults in stage.message_faults.values() {
@@ -200,13 +202,11 @@ async fn every_order_ends(stage: &Stage) -> Result<()> {
 }
 
 /// What an operator does once the card processor is well again.
-async fn retry_parked_calls(stage: &Stage) -> Result<()> {
-    let url = format!("{}/payment", stage.system.postgres.superuser_url());
-    let mut conn = PgConnection::connect(&url).await?;
-    for job in operator::list(&mut conn, true, i64::MAX).await? {
-        operator::retry(&mut conn, job.id, "chaos", Some("the processor is well again")).await?;
+async fn retry_parked_calls(payments: &mut PgConnection) -> Result<()> {
+    for job in operator::list(payments, true, i64::MAX).await? {
+        operator::retry(payments, job.id, "chaos", Some("the processor is well again")).await?;
     }
-    Ok(conn.close().await?)
+    Ok(())
 }
 
 /// Dead letters that were not injected, and injected poison that is not among them.

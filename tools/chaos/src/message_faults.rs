@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use amqp::connection::connect;
-use amqp::topology::{Argument, Binding, EVENTS_EXCHANGE, Queue, Topology, events_queue, own_exchange};
+use amqp::topology::{Binding, EVENTS_EXCHANGE, Topology, events_queue, own_exchange};
 use amqp::{
     BrokerError, ConfirmChannel, Headers, OutgoingMessage, RawMessage, ReceiverConnection, apply_topology,
     remove_topology,
@@ -130,9 +130,7 @@ impl MessageFaults {
 impl Route {
     /// The queue survives a crash of the broker, as those of the services do.
     async fn declare(&self) -> Result<(), BrokerError> {
-        let arguments = vec![("x-queue-type", Argument::Text("quorum".to_owned()))];
-        let queue = Queue { name: self.queue.clone(), arguments };
-        apply_topology(&self.amqp_url, &Topology { queues: vec![queue], ..Topology::default() }).await
+        apply_topology(&self.amqp_url, &Topology::of_quorum_queue(&self.queue)).await
     }
 
     /// Binds one of the two queues, and then unbinds the other: meanwhile a message may go both ways.

@@ -24,9 +24,9 @@ impl Probe {
     pub(super) async fn recovery(&self) -> Result<Duration> {
         let begun = Instant::now();
         let lines = [(CATALOGUE.sku(0), 1)];
-        let order = PlaceOrder::new(order_body("probe", "probe@example.com", &lines, "pm_card_visa"));
+        let body = order_body("probe", "probe@example.com", &lines, "pm_card_visa");
         while begun.elapsed() < LIMIT {
-            let order = PlaceOrder { key: runtime::clock::new_id().to_string(), ..order.clone() };
+            let order = PlaceOrder::new(body.clone());
             let id = self.customers.place(0, &order).await.map_err(anyhow::Error::msg)?;
             while begun.elapsed() < LIMIT {
                 match self.customers.status(id).await.as_deref() {

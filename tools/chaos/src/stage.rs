@@ -68,9 +68,8 @@ impl Stage {
 
     /// Where the auditor finds everything: past the proxies.
     pub(super) fn sources(&self) -> Sources {
-        let server =
-            format!("postgres://{AUDITOR_USER}:{AUDITOR_USER}@127.0.0.1:{}", self.system.postgres.port);
-        let database = |service| (service, format!("{server}/{service}"));
+        let postgres = &self.system.postgres;
+        let database = |service: Service| (service, postgres.user_url(AUDITOR_USER, service.as_str()));
         Sources {
             databases: Service::with_database().map(database).collect(),
             amqp_url: self.system.rabbitmq.user_url(AUDITOR_USER, VHOST),

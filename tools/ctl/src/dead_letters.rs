@@ -13,6 +13,7 @@ use messaging::dead_letters::{self, Action, DeadLetter, DeadLetterId, DeadLetter
 use runtime::clock;
 use system::Service;
 
+use crate::table::as_json;
 use crate::urls::{Database, Urls};
 
 #[derive(Debug, clap::Subcommand)]
@@ -152,7 +153,7 @@ async fn history(place: &Place, json: bool) -> Result<()> {
     }
     taken.sort_by_key(|(_, taken)| taken.requested_at);
     print(&match (json, taken.is_empty()) {
-        (true, _) => show::history_as_json(&taken)?,
+        (true, _) => as_json(&taken)?,
         (false, true) => format!("no dead letter{} was replayed or discarded yet", place.suffix()),
         (false, false) => show::history(&taken),
     });
@@ -258,11 +259,9 @@ impl Signature {
 impl Place {
     /// The wanted services, and where their dead letters are.
     fn sources(&self) -> impl Iterator<Item = Source<'_>> {
-        let wanted =
-            Service::with_database().filter(|service| self.service.is_none_or(|only| only == *service));
-        wanted.map(|service| Source {
+        self.databases.wanted(self.service).map(|(service, database_url)| Source {
             service: service.into(),
-            database_url: self.databases.of(service),
+            database_url,
             amqp_url: service.has_queue().then_some(self.amqp_url.as_str()),
         })
     }

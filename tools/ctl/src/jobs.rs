@@ -8,14 +8,13 @@ use devstack::print;
 use messaging::jobs::{Resolution, operator};
 use operator::{JobAction, JobRow};
 use runtime::database::{ANSWER_TIMEOUT, answer};
-use serde_json::{Value, json};
 use sqlx::types::Uuid;
 use sqlx::{Connection, PgConnection};
 use system::Service;
 use tokio::time::{Instant, sleep};
 
 use crate::dead_letters::Signature;
-use crate::table::{cell, table, time};
+use crate::table::{as_json, cell, table, time};
 use crate::urls::{Database, Urls};
 
 /// The most jobs of a service that are listed.
@@ -63,7 +62,7 @@ pub(crate) enum Command {
     Resolve {
         /// Its id, as `list` shows it
         id: Uuid,
-        /// How it ended: authorized, declined, captured, failed, voided, refunded; of a mail sent or failed
+        /// How it ended: authorized, declined, captured, failed, voided, refunded
         #[arg(long = "as", value_name = "OUTCOME")]
         outcome: String,
         /// The processor's id of the authorization, for `--as authorized`
@@ -94,7 +93,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         Command::List { place, all, json, .. } => list(&place, all, json).await?,
         Command::Show { id, place } => show(&place, id).await?,
         Command::Retry { id, place, signature, reason } => {
-            let (service, mut conn) = place.find(id).await?;
+            let (service, mut conn, _) = place.find(id).await?;
             let by = signature.name();
             let asked = operator::retry(&mut conn, id, &by, reason.as_deref());
             ensure!(answer(ANSWER_TIMEOUT, asked).await?, "job {id} was done meanwhile");
@@ -102,7 +101,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Resolve { id, outcome, reference, place, signature, reason } => {
             ensure!(!reason.trim().is_empty(), "a reason is required: the history tells how you knew");
-            let (service, mut conn) = place.find(id).await?;
+            let (service, mut conn, _) = place.find(id).await?;
             let resolution = Resolution { outcome, reference, reason };
             resolve(&mut conn, id, &signature.name(), &resolution).await?;
             print(&format!("recorded: job {id} of {service} is {}", resolution.outcome));
@@ -129,12 +128,7 @@ async fn resolve(conn: &mut PgConnection, id: Uuid, by: &str, resolution: &Resol
 }
 
 async fn list(place: &Place, all: bool, json: bool) -> Result<()> {
-    let mut jobs: Vec<(Service, JobRow)> = Vec::new();
-    for service in place.services() {
-        let mut conn = place.connect(service).await?;
-        let of_service = answer(ANSWER_TIMEOUT, operator::list(&mut conn, !all, MOST)).await?;
-        jobs.extend(of_service.into_iter().map(|job| (service, job)));
-    }
+    let mut jobs = place.all(async |conn| operator::list(conn, !all, MOST).await).await?;
     jobs.sort_by_key(|(_, job)| job.created_at);
     print(&match (json, jobs.is_empty()) {
         (true, _) => as_json(&jobs)?,
@@ -156,12 +150,7 @@ async fn list(place: &Place, all: bool, json: bool) -> Result<()> {
 }
 
 async fn history(place: &Place, json: bool) -> Result<()> {
-    let mut actions: Vec<(Service, JobAction)> = Vec::new();
-    for service in place.services() {
-        let mut conn = place.connect(service).await?;
-        let of_service = answer(ANSWER_TIMEOUT, operator::history(&mut conn, None)).await?;
-        actions.extend(of_service.into_iter().map(|action| (service, action)));
-    }
+    let mut actions = place.all(async |conn| operator::history(conn, None).await).await?;
     actions.sort_by_key(|(_, action)| action.requested_at);
     print(&match (json, actions.is_empty()) {
         (true, _) => as_json(&actions)?,
@@ -172,9 +161,7 @@ async fn history(place: &Place, json: bool) -> Result<()> {
 }
 
 async fn show(place: &Place, id: Uuid) -> Result<()> {
-    let (service, mut conn) = place.find(id).await?;
-    let job = answer(ANSWER_TIMEOUT, operator::find(&mut conn, id)).await?;
-    let job = job.with_context(|| format!("job {id} was done meanwhile"))?;
+    let (service, mut conn, job) = place.find(id).await?;
     print(&as_json(&[(service, job)])?);
     let actions = answer(ANSWER_TIMEOUT, operator::history(&mut conn, Some(id))).await?;
     if !actions.is_empty() {
@@ -195,34 +182,34 @@ fn actions_table(actions: &[(Service, JobAction)]) -> String {
     table(["when\nid", "by\nservice", "action\noutcome", "reason"], actions.iter().map(row))
 }
 
-fn as_json(rows: &[(Service, impl serde::Serialize)]) -> Result<String> {
-    let with_service = |(service, row): &(Service, _)| -> Result<Value> {
-        let mut row = serde_json::to_value(row)?;
-        row["service"] = json!(service.as_str());
-        Ok(row)
-    };
-    let rows = rows.iter().map(with_service).collect::<Result<Vec<_>>>()?;
-    Ok(serde_json::to_string_pretty(&rows)?)
-}
-
 impl Place {
-    fn services(&self) -> impl Iterator<Item = Service> {
-        Service::with_database().filter(|service| self.service.is_none_or(|only| only == *service))
+    /// What a query finds in the databases of the wanted services.
+    async fn all<T>(
+        &self,
+        mut query: impl AsyncFnMut(&mut PgConnection) -> sqlx::Result<Vec<T>>,
+    ) -> Result<Vec<(Service, T)>> {
+        let mut all = Vec::new();
+        for (service, url) in self.databases.wanted(self.service) {
+            let mut conn = connect(service, url).await?;
+            let of_service = answer(ANSWER_TIMEOUT, query(&mut conn)).await?;
+            all.extend(of_service.into_iter().map(|row| (service, row)));
+        }
+        Ok(all)
     }
 
-    async fn connect(&self, service: Service) -> Result<PgConnection> {
-        let connected = answer(ANSWER_TIMEOUT, PgConnection::connect(self.databases.of(service))).await;
-        connected.with_context(|| format!("no connection to the database of {service}"))
-    }
-
-    /// The service whose job it is, and a connection to its database.
-    async fn find(&self, id: Uuid) -> Result<(Service, PgConnection)> {
-        for service in self.services() {
-            let mut conn = self.connect(service).await?;
-            if answer(ANSWER_TIMEOUT, operator::find(&mut conn, id)).await?.is_some() {
-                return Ok((service, conn));
+    /// The service whose job it is, a connection to its database, and the job.
+    async fn find(&self, id: Uuid) -> Result<(Service, PgConnection, JobRow)> {
+        for (service, url) in self.databases.wanted(self.service) {
+            let mut conn = connect(service, url).await?;
+            if let Some(job) = answer(ANSWER_TIMEOUT, operator::find(&mut conn, id)).await? {
+                return Ok((service, conn, job));
             }
         }
         bail!("there is no job {id}: see `sagactl jobs list --all`")
     }
+}
+
+async fn connect(service: Service, url: &str) -> Result<PgConnection> {
+    let connected = answer(ANSWER_TIMEOUT, PgConnection::connect(url)).await;
+    connected.with_context(|| format!("no connection to the database of {service}"))
 }

@@ -1,7 +1,10 @@
-//! Tables for people.
+//! Tables for people, and the same rows as JSON.
 
+use anyhow::Result;
 use chrono::{DateTime, Utc};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use serde::Serialize;
+use serde_json::{Value, json};
 
 /// The width of a table, for all that the author of a message cannot choose.
 const TABLE_CHARS: u16 = 120;
@@ -18,6 +21,17 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item 
         }
     }
     table.trim_fmt()
+}
+
+/// The rows of services as JSON, each with the name of its service.
+pub(crate) fn as_json(rows: &[(impl Serialize, impl Serialize)]) -> Result<String> {
+    let with_service = |(service, row): &(_, _)| -> Result<Value> {
+        let mut row = serde_json::to_value(row)?;
+        row["service"] = json!(service);
+        Ok(row)
+    };
+    let rows = rows.iter().map(with_service).collect::<Result<Vec<_>>>()?;
+    Ok(serde_json::to_string_pretty(&rows)?)
 }
 
 pub(crate) fn time(time: Option<DateTime<Utc>>) -> String {

@@ -52,6 +52,14 @@ impl<P> Urls<P> {
     }
 }
 
+impl Urls<Database> {
+    /// The wanted services that have a database, in the order of the table, each with its URL.
+    pub(crate) fn wanted(&self, only: Option<Service>) -> impl Iterator<Item = (Service, &str)> {
+        let all = self.0.iter().map(|(service, url)| (*service, url.as_str()));
+        all.filter(move |(service, _)| only.is_none_or(|only| only == *service))
+    }
+}
+
 fn name<P: Place>(service: Service) -> String {
     format!("{service}-{}", P::SUFFIX)
 }

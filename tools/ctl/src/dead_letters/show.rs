@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use messaging::dead_letters::{DeadLetter, RecordedAction, hex};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::table::{cell, table, time};
 
@@ -52,16 +52,6 @@ pub(super) fn dead_letter(dead_letter: &DeadLetter) -> Result<String> {
     ];
     lines.extend(body(&dead_letter.body)?);
     Ok(lines.join("\n"))
-}
-
-pub(super) fn history_as_json(taken: &[(&str, RecordedAction)]) -> Result<String> {
-    let mut all = Vec::new();
-    for (service, taken) in taken {
-        let mut action = serde_json::to_value(taken)?;
-        action["service"] = json!(service);
-        all.push(action);
-    }
-    Ok(serde_json::to_string_pretty(&all)?)
 }
 
 /// JSON as JSON, text as text, anything else as hexadecimal digits.

@@ -54,7 +54,7 @@ fn arguments(queue: &Queue) -> String {
         Argument::Text(text) => format!("`{name}={text}`"),
         Argument::Number(number) => format!("`{name}={number}`"),
     };
-    queue.arguments.iter().map(argument).collect::<Vec<_>>().join(", ")
+    list(queue.arguments.iter().map(argument))
 }
 
 /// `docs/operations.md` with its table as it should be.
