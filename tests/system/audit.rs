@@ -4,10 +4,9 @@
 mod corruptions;
 mod outside;
 
-use std::time::Duration;
-
+use crate::auditing::audit_now;
 use crate::shop::Shop;
-use audit::{Audit, Auditor, Sources};
+use audit::Audit;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use system::Service;
 
@@ -45,12 +44,6 @@ impl Stage {
         Self { shop }
     }
 
-    /// What the auditor finds at once.
-    async fn audit(&self, sources: Sources) -> Audit {
-        let auditor = Auditor::open(sources).await.expect("the auditor connects");
-        auditor.audit(Duration::ZERO, Duration::ZERO).await.expect("everything can be read")
-    }
-
     /// What the auditor finds when one database is a corrupted copy.
     async fn audit_with(&self, corruption: &Corruption) -> Audit {
         let world = &self.shop.world;
@@ -76,7 +69,7 @@ impl Stage {
                 *url = url.replace(&original, &copy);
             }
         }
-        let audit = self.audit(sources).await;
+        let audit = audit_now(&sources).await;
         let drop = AssertSqlSafe(format!(r#"drop database "{copy}" with (force)"#));
         sqlx::query(drop).execute(&mut admin).await.expect("dropped");
         audit

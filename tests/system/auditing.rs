@@ -29,8 +29,7 @@ impl Shop {
     /// # Panics
     /// When something cannot be read.
     pub(crate) async fn audit(&self, sources: &Sources) -> Audit {
-        let auditor = Auditor::open(sources.clone()).await.expect("the auditor connects");
-        auditor.audit(DEADLINE, CONFIRM).await.expect("everything can be read")
+        audit_within(sources, DEADLINE, CONFIRM).await
     }
 
     /// Where the auditor finds everything.
@@ -46,4 +45,17 @@ impl Shop {
             recorded: Vec::new(),
         }
     }
+}
+
+/// What the auditor finds at once.
+///
+/// # Panics
+/// When something cannot be read.
+pub(crate) async fn audit_now(sources: &Sources) -> Audit {
+    audit_within(sources, Duration::ZERO, Duration::ZERO).await
+}
+
+async fn audit_within(sources: &Sources, limit: Duration, confirm: Duration) -> Audit {
+    let auditor = Auditor::open(sources.clone()).await.expect("the auditor connects");
+    auditor.audit(limit, confirm).await.expect("everything can be read")
 }

@@ -6,7 +6,6 @@ mod operations;
 mod products;
 
 use std::collections::BTreeMap;
-use system::Service;
 
 use crate::shop::Shop;
 use reqwest::RequestBuilder;
@@ -48,8 +47,7 @@ async fn list_products(shop: &Shop, products: &[(&str, i64, &str)]) {
     for (sku, amount_minor, currency) in products {
         let price = serde_json::json!({"amount_minor": amount_minor, "currency": currency});
         let product = serde_json::json!({"name": sku, "price": price});
-        let (status, body) =
-            shop[Service::Inventory].send("PUT", &format!("/api/v1/products/{sku}"), &product).await;
+        let (status, body) = shop.list(sku, &product).await;
         assert_eq!(status, 201, "{body}");
     }
     let pool = shop.pool("order").await;

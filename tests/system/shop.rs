@@ -121,9 +121,8 @@ impl Shop {
         let (status, body) = self.list(sku, &product).await;
         assert!(status < 300, "{body}");
         if quantity > 0 {
-            let path = format!("/api/v1/products/{sku}/restock");
-            let (status, body) =
-                self[Service::Inventory].send("POST", &path, &json!({"quantity": quantity})).await;
+            let restock = self[Service::Inventory].post(&format!("/api/v1/products/{sku}/restock"));
+            let (status, body) = answer(restock.json(&json!({"quantity": quantity}))).await;
             assert!(status < 300, "{body}");
         }
         let pool = self.pool("order").await;
@@ -172,6 +171,16 @@ impl Shop {
         .await
     }
 
+    /// Waits until the order is cancelled for that reason, settled or not.
+    pub(crate) async fn cancelled_as(&self, id: &str, reason: &str) {
+        eventually(&format!("order {id} cancelled, {reason}"), async || {
+            let order = self.order(id).await;
+            let told = order["status"] == "cancelled" && order["reason"] == reason;
+            if told { Ok(()) } else { Err(order) }
+        })
+        .await;
+    }
+
     /// Cancels the order; gives status and body of the answer.
     pub(crate) async fn cancel(&self, id: &str) -> (u16, Value) {
         patient_answer(self[Service::Order].request("POST", &format!("/api/v1/orders/{id}/cancel"))).await
@@ -201,12 +210,21 @@ impl Shop {
         .await;
     }
 
+    /// Waits until there is so much of the product: (on hand, reserved).
+    pub(crate) async fn stock_is(&self, sku: &str, stock: (i64, i64)) {
+        eventually(&format!("stock of {sku} {stock:?}"), async || {
+            let found = self.stock_of(sku).await;
+            if found == stock { Ok(()) } else { Err(found) }
+        })
+        .await;
+    }
+
     /// Switches the card processor's faults; what is not named is off.
     ///
     /// # Panics
     /// When it refuses.
     pub(crate) async fn faults(&self, faults: &Value) {
-        let (status, body) = self.provider.send("PUT", "/faults", faults).await;
+        let (status, body) = answer(self.provider.request("PUT", "/faults").json(faults)).await;
         assert_eq!(status, 200, "{body}");
     }
 
@@ -259,9 +277,7 @@ impl Shop {
 /// # Panics
 /// When it is refused.
 pub(crate) async fn place_at(service: &Running, order: &Value) -> Value {
-    let key = runtime::clock::new_id().to_string();
-    let request = service.request("POST", "/api/v1/orders").header("idempotency-key", key);
-    let (status, body) = patient_answer(request.json(order)).await;
+    let (status, body) = patient_answer(service.post("/api/v1/orders").json(order)).await;
     assert_eq!(status, 202, "{body}");
     body
 }

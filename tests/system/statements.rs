@@ -1,7 +1,7 @@
 //! The number of statements does not grow with the batch.
 #![expect(clippy::disallowed_methods, reason = "the connections are no pool's")]
 
-use crate::shop::Shop;
+use crate::shop::{Shop, order_of, place_at};
 use amqp::RetryDelays;
 use contracts::{Envelope, OrderId, StockReserved};
 use messaging::Reaction;
@@ -143,8 +143,6 @@ async fn batch_of_100_takes_as_many_statements_as_one() {
 }
 
 async fn place(service: &testkit::Running) -> OrderId {
-    let body = crate::shop::order_of("BEANS", 1, "pm_card_visa");
-    let (status, order) = service.send("POST", "/api/v1/orders", &body).await;
-    assert_eq!(status, 202, "{order}");
+    let order = place_at(service, &order_of("BEANS", 1, "pm_card_visa")).await;
     serde_json::from_value(order["id"].clone()).expect("an id")
 }

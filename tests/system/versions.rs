@@ -153,11 +153,7 @@ async fn both_versions_are_stored_listed_cancelled_and_timed_out() {
     stage.timeline_has_authorized(&late).await;
     stage.store_as_v2(&late).await;
     stage.pass_deadline(&late).await;
-    eventually("the order timed out", async || {
-        let order = stage.shop.order(&late).await;
-        if order["status"] == "cancelled" { Ok(()) } else { Err(order) }
-    })
-    .await;
+    stage.shop.cancelled_as(&late, "timed_out").await;
     stage.shop.restart(Service::Inventory).await;
     stage.publish(PaymentVoided { order_id: id(&late), payment_id: Uuid::nil() }, 2).await;
     assert_eq!(stage.shop.order_is(&late, "cancelled").await["reason"], "timed_out");

@@ -1,12 +1,12 @@
 //! Faults outside the databases: in queues, at the card processor, and in the answers that clients got.
 
-use std::time::Duration;
-
+use crate::auditing::audit_now;
 use crate::shop::Shop;
-use audit::{Audit, Auditor, Recorded, Sources};
+use audit::{Recorded, Sources};
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
 use serde_json::json;
+use testkit::running::answer;
 
 /// The rules that the faults here break.
 pub(super) const BREAKS: &[&str] = &[
@@ -16,13 +16,8 @@ pub(super) const BREAKS: &[&str] = &[
     "the ledger matches the processor",
 ];
 
-async fn look(sources: &Sources) -> Audit {
-    let auditor = Auditor::open(sources.clone()).await.expect("the auditor connects");
-    auditor.audit(Duration::ZERO, Duration::ZERO).await.expect("everything can be read")
-}
-
 async fn breaks(sources: &Sources) -> Vec<&'static str> {
-    look(sources).await.broken().collect()
+    audit_now(sources).await.broken().collect()
 }
 
 async fn with_an_order() -> (Shop, String) {
@@ -32,6 +27,14 @@ async fn with_an_order() -> (Shop, String) {
     shop.order_is(&id, "completed").await;
     shop.check().await;
     (shop, id)
+}
+
+/// Has the processor hold 10.00 for the order once more.
+async fn hold(shop: &Shop, id: &str, currency: &str) {
+    let hold = json!({"merchant_reference": id, "amount_minor": 1000, "currency": currency,
+        "payment_method": "pm_card_visa"});
+    let (status, body) = answer(shop.provider.post("/v1/authorizations").json(&hold)).await;
+    assert!((200..300).contains(&status), "{status}: {body}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,7 +77,7 @@ async fn dead_letter_is_found_by_id_and_left_in_place() {
         assert_eq!(breaks(&sources).await, ["only expected dead letters"]);
     }
     sources.expected_dead_letters = 1;
-    let audit = look(&sources).await;
+    let audit = audit_now(&sources).await;
     assert!(
         !audit.is_broken() && audit.under_way.is_empty(),
         "an expected dead letter is at rest: {audit:?}"
@@ -86,16 +89,7 @@ async fn dead_letter_is_found_by_id_and_left_in_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn second_authorization_at_the_processor_is_found() {
     let (shop, id) = with_an_order().await;
-    let hold = json!({"merchant_reference": id, "amount_minor": 1000, "currency": "EUR",
-        "payment_method": "pm_card_visa"});
-    let response = reqwest::Client::new()
-        .post(format!("{}/v1/authorizations", shop.provider.url))
-        .header("Idempotency-Key", "a second key")
-        .json(&hold)
-        .send()
-        .await
-        .expect("an answer");
-    assert!(response.status().is_success(), "{}", response.status());
+    hold(&shop, &id, "EUR").await;
     assert_eq!(
         breaks(&shop.sources()).await,
         ["the processor charged once", "the ledger matches the processor"]
@@ -105,16 +99,7 @@ async fn second_authorization_at_the_processor_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hold_in_another_currency_is_found() {
     let (shop, id) = with_an_order().await;
-    let hold = json!({"merchant_reference": id, "amount_minor": 1000, "currency": "USD",
-        "payment_method": "pm_card_visa"});
-    let response = reqwest::Client::new()
-        .post(format!("{}/v1/authorizations", shop.provider.url))
-        .header("Idempotency-Key", "another currency")
-        .json(&hold)
-        .send()
-        .await
-        .expect("an answer");
-    assert!(response.status().is_success(), "{}", response.status());
+    hold(&shop, &id, "USD").await;
     assert_eq!(breaks(&shop.sources()).await, ["the ledger matches the processor"]);
 }
 
@@ -126,7 +111,7 @@ async fn work_in_progress_violates_nothing_and_open_calls_are_listed() {
     shop.cancel(&id).await;
     let sources = shop.sources();
     let audit = testkit::eventually("an order that waits", async || {
-        let audit = look(&sources).await;
+        let audit = audit_now(&sources).await;
         if audit.awaiting_processor == [id.clone()] { Ok(audit) } else { Err(audit.awaiting_processor) }
     })
     .await;

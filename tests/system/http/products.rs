@@ -70,11 +70,7 @@ async fn stock_is_adjusted_once_and_down_to_what_is_reserved() {
     // While payment stands still the order keeps what it reserved.
     shop.stop(Service::Payment).await;
     let order = shop.place("BEANS", 2, "pm_card_visa").await;
-    eventually("the stock to be reserved", async || {
-        let stock = shop.stock_of("BEANS").await;
-        if stock == (5, 2) { Ok(()) } else { Err(stock) }
-    })
-    .await;
+    shop.stock_is("BEANS", (5, 2)).await;
 
     let body = json!({"delta": -3, "reason": "broken in transit"});
     let broken = |body: &Value| {
@@ -93,11 +89,7 @@ async fn stock_is_adjusted_once_and_down_to_what_is_reserved() {
 
     shop.restart(Service::Payment).await;
     shop.order_is(&order, "completed").await;
-    eventually("the stock to leave", async || {
-        let stock = shop.stock_of("BEANS").await;
-        if stock == (0, 0) { Ok(()) } else { Err(stock) }
-    })
-    .await;
+    shop.stock_is("BEANS", (0, 0)).await;
     let reasons: Vec<(i64, String)> =
         sqlx::query_as("select on_hand_delta, reason from stock_movements where kind = 'adjusted'")
             .fetch_all(&shop.pool("inventory").await)

@@ -60,11 +60,7 @@ async fn orders_keep_their_deadlines_while_the_breaker_is_open() {
     let ids = place_all(&shop).await;
     is_left_alone(&shop, "no answer in time").await;
     for id in &ids {
-        eventually("the cancel", async || {
-            let order = shop.order(id).await;
-            if order["reason"] == "timed_out" { Ok(()) } else { Err(order) }
-        })
-        .await;
+        shop.cancelled_as(id, "timed_out").await;
     }
     shop.faults(&json!({})).await;
     shop.check().await;

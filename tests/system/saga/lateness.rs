@@ -60,11 +60,7 @@ async fn deadline_passed_during_an_outage_is_kept_afterwards() {
     let id = shop.place("BEANS", 2, "pm_card_visa").await;
     shop.stop(Service::Order).await;
     shop.restart(Service::Order).await;
-    eventually("the cancel", async || {
-        let order = shop.order(&id).await;
-        if order["reason"] == "timed_out" { Ok(()) } else { Err(order) }
-    })
-    .await;
+    shop.cancelled_as(&id, "timed_out").await;
     shop.restart(Service::Inventory).await;
     shop.restart(Service::Payment).await;
     shop.order_is(&id, "cancelled").await;

@@ -1,14 +1,13 @@
 //! A card processor that says a definite no, lets holds expire or answers with something else: no order waits for it
 //! for ever, and what no call settles is settled by an operator.
 
-use std::time::Duration;
-
-use audit::Auditor;
 use serde_json::{Value, json};
 use system::Service;
 use testkit::eventually;
+use testkit::running::answer;
 
 use super::IMPATIENT;
+use crate::auditing::audit_now;
 use crate::environment::process::{self, Ended, Variables};
 use crate::shop::Shop;
 
@@ -37,9 +36,13 @@ async fn parked(shop: &Shop) -> Value {
 
 /// Calls the processor as somebody else who has our credentials, such as a person at its dashboard.
 async fn at_the_dashboard(shop: &Shop, path: &str) -> u16 {
-    let request = reqwest::Client::new().post(format!("{}{path}", shop.provider.url));
-    let answer = request.header("idempotency-key", format!("dashboard {path}")).send().await;
-    answer.expect("an answer").status().as_u16()
+    answer(shop.provider.post(path)).await.0
+}
+
+/// The processor's id of the order's authorization.
+async fn authorization_of(shop: &Shop, id: &str) -> String {
+    let (_, found) = shop.provider.get(&format!("/v1/authorizations?merchant_reference={id}")).await;
+    found["items"][0]["id"].as_str().expect("an id").to_owned()
 }
 
 /// An order that is authorized and waits for stock, and the processor's id of its authorization.
@@ -48,8 +51,7 @@ async fn authorized(shop: &mut Shop) -> (String, String) {
     shop.stop(Service::Inventory).await;
     let id = shop.place("BEANS", 2, "pm_card_visa").await;
     shop.payment_is(&id, "authorized").await;
-    let (_, found) = shop.provider.get(&format!("/v1/authorizations?merchant_reference={id}")).await;
-    let authorization = found["items"][0]["id"].as_str().expect("an id").to_owned();
+    let authorization = authorization_of(shop, &id).await;
     (id, authorization)
 }
 
@@ -109,40 +111,30 @@ async fn answer_over_another_amount_is_parked_until_an_operator_resolves_it() {
     shop.faults(&json!({"wrong_answer_rate": 1.0})).await;
     let id = shop.place("BEANS", 1, "pm_card_visa").await;
     let job = parked(&shop).await;
-    let job_id = job["id"].as_str().expect("an id").to_owned();
+    let job_id = job["id"].as_str().expect("an id");
     assert_eq!((&job["key"], &job["payload"]["action"]), (&json!(id), &json!("authorize")), "{job}");
     let reason = job["last_error"].as_str().expect("a reason");
     assert!(reason.contains("is over 999 EUR, not 1000 EUR"), "{reason}");
     assert_eq!(shop.order(&id).await["status"], "pending", "it is never believed");
 
-    let auditor = Auditor::open(shop.sources()).await.expect("the auditor connects");
-    let found = auditor.audit(Duration::ZERO, Duration::ZERO).await.expect("everything can be read");
+    let found = audit_now(&shop.sources()).await;
     assert_eq!(found.broken().collect::<Vec<_>>(), ["jobs end"]);
 
     shop.faults(&json!({})).await;
-    let (_, report) = shop.provider.get(&format!("/v1/authorizations?merchant_reference={id}")).await;
-    let authorization = report["items"][0]["id"].as_str().expect("an id").to_owned();
-    let resolve = |outcome: &'static str| {
-        let job_id = job_id.clone();
-        [
-            vec!["resolve".to_owned(), job_id, "--as".to_owned(), outcome.to_owned()],
-            vec!["--reason".to_owned(), "seen at the dashboard".to_owned()],
-        ]
-        .concat()
+    let authorization = authorization_of(&shop, &id).await;
+    let resolve = async |outcome: &str, more: &[&str]| {
+        let resolve = ["resolve", job_id, "--as", outcome, "--reason", "seen at the dashboard"];
+        jobs(&shop, &[&resolve, more].concat()).await
     };
-    let run = async |arguments: Vec<String>| {
-        jobs(&shop, &arguments.iter().map(String::as_str).collect::<Vec<_>>()).await
-    };
-    run(resolve("captured")).await.failed_saying(&["parked again", "authorized or declined"]);
-    run(resolve("authorized")).await.failed_saying(&["parked again", "--reference ID"]);
-    let named = [resolve("authorized"), vec!["--reference".to_owned(), authorization]].concat();
-    let done = run(named).await;
+    resolve("captured", &[]).await.failed_saying(&["parked again", "authorized or declined"]);
+    resolve("authorized", &[]).await.failed_saying(&["parked again", "--reference ID"]);
+    let done = resolve("authorized", &["--reference", &authorization]).await;
     assert_eq!(done.code, Some(0), "{done:?}");
     shop.order_is(&id, "completed").await;
     shop.check().await;
     assert_eq!(shop.charged(&id).await, (0, 1000, 0));
 
-    let history = run(vec!["list".to_owned(), "--history".to_owned(), "--json".to_owned()]).await;
+    let history = jobs(&shop, &["list", "--history", "--json"]).await;
     let history: Value = serde_json::from_str(&history.stdout).expect("JSON");
     let last = &history[2];
     let told = (&last["requested_by"], &last["action"], &last["outcome"], &last["reason"]);
@@ -189,12 +181,7 @@ async fn confirmed_order_is_cancelled_at_the_deadline_of_its_capture_and_refunde
     let (id, _) = authorized(&mut shop).await;
     shop.faults(&json!({"timeout_after_effect_rate": 1.0})).await;
     shop.restart(Service::Inventory).await;
-    eventually("the deadline of the capture", async || {
-        let order = shop.order(&id).await;
-        let told = (order["status"].clone(), order["reason"].clone());
-        if told == (json!("cancelled"), json!("payment_failed")) { Ok(()) } else { Err(order) }
-    })
-    .await;
+    shop.cancelled_as(&id, "payment_failed").await;
     shop.faults(&json!({})).await;
     shop.check().await;
     assert_eq!(shop.charged(&id).await, (0, 2000, 2000));

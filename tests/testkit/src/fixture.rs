@@ -159,7 +159,7 @@ impl ServiceFixture {
         amqp::topology::dead_letter_queue(self.service.as_str())
     }
 
-    /// Its retry retry delays.
+    /// Its retry queues.
     pub fn retry_queues(&self) -> Vec<String> {
         let delays = self.config.broker.retry_delays.as_slice();
         delays.iter().map(|delay| amqp::topology::retry_queue(self.service.as_str(), *delay)).collect()

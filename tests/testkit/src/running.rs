@@ -139,12 +139,6 @@ impl Running {
     pub async fn get(&self, path: &str) -> (u16, Value) {
         answer(self.request("GET", path)).await
     }
-
-    /// Status and JSON body of a request with a JSON body.
-    pub async fn send(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let request = if method == "POST" { self.post(path) } else { self.request(method, path) };
-        answer(request.json(body)).await
-    }
 }
 
 /// Finds variables in `env`, and nowhere else.

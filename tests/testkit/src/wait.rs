@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// How long a test waits for what must happen: dependency longer than it takes, for a machine that is busy.
+/// How long a test waits for what must happen: far longer than it takes, for a machine that is busy.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 

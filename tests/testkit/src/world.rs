@@ -65,7 +65,7 @@ impl World {
         Self::with(Servers::shared(), &RetryDelays::default()).await
     }
 
-    /// A world with retry retry delays of its own.
+    /// A world with retry delays of its own.
     ///
     /// # Panics
     /// When the broker does not do what it is told.
