@@ -145,12 +145,14 @@ pub async fn begin_all(conn: &mut PgConnection, keys: &[&Key]) -> sqlx::Result<H
     )
     .fetch_all(&mut *conn)
     .await?;
+    let all_are_fresh = claimed.iter().all(|key| key.is_fresh);
     let begin = |is_free| if is_free { Begin::Fresh } else { Begin::InFlight };
     let decided = claimed.into_iter().filter(|key| key.is_fresh || !key.is_free);
     let mut begun: HashMap<String, Begin> = decided.map(|row| (row.key, begin(row.is_free))).collect();
-    if begun.len() == keys.len() {
+    if all_are_fresh {
         return Ok(begun);
     }
+    // Also of keys that are not free: whoever holds one may just be reading its response.
     let known = sqlx::query!(
         r#"select key, fingerprint, status as "status?", location, body as "body?"
            from http_api.idempotency_keys where key = any($1)"#,

@@ -50,6 +50,10 @@ async fn the_same_request_gets_the_first_answer_and_another_is_refused() {
         Begin::Replay(replayed) => assert_eq!(replayed, answer()),
         other => panic!("{other:?}"),
     }
+    // The first transaction still reads it.
+    let mut beside = runtime::database::begin(&pool).await.expect("a transaction");
+    let begun = begin(&mut beside, &request("key")).await.expect("begun");
+    assert!(matches!(begun, Begin::Replay(_)), "{begun:?}");
     let other = Key { fingerprint: [8; 32], ..request("key") };
     assert!(matches!(begin(&mut tx, &other).await.expect("begun"), Begin::Mismatch));
     assert!(matches!(begin(&mut tx, &request("another key")).await.expect("begun"), Begin::Fresh));
