@@ -151,6 +151,13 @@ async fn the_sink_keeps_what_a_mail_client_sends_and_refuses_where_asked() {
 
     let mails = sink.mails().unwrap();
     assert_eq!(mails.len(), 2, "{mails:?}");
+    sink.defer(true);
+    assert!(
+        client.send(mail("a@example.com")).await.is_ok() != client.send(mail("b@example.com")).await.is_ok()
+    );
+    sink.defer(false);
+    client.send(mail("a@example.com")).await.unwrap();
+    client.send(mail("b@example.com")).await.unwrap();
     assert!(mails[0].contains("To: ada@example.com") && mails[0].contains("\n.starts with a dot"));
     assert!(mails[1].contains("To: bob@example.com"));
 }

@@ -61,6 +61,8 @@ pub enum Fault {
     Replicas,
     /// The card processor misbehaves.
     Processor(Misconduct),
+    /// The mail server puts mail to half of the recipients off.
+    RecipientsDeferred,
     /// Orders arrive at ten times the rate.
     Burst,
 }
@@ -88,7 +90,8 @@ impl Fault {
             Self::MemoryAlarm,
             Self::DiskAlarm,
         ]);
-        all.extend([Self::DatabaseRestart, Self::SessionsTerminated, Self::Replicas, Self::Burst]);
+        all.extend([Self::DatabaseRestart, Self::SessionsTerminated, Self::Replicas]);
+        all.extend([Self::RecipientsDeferred, Self::Burst]);
         all.extend(Misconduct::VARIANTS.iter().copied().map(Self::Processor));
         all
     }
@@ -120,7 +123,7 @@ impl Fault {
             Self::Messages(_, MessageFault::Delayed) => (2_000, 65_000),
             Self::Messages(..) => (2_000, 8_000),
             Self::Replicas => (2_000, 10_000),
-            Self::Processor(_) => (1_000, 6_000),
+            Self::Processor(_) | Self::RecipientsDeferred => (1_000, 6_000),
         }
     }
 

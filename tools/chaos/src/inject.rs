@@ -41,7 +41,7 @@ impl Injector {
 
     /// Begins a fault; gives false for a failpoint that was not hit.
     pub(super) async fn begin(&mut self, fault: Fault) -> Result<bool> {
-        let System { services, rabbitmq, postgres, proxies, .. } = &mut self.stage.system;
+        let System { services, rabbitmq, postgres, proxies, smtp, .. } = &mut self.stage.system;
         match fault {
             Fault::Kill(service) => {
                 services.process(service.as_str())?.kill()?;
@@ -68,6 +68,7 @@ impl Injector {
                 self.stage.system.start_replicas(REPLICA)?;
             }
             Fault::Processor(misconduct) => self.misbehave(Some(misconduct)).await?,
+            Fault::RecipientsDeferred => smtp.defer(true),
             Fault::Burst => {
                 self.rate.send_replace(self.usual_rate * BURST);
             }
@@ -77,7 +78,7 @@ impl Injector {
 
     /// Ends a fault that lasts.
     pub(super) async fn end(&mut self, fault: Fault) -> Result<()> {
-        let System { services, rabbitmq, proxies, .. } = &mut self.stage.system;
+        let System { services, rabbitmq, proxies, smtp, .. } = &mut self.stage.system;
         match fault {
             Fault::Pause(service) => services.process(service.as_str())?.signal(Signal::CONT)?,
             Fault::MemoryAlarm => rabbitmq.control(&["set_vm_memory_high_watermark", MEMORY]).await?,
@@ -90,6 +91,7 @@ impl Injector {
                 }
             }
             Fault::Processor(_) => self.misbehave(None).await?,
+            Fault::RecipientsDeferred => smtp.defer(false),
             Fault::Burst => {
                 self.rate.send_replace(self.usual_rate);
             }

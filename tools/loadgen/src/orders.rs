@@ -101,7 +101,12 @@ pub fn mixed(catalogue: Catalogue, customer: &str, seed: u64) -> impl Iterator<I
         let cancel_delay = Duration::from_millis(random.random_range(0..=MAX_CANCEL_DELAY_MS));
         PlaceOrder {
             key: format!("{:032x}", random.random::<u128>()),
-            body: order_body(customer, "load@example.com", &lines, method),
+            body: order_body(
+                customer,
+                &format!("load+{}@example.com", random.random_range(0..10)),
+                &lines,
+                method,
+            ),
             twice: random.random_bool(0.05),
             cancel_after: random.random_bool(0.08).then_some(cancel_delay),
         }
