@@ -39,6 +39,8 @@ create table stock_movements (
     sku text collate "C" not null references stock,
     kind text not null,
     order_id uuid references reservations,
+    -- Counts the movements of one kind of an order's SKU: what comes back in parts is no repeat.
+    number integer not null default 1 constraint number_counts_from_one check (number >= 1),
     on_hand_delta bigint not null,
     reserved_delta bigint not null,
     -- Why a person corrected the stock.
@@ -61,7 +63,7 @@ create table stock_movements (
 );
 
 -- The second line of defence against a double reservation, commit or release.
-create unique index an_order_moves_a_sku_once_per_kind on stock_movements (order_id, sku, kind)
+create unique index a_movement_of_an_order_is_made_once on stock_movements (order_id, sku, kind, number)
     where order_id is not null;
 
 create function refuse_change() returns trigger language plpgsql as $$

@@ -30,10 +30,12 @@ create table orders (
     reason         text,
     stock          text        not null,
     payment        text        not null,
+    refunded_minor bigint      not null default 0,
     -- The events consumed, each with its aggregate version, as in [["payment.refunded", 4]]: tells a repeat.
     consumed       jsonb       not null,
     version        bigint      not null,
     constraint total_is_not_negative check (total_minor >= 0),
+    constraint refunded_is_not_negative check (refunded_minor >= 0),
     constraint deadline_is_after_placing check (deadline_at > placed_at),
     constraint capture_deadline_is_not_before_the_decision check (capture_deadline_at >= deadline_at),
     constraint status_is_known check (status in ('pending', 'confirmed', 'completed', 'cancelled')),

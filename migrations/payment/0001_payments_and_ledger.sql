@@ -18,11 +18,19 @@ create table payments (
     method text,
     authorization_id text,
     reason text,
+    -- How much of the amount was captured and given back; the number of refunds.
+    captured_minor bigint not null default 0,
+    refunded_minor bigint not null default 0,
+    refunds integer not null default 0,
     version bigint not null default 0 constraint version_is_not_negative check (version >= 0),
 
     constraint terms_are_complete_or_absent check (num_nulls(amount_minor, currency, method) in (0, 3)),
     -- A voided payment without terms is a tombstone: the cancel overtook the order.
     constraint terms_are_known_once_placed check (status in ('placeholder', 'voided') or amount_minor is not null),
+    constraint captured_is_within_the_amount check (captured_minor between 0 and coalesce(amount_minor, 0)),
+    constraint refunded_is_within_the_captured check (refunded_minor between 0 and captured_minor),
+    constraint refunds_have_an_amount check (refunds >= 0 and (refunds = 0) = (refunded_minor = 0)),
+    constraint what_is_refunded_is_all_given_back check ((status = 'refunded') = (refunds > 0 and refunded_minor = captured_minor)),
     constraint a_hold_names_its_authorization check (
         status in ('placeholder', 'authorizing', 'declined', 'voided') or authorization_id is not null
     )

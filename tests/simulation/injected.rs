@@ -27,7 +27,7 @@ fn a_ledger_that_posts_what_it_knows_is_found() {
 #[test]
 fn a_timeout_taken_for_declined_is_found() {
     let system = System { silence: taken_for_declined, ..System::SHIPPED };
-    finds(system, &["what was captured is a completed order's, or refunded once"]);
+    finds(system, &["what was captured is a completed order's, or refunded"]);
 }
 
 #[test]

@@ -157,10 +157,10 @@ fn money_ended_as(world: &World, order: &Order) -> Checked<()> {
     let books = world.outside.books_of(order.id);
     let once = books.authorizations <= 1 && books.captures <= 1;
     holds(once, "an order is authorized and captured at most once", || format!("{books:?}"))?;
-    let given_back = if order.status == Status::Completed { 0 } else { books.captures };
-    let kept_or_back = books.refunds == given_back && books.held_minor == 0;
+    let given_back = if order.status == Status::Completed { 0 } else { books.captured_minor };
+    let kept_or_back = books.refunded_minor == given_back && books.held_minor == 0;
     let paid = order.status != Status::Completed || books.captured_minor == order.total.amount_minor;
-    holds(kept_or_back && paid, "what was captured is a completed order's, or refunded once", || {
+    holds(kept_or_back && paid, "what was captured is a completed order's, or refunded", || {
         format!("{books:?} for {order:?}")
     })?;
 

@@ -18,7 +18,7 @@ const MONEY_ADDS_UP: &[&str] = &[
     "every order is completed, or cancelled and settled",
     "no transition is invalid",
     "the ledger says what the processor's books say",
-    "what was captured is a completed order's, or refunded once",
+    "what was captured is a completed order's, or refunded",
 ];
 
 #[test]
@@ -89,26 +89,26 @@ fn money_taken_by_hand_that_is_not_refunded_is_found() {
 
 /// Whatever a proxy or the processor says with 200 is what was asked for.
 fn believes_every_200(request: &Request, status: StatusCode, body: &[u8]) -> Result<Reply, Refused> {
-    let amount = request.amount.clone();
+    let (amount, number) = (request.to_move(), request.number);
     let id = serde_json::from_slice(body).ok().and_then(|body: Value| Some(body["id"].as_str()?.to_owned()));
     Ok(Reply::Answer(match (status, request.action(), id) {
         (StatusCode::OK, Action::Authorize, Some(authorization_id)) => Answer::Approved { authorization_id },
         (StatusCode::OK, Action::Capture, _) => Answer::Captured { amount },
         (StatusCode::OK, Action::Void, _) => Answer::Voided,
-        (StatusCode::OK, Action::Refund, _) => Answer::Refunded { amount },
+        (StatusCode::OK, Action::Refund, _) => Answer::Refunded { amount, number },
         _ => return answer(request, status, body),
     }))
 }
 
 /// A processor that will not do it must have done it before.
 fn takes_refused_for_done(request: &Request, status: StatusCode, body: &[u8]) -> Result<Reply, Refused> {
-    let amount = request.amount.clone();
+    let (amount, number) = (request.to_move(), request.number);
     answer(request, status, body).or_else(|refused| {
         Ok(Reply::Answer(match request.action() {
             Action::Authorize => return Err(refused),
             Action::Capture => Answer::Captured { amount },
             Action::Void => Answer::Voided,
-            Action::Refund => Answer::Refunded { amount },
+            Action::Refund => Answer::Refunded { amount, number },
         }))
     })
 }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use contracts::{NotificationKind, OrderId};
 use payment::processor::{Command, Refused, Reply, Request};
 use payment_provider::domain as provider;
-use provider::{Books, NewAuthorization, Operation, Sums};
+use provider::{Amount, Books, NewAuthorization, Operation, Sums};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -39,6 +39,8 @@ pub(crate) enum Luck {
     Expired,
     /// Somebody has taken the money at the processor's dashboard before.
     CapturedByHand,
+    /// Somebody has given a part of the money back at the processor's dashboard before.
+    PartRefundedByHand,
     /// It takes effect, and the answer shows another amount.
     Misstated,
     /// It takes effect, and the answer shows another currency.
@@ -55,6 +57,7 @@ impl Luck {
         Self::Denied,
         Self::Expired,
         Self::CapturedByHand,
+        Self::PartRefundedByHand,
         Self::Misstated,
         Self::Miscurrencied,
         Self::Intercepted,
@@ -79,8 +82,12 @@ impl Outside {
             Luck::Refused => return read(StatusCode::CONFLICT, &refused()),
             Luck::Denied => return read(StatusCode::UNAUTHORIZED, &json!({ "title": "No" })),
             Luck::Intercepted => return answer(request, StatusCode::OK, b"<html>Please log in</html>"),
-            Luck::Expired => self.by_hand(request, Operation::Expire, now),
-            Luck::CapturedByHand => self.by_hand(request, Operation::Capture, now),
+            Luck::Expired => self.by_hand(request, Operation::Expire, None, now),
+            Luck::CapturedByHand => self.by_hand(request, Operation::Capture, None, now),
+            Luck::PartRefundedByHand if matches!(request.command, Command::Refund { .. }) => {
+                let part = Amount::try_from(1).expect("an amount");
+                self.by_hand(request, Operation::Refund, Some(part), now);
+            }
             _ => {}
         }
         let outcome = match self.process(key, &asked(request), fresh_id, now) {
@@ -147,9 +154,15 @@ impl Outside {
     }
 
     /// Something happens to the authorization that a call is about, if it can.
-    fn by_hand(&mut self, request: &Request, operation: Operation, now: DateTime<Utc>) {
+    fn by_hand(
+        &mut self,
+        request: &Request,
+        operation: Operation,
+        amount: Option<Amount>,
+        now: DateTime<Utc>,
+    ) {
         let Some(id) = authorization_id(request) else { return };
-        let change = provider::Request::Change { id, operation, amount: None };
+        let change = provider::Request::Change { id, operation, amount };
         let _ = self.process(&format!("{operation:?} {id}"), &change, id, now);
     }
 
@@ -188,7 +201,7 @@ fn authorization_id(request: &Request) -> Option<Uuid> {
 
 /// The call as the processor's interface has it.
 fn asked(request: &Request) -> provider::Request {
-    let amount = request.amount.amount_minor.try_into().expect("an amount");
+    let amount = request.to_move().amount_minor.try_into().expect("an amount");
     let change = |operation| provider::Request::Change {
         id: authorization_id(request).expect("an authorization to change"),
         operation,

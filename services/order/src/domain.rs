@@ -35,6 +35,8 @@ pub struct Order {
     pub reason: Option<CancelReason>,
     pub stock: Stock,
     pub payment: Payment,
+    /// How much of the total was given back, in minor units of its currency.
+    pub refunded_minor: i64,
     /// The events consumed, each with the version of the aggregate that published it: tells a repeat from a late event.
     pub consumed: BTreeSet<(EventType, i64)>,
     pub version: i64,
@@ -221,6 +223,7 @@ impl Order {
             reason: None,
             stock: Stock::Open,
             payment: Payment::Open,
+            refunded_minor: 0,
             consumed: BTreeSet::new(),
             version: 1,
         }
@@ -261,6 +264,13 @@ impl Order {
         let mut next = self.clone();
         next.stock = self.stock.after(event)?;
         next.payment = self.payment.after(event)?;
+        if let Event::PaymentRefunded(refund) = event {
+            next.refunded_minor = self.refunded_minor.saturating_add(refund.amount.amount_minor);
+            // What is refunded in part was captured, and the rest of it is still to come back.
+            if next.refunded_minor < self.total.amount_minor {
+                next.payment = Payment::Captured;
+            }
+        }
         next.consumed.insert((event.event_type(), aggregate_version));
         next.version += 1;
         Some(next)

@@ -57,15 +57,17 @@ pub async fn save(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<()>
     }
     sqlx::query!(
         "update orders set status = changed.status, reason = coalesce(orders.reason, changed.reason),
-             stock = changed.stock, payment = changed.payment, consumed = changed.consumed, version = changed.version
-         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::bigint[])
-             as changed (id, status, reason, stock, payment, consumed, version)
+             stock = changed.stock, payment = changed.payment, refunded_minor = changed.refunded_minor,
+             consumed = changed.consumed, version = changed.version
+         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::jsonb[], $8::bigint[])
+             as changed (id, status, reason, stock, payment, refunded_minor, consumed, version)
          where orders.id = changed.id",
         &column(orders, |order| order.id.0),
         &column(orders, |order| order.status.into_str()) as _,
         &column(orders, |order| order.reason.map(|reason| reason.into_str())) as _,
         &column(orders, |order| order.stock.into_str()) as _,
         &column(orders, |order| order.payment.into_str()) as _,
+        &column(orders, |order| order.refunded_minor),
         &column(orders, |order| consumed(order)) as _,
         &column(orders, |order| order.version),
     )
@@ -89,6 +91,7 @@ struct Row {
     reason: Option<String>,
     stock: String,
     payment: String,
+    refunded_minor: i64,
     consumed: Json<Vec<(String, i64)>>,
     version: i64,
 }
@@ -100,7 +103,7 @@ macro_rules! select_orders {
             Row,
             r#"select id, customer_id, customer_email, lines as "lines: Json<Vec<OrderLine>>", total_minor, currency,
                    payment_method, placed_at, deadline_at, capture_deadline_at, status, reason, stock, payment,
-                   consumed as "consumed: Json<Vec<(String, i64)>>", version
+                   refunded_minor, consumed as "consumed: Json<Vec<(String, i64)>>", version
                from orders "# + $rest
             $(, $argument)*
         );
@@ -286,6 +289,7 @@ impl TryFrom<Row> for Order {
             reason: row.reason.as_deref().map(CancelReason::from_stored),
             stock: parse(&row.stock)?,
             payment: parse(&row.payment)?,
+            refunded_minor: row.refunded_minor,
             consumed: consumed.collect::<sqlx::Result<_>>()?,
             version: row.version,
         })

@@ -4,6 +4,8 @@
 //! - to enter a state that [awaits](Status::awaits) an answer is to make that call, so no payment waits for nothing;
 //! - an answer is published and posted whatever state it leads to, so that a cancelled order settles.
 
+use std::cmp::Ordering;
+
 use contracts::{
     Event, InvalidTransition, Money, OrderId, PaymentAuthorized, PaymentCaptureFailed, PaymentCaptured,
     PaymentDeclined, PaymentMethod, PaymentRefunded, PaymentVoided,
@@ -24,6 +26,16 @@ pub struct Terms {
     pub method: PaymentMethod,
 }
 
+/// How much of a payment's amount was captured and given back, in minor units of its currency.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Moved {
+    pub captured_minor: i64,
+    /// At most what was captured.
+    pub refunded_minor: i64,
+    /// The number of refunds that this is the sum of.
+    pub refunds: i32,
+}
+
 /// The payment of one order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Payment {
@@ -40,6 +52,7 @@ pub struct Payment {
     pub authorization_id: Option<String>,
     /// Why the processor refused to hold or to take the money.
     pub reason: Option<String>,
+    pub moved: Moved,
     /// The number of changes; also the aggregate version of the events that each published.
     pub version: i64,
 }
@@ -60,8 +73,8 @@ pub enum Answer {
     CaptureFailed { reason: String },
     /// It holds nothing: it lifted its hold, or the hold expired.
     Voided,
-    /// It gave this much of the money back.
-    Refunded { amount: Money },
+    /// It gave this much of the money back, which may be a part. Refunds are numbered from 1.
+    Refunded { amount: Money, number: i32 },
 }
 
 /// What a payment reacts to.
@@ -117,20 +130,30 @@ pub fn react(payment: &Payment, input: &Input) -> Result<Transition, InvalidTran
         (S::Voiding, I::Answered(A::Voided)) => S::Voided,
         // The void was refused, and the processor says why: it has taken the money.
         (S::Voiding, I::Answered(A::Captured { .. })) => S::Refunding,
-        (S::Refunding, I::Answered(A::Refunded { .. })) => S::Refunded,
+        (S::Refunding, I::Answered(A::Refunded { amount, number }))
+            if *number == payment.moved.refunds + 1 =>
+        {
+            match payment.moved.to_refund().cmp(&amount.amount_minor) {
+                Ordering::Equal => S::Refunded,
+                // A part of it: what is left is the next refund.
+                Ordering::Greater => S::Refunding,
+                Ordering::Less => return Err(invalid(payment, input)),
+            }
+        }
 
         // A call under way cannot be stopped: its answer tells what to undo.
         (S::Authorizing | S::Capturing, I::Cancelled) if !cancelled => return Ok(note_cancel(payment)),
 
-        (status, input) if is_known(status, input) => return Ok(nothing(payment)),
+        (_, input) if is_known(payment, input) => return Ok(nothing(payment)),
         _ => return Err(invalid(payment, input)),
     };
     enter(payment, next, input)
 }
 
-/// Whether a payment in this state has taken the input before, or has nothing left to do about it.
-fn is_known(status: Status, input: &Input) -> bool {
+/// Whether the payment has taken the input before, or has nothing left to do about it.
+fn is_known(payment: &Payment, input: &Input) -> bool {
     use {Answer as A, Input as I, Status as S};
+    let status = payment.status;
     match input {
         I::Placed(_) => status != S::Placeholder,
         I::Confirmed => !matches!(status, S::Placeholder | S::Authorizing | S::Authorized | S::Declined),
@@ -144,7 +167,7 @@ fn is_known(status: Status, input: &Input) -> bool {
             matches!(status, S::CaptureFailed | S::Voiding | S::Voided | S::Refunding | S::Refunded)
         }
         I::Answered(A::Voided) => status == S::Voided,
-        I::Answered(A::Refunded { .. }) => status == S::Refunded,
+        I::Answered(A::Refunded { number, .. }) => *number <= payment.moved.refunds,
     }
 }
 
@@ -167,6 +190,11 @@ fn enter(before: &Payment, status: Status, input: &Input) -> Result<Transition, 
         }
         Input::Answered(Answer::Declined { reason } | Answer::CaptureFailed { reason }) => {
             payment.reason = Some(reason.clone());
+        }
+        Input::Answered(Answer::Captured { amount }) => payment.moved.captured_minor = amount.amount_minor,
+        Input::Answered(Answer::Refunded { amount, number }) => {
+            payment.moved.refunded_minor += amount.amount_minor;
+            payment.moved.refunds = *number;
         }
         _ => {}
     }
@@ -213,9 +241,9 @@ fn recorded(
         Answer::Voided => {
             (PaymentVoided { order_id, payment_id }.into(), posted(PostingKind::Voided, held()?))
         }
-        Answer::Refunded { amount } => (
+        Answer::Refunded { amount, number } => (
             PaymentRefunded { order_id, payment_id, amount: amount.clone() }.into(),
-            posted(PostingKind::Refunded, amount.clone()),
+            Some(Posting { kind: PostingKind::Refunded, number: *number, amount: amount.clone() }),
         ),
     };
     Ok((Some(event), posting))
@@ -244,8 +272,16 @@ impl Payment {
             terms: None,
             authorization_id: None,
             reason: None,
+            moved: Moved::default(),
             version: 0,
         }
+    }
+}
+
+impl Moved {
+    /// How much of what was captured is not given back.
+    pub fn to_refund(self) -> i64 {
+        self.captured_minor - self.refunded_minor
     }
 }
 

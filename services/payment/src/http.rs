@@ -36,6 +36,10 @@ struct PaymentView {
     status: &'static str,
     /// None for an order that was cancelled before this service saw it.
     amount: Option<Money>,
+    /// How much of it was captured.
+    captured: Option<Money>,
+    /// How much of that was given back.
+    refunded: Option<Money>,
     reason: Option<String>,
 }
 
@@ -68,12 +72,16 @@ async fn show(
 
 impl From<Payment> for PaymentView {
     fn from(payment: Payment) -> Self {
-        let Payment { order_id, payment_id, status, terms, reason, .. } = payment;
+        let Payment { order_id, payment_id, status, terms, moved, reason, .. } = payment;
+        let amount = terms.map(|terms| terms.amount);
+        let of_it = |amount_minor| Some(Money { amount_minor, ..amount.clone()? });
         Self {
             order_id,
             payment_id,
             status: status.into_str(),
-            amount: terms.map(|terms| terms.amount),
+            captured: of_it(moved.captured_minor),
+            refunded: of_it(moved.refunded_minor),
+            amount,
             reason,
         }
     }

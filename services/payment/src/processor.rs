@@ -67,10 +67,10 @@ const MAX_BODY: usize = 64 * 1024;
 pub struct Request {
     /// The processor knows it as the merchant's reference.
     pub order_id: OrderId,
-    /// How much to hold, take or give back, or how much is held.
+    /// How much is held, or to be held and captured.
     pub amount: Money,
     /// Counts the calls of one action for an order from 1.
-    pub number: u32,
+    pub number: i32,
     #[serde(flatten)]
     pub command: Command,
 }
@@ -78,10 +78,22 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum Command {
-    Authorize { method: PaymentMethod },
-    Capture { authorization_id: String },
-    Void { authorization_id: String },
-    Refund { authorization_id: String },
+    Authorize {
+        method: PaymentMethod,
+    },
+    Capture {
+        authorization_id: String,
+    },
+    Void {
+        authorization_id: String,
+    },
+    Refund {
+        authorization_id: String,
+        /// How much to give back, in minor units.
+        refund_minor: i64,
+        /// How much was given back before, in minor units.
+        refunded_minor: i64,
+    },
 }
 
 /// A call did not take effect, and never will, with the reason. [`Processor::look_up`] says what follows.
@@ -107,13 +119,19 @@ impl Request {
     pub fn new(action: Action, payment: &Payment) -> Option<Self> {
         let terms = payment.terms.clone()?;
         let authorization_id = payment.authorization_id.clone();
+        let moved = payment.moved;
+        let number = if action == Action::Refund { moved.refunds + 1 } else { 1 };
         let command = match action {
             Action::Authorize => Command::Authorize { method: terms.method },
             Action::Capture => Command::Capture { authorization_id: authorization_id? },
             Action::Void => Command::Void { authorization_id: authorization_id? },
-            Action::Refund => Command::Refund { authorization_id: authorization_id? },
+            Action::Refund => Command::Refund {
+                authorization_id: authorization_id?,
+                refund_minor: moved.to_refund(),
+                refunded_minor: moved.refunded_minor,
+            },
         };
-        Some(Self { order_id: payment.order_id, amount: terms.amount, number: 1, command })
+        Some(Self { order_id: payment.order_id, amount: terms.amount, number, command })
     }
 
     pub fn action(&self) -> Action {
@@ -131,8 +149,17 @@ impl Request {
             Command::Authorize { .. } => None,
             Command::Capture { authorization_id }
             | Command::Void { authorization_id }
-            | Command::Refund { authorization_id } => Some(authorization_id),
+            | Command::Refund { authorization_id, .. } => Some(authorization_id),
         }
+    }
+
+    /// How much the call captures or gives back; that of the authorization for the others.
+    pub fn to_move(&self) -> Money {
+        let amount_minor = match self.command {
+            Command::Refund { refund_minor, .. } => refund_minor,
+            _ => self.amount.amount_minor,
+        };
+        Money { amount_minor, ..self.amount.clone() }
     }
 
     /// The same for the same call for the same order, however often it is made and from whatever database.
@@ -216,7 +243,7 @@ impl Processor {
     }
 
     fn http_request(&self, request: &Request) -> RequestBuilder {
-        let Money { amount_minor, currency } = &request.amount;
+        let Money { amount_minor, currency } = request.to_move();
         let (url, body) = match &request.command {
             Command::Authorize { method } => (
                 self.authorizations(&[]),
@@ -228,7 +255,7 @@ impl Processor {
                 })),
             ),
             Command::Void { authorization_id } => (self.authorizations(&[authorization_id, "void"]), None),
-            Command::Capture { authorization_id } | Command::Refund { authorization_id } => (
+            Command::Capture { authorization_id } | Command::Refund { authorization_id, .. } => (
                 self.authorizations(&[authorization_id, request.action().into_str()]),
                 Some(json!({ "amount_minor": amount_minor, "currency": currency })),
             ),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool, migrate::Migrator};
 use uuid::Uuid;
 
-use crate::domain::{Payment, Status, Terms};
+use crate::domain::{Moved, Payment, Status, Terms};
 use crate::ledger::NewPosting;
 
 /// An entry of the ledger as the API shows it.
@@ -56,7 +56,7 @@ pub(crate) async fn load_for_update(
     let rows = sqlx::query_as!(
         Row,
         "select order_id, payment_id, status, cancel_requested, amount_minor, currency, method, authorization_id,
-                reason, version
+                reason, captured_minor, refunded_minor, refunds, version
          from payments where order_id = any($1) order by order_id for update",
         &column(order_ids, |order_id| order_id.0),
     )
@@ -74,11 +74,13 @@ pub(crate) async fn save(conn: &mut PgConnection, payments: &[Payment]) -> sqlx:
         "update payments
          set status = changed.status, cancel_requested = changed.cancel_requested,
              amount_minor = changed.amount_minor, currency = changed.currency, method = changed.method,
-             authorization_id = changed.authorization_id, reason = changed.reason, version = changed.version
+             authorization_id = changed.authorization_id, reason = changed.reason,
+             captured_minor = changed.captured_minor, refunded_minor = changed.refunded_minor,
+             refunds = changed.refunds, version = changed.version
          from unnest($1::uuid[], $2::text[], $3::bool[], $4::bigint[], $5::text[], $6::text[], $7::text[],
-                     $8::text[], $9::bigint[])
+                     $8::text[], $9::bigint[], $10::bigint[], $11::integer[], $12::bigint[])
              as changed (order_id, status, cancel_requested, amount_minor, currency, method, authorization_id,
-                         reason, version)
+                         reason, captured_minor, refunded_minor, refunds, version)
          where payments.order_id = changed.order_id",
         &column(payments, |payment| payment.order_id.0),
         &column(payments, |payment| payment.status.into_str()) as _,
@@ -88,6 +90,9 @@ pub(crate) async fn save(conn: &mut PgConnection, payments: &[Payment]) -> sqlx:
         &column(payments, |payment| payment.terms.as_ref().map(|terms| terms.method.as_str())) as _,
         &column(payments, |payment| payment.authorization_id.as_deref()) as _,
         &column(payments, |payment| payment.reason.as_deref()) as _,
+        &column(payments, |payment| payment.moved.captured_minor),
+        &column(payments, |payment| payment.moved.refunded_minor),
+        &column(payments, |payment| payment.moved.refunds),
         &column(payments, |payment| payment.version),
     )
     .execute(conn)
@@ -134,7 +139,7 @@ pub(crate) async fn find(
     let row = sqlx::query_as!(
         Row,
         "select order_id, payment_id, status, cancel_requested, amount_minor, currency, method, authorization_id,
-                reason, version
+                reason, captured_minor, refunded_minor, refunds, version
          from payments where order_id = $1",
         order_id.0,
     )
@@ -165,7 +170,7 @@ pub(crate) async fn list(
     let rows = sqlx::query_as!(
         Row,
         "select order_id, payment_id, status, cancel_requested, amount_minor, currency, method, authorization_id,
-                reason, version
+                reason, captured_minor, refunded_minor, refunds, version
          from payments
          where ($1::text is null or status = $1) and ($2::uuid is null or order_id < $2)
          order by order_id desc
@@ -189,6 +194,9 @@ struct Row {
     method: Option<String>,
     authorization_id: Option<String>,
     reason: Option<String>,
+    captured_minor: i64,
+    refunded_minor: i64,
+    refunds: i32,
     version: i64,
 }
 
@@ -210,6 +218,11 @@ impl TryFrom<Row> for Payment {
             terms,
             authorization_id: row.authorization_id,
             reason: row.reason,
+            moved: Moved {
+                captured_minor: row.captured_minor,
+                refunded_minor: row.refunded_minor,
+                refunds: row.refunds,
+            },
             version: row.version,
         })
     }

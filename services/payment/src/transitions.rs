@@ -5,14 +5,15 @@ use messaging::transitions::{INVALID, NOTHING, TransitionTable, consumed};
 use strum::VariantArray;
 use uuid::Uuid;
 
-use crate::domain::{Answer, Input, Payment, Status, Terms, react};
+use crate::domain::{Answer, Input, Moved, Payment, Status, Terms, react};
 
 const TITLE: &str = "What a payment does";
 const NOTES: &str = "
 By `react` in `services/payment/src/domain.rs`. *Calls* and answers are those of the card processor; `withdrawn` is
 `order.cancelled` before the call to authorize was ever made. An answer that the
 payment no longer waits for is a repeat when it lies on the way to the state, and invalid when it belongs to a call that
-was never made or contradicts the answer that was given.
+was never made or contradicts the answer that was given. A refund of a part leaves the payment `refunding`, with a refund
+of the rest as its next call.
 ";
 
 pub fn transitions() -> String {
@@ -41,11 +42,18 @@ fn name(payment: &Payment) -> String {
 /// Every state, those that a cancel can wait in twice.
 fn payments() -> Vec<Payment> {
     let terms = terms();
+    let amount_minor = terms.as_ref().map_or(0, |terms| terms.amount.amount_minor);
+    let moved = |status: Status| match status {
+        Status::Captured | Status::Refunding => Moved { captured_minor: amount_minor, ..Moved::default() },
+        Status::Refunded => Moved { captured_minor: amount_minor, refunded_minor: amount_minor, refunds: 1 },
+        _ => Moved::default(),
+    };
     let payment = |status, cancel_requested| Payment {
         status,
         cancel_requested,
         terms: terms.clone(),
         authorization_id: Some("auth-1".to_owned()),
+        moved: moved(status),
         ..Payment::placeholder(OrderId(Uuid::nil()))
     };
     let mut payments = Vec::new();
@@ -77,7 +85,7 @@ fn inputs() -> Vec<(String, Input)> {
         amount().map(|amount| Answer::Captured { amount }),
         Some(Answer::CaptureFailed { reason: reason() }),
         Some(Answer::Voided),
-        amount().map(|amount| Answer::Refunded { amount }),
+        amount().map(|amount| Answer::Refunded { amount, number: 1 }),
     ];
     let events = consumed(system::Service::Payment.subscriptions()).into_iter();
     let events = events.filter_map(|(name, sample)| Some((name, Input::of(&sample.event)?)));

@@ -252,7 +252,7 @@ impl Saga {
             }
             (Action::Capture, hold) => (hold, Answer::CaptureFailed { reason: reason() }),
             (Action::Void, _) => (Some(Hold::Ended), Answer::Voided),
-            (Action::Refund, _) => (Some(Hold::Refunded), Answer::Refunded { amount }),
+            (Action::Refund, _) => (Some(Hold::Refunded), Answer::Refunded { amount, number: 1 }),
         };
         self.hold = hold;
         self.calls.insert(action, Call::Answered(answer));

@@ -80,6 +80,7 @@ pub(super) const CORRUPTIONS: &[Corruption] = &[
              where posting = 'captured' and account = 'captured_funds')",
         &[
             "money balances",
+            "a payment matches its postings",
             "the ledger matches the processor",
             "the summary matches a recount",
         ],
@@ -125,8 +126,20 @@ pub(super) const CORRUPTIONS: &[Corruption] = &[
     corruption(
         Payment,
         "less was taken than the order costs",
-        "update payments set amount_minor = 1 where status = 'captured'",
+        "update payments set amount_minor = 1, captured_minor = 1 where status = 'captured'",
         &["a payment matches its postings", "each order has its money"],
+    ),
+    corruption(
+        Payment,
+        "a refund of a part was noted, and not posted",
+        "update payments set refunded_minor = 1, refunds = 1 where status = 'captured'",
+        &["a payment matches its postings"],
+    ),
+    corruption(
+        Order,
+        "a refund of a part was noted, and none was consumed",
+        "update orders set refunded_minor = 1 where status = 'completed'",
+        &["an order matches its event log"],
     ),
     corruption(
         Payment,
@@ -271,7 +284,7 @@ pub(super) const CORRUPTIONS: &[Corruption] = &[
         "alter table notifications drop constraint one_notification_per_event;
          insert into notifications (id, order_id, kind, aggregate_version, status, body, sent_at)
          select gen_random_uuid(), order_id, kind, aggregate_version, status, body, sent_at from notifications limit 1",
-        &["one mail per order and kind"],
+        &["one mail per order and kind", "each order has its mails", "the summary matches a recount"],
     ),
     corruption(
         Notification,

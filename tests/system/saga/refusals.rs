@@ -39,6 +39,12 @@ async fn at_the_dashboard(shop: &Shop, path: &str) -> u16 {
     answer(shop.provider.post(path)).await.0
 }
 
+/// Somebody gives so much of an order's money back there.
+async fn refund_at_the_dashboard(shop: &Shop, authorization: &str, amount_minor: i64) -> u16 {
+    let call = shop.provider.post(&format!("/v1/authorizations/{authorization}/refund"));
+    answer(call.json(&json!({ "amount_minor": amount_minor, "currency": "EUR" }))).await.0
+}
+
 /// The processor's id of the order's authorization.
 async fn authorization_of(shop: &Shop, id: &str) -> String {
     let (_, found) = shop.provider.get(&format!("/v1/authorizations?merchant_reference={id}")).await;
@@ -89,6 +95,27 @@ async fn money_that_was_taken_elsewhere_before_the_void_is_refunded() {
     shop.restart(Service::Inventory).await;
     shop.check().await;
     assert_eq!(shop.payment_of(&id).await["status"], "refunded");
+    assert_eq!(shop.charged(&id).await, (0, 2000, 2000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_that_was_refunded_in_part_elsewhere_is_refunded_for_the_rest() {
+    let mut shop = Shop::open_with(&IMPATIENT).await;
+    let (id, authorization) = authorized(&mut shop).await;
+    assert_eq!(at_the_dashboard(&shop, &format!("/v1/authorizations/{authorization}/capture")).await, 200);
+    assert_eq!(refund_at_the_dashboard(&shop, &authorization, 700).await, 200);
+    shop.cancel(&id).await;
+    shop.restart(Service::Inventory).await;
+    shop.check().await;
+    let payment = shop.payment_of(&id).await;
+    let eur = |amount_minor: i64| json!({ "amount_minor": amount_minor, "currency": "EUR" });
+    assert_eq!(
+        (&payment["status"], &payment["captured"], &payment["refunded"]),
+        (&json!("refunded"), &eur(2000), &eur(2000))
+    );
+    let entries = payment["ledger"].as_array().expect("a ledger").iter();
+    let refunds = entries.filter(|entry| entry["account"] == "refunds").map(|entry| &entry["amount"]);
+    assert_eq!(refunds.collect::<Vec<_>>(), [&eur(-700), &eur(-1300)]);
     assert_eq!(shop.charged(&id).await, (0, 2000, 2000));
 }
 

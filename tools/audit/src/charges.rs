@@ -15,7 +15,6 @@ pub struct Charge {
     currency: String,
     pub authorizations: i64,
     pub captures: i64,
-    pub refunds: i64,
     pub held_minor: i64,
     pub captured_minor: i64,
     pub refunded_minor: i64,

@@ -24,8 +24,8 @@ pub struct Snapshot {
     /// What left the stock and did not come back, by SKU.
     pub sold: BTreeMap<String, i64>,
     pub payments: BTreeMap<Uuid, PaymentRow>,
-    /// Status of the mail, by order and kind.
-    pub mails: BTreeMap<(Uuid, String), String>,
+    /// Statuses of the mails, by order and kind: one, but for refunds in parts.
+    pub mails: BTreeMap<(Uuid, String), Vec<String>>,
     /// What analytics counts, by name.
     pub summary: BTreeMap<String, i64>,
     pub charges: Charges,
@@ -140,13 +140,17 @@ impl Snapshot {
         let payments: Vec<PaymentRow> = tables.rows(Service::Payment, PAYMENTS).await?;
         let mails: Vec<(Uuid, String, String)> =
             tables.rows(Service::Notification, "select order_id, kind, status from notifications").await?;
+        let mut mails_of = BTreeMap::<_, Vec<_>>::new();
+        for (order, kind, status) in mails {
+            mails_of.entry((order, kind)).or_default().push(status);
+        }
         let summary: Vec<(String, i64)> = tables.rows(Service::Analytics, SUMMARY).await?;
         Ok(Self {
             orders: orders.into_iter().map(|order| (order.id, order)).collect(),
             reservations: reservations.into_iter().collect(),
             sold: sold.into_iter().collect(),
             payments: payments.into_iter().map(|payment| (payment.order_id, payment)).collect(),
-            mails: mails.into_iter().map(|(order, kind, status)| ((order, kind), status)).collect(),
+            mails: mails_of,
             summary: summary.into_iter().collect(),
             charges,
             dead_letters: dead_letters(tables, sources, &queues).await?,

@@ -1,5 +1,5 @@
 use chrono::TimeDelta;
-use contracts::{Quantity, samples::samples};
+use contracts::{PaymentRefunded, Quantity, samples::samples};
 use proptest::prelude::{Just, Strategy, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::{collection::vec, sample::select};
 
@@ -190,14 +190,23 @@ fn second_of_stock_and_money_confirms() {
 fn second_refund_counts_and_its_repeat_does_not() {
     let mut logged = Logged::after(&[EventType::StockReserved, EventType::PaymentAuthorized]);
     logged.take(&Input::Cancel);
-    let refund = |version| Input::Event(sample(EventType::PaymentRefunded), version);
-    logged.take(&refund(4));
-    let once = logged.clone();
-    logged.take(&refund(4));
-    assert_eq!(logged.order, once.order, "the same refund again");
-    logged.take(&refund(5));
-    assert_eq!(logged.order.version, once.order.version + 1, "another refund");
-    assert_eq!(logged.log.last(), Some(&(sample(EventType::PaymentRefunded), 5)));
+    let total = logged.order.total.clone();
+    let refund = |amount_minor| {
+        let Event::PaymentRefunded(refund) = sample(EventType::PaymentRefunded) else { panic!("no refund") };
+        Event::from(PaymentRefunded { amount: Money { amount_minor, ..total.clone() }, ..refund })
+    };
+    logged.take(&Input::Event(refund(100), 4));
+    let once = logged.order.clone();
+    assert_eq!((once.payment, once.refunded_minor), (Payment::Captured, 100), "a part of it");
+    logged.take(&Input::Event(refund(100), 4));
+    assert_eq!(logged.order, once, "the same refund again");
+    logged.take(&Input::Event(sample(EventType::StockReleased), 3));
+    assert!(!logged.order.settled(), "the rest is still to come back");
+    let rest = refund(total.amount_minor - 100);
+    logged.take(&Input::Event(rest.clone(), 5));
+    assert_eq!((logged.order.payment, logged.order.refunded_minor), (Payment::Refunded, total.amount_minor));
+    assert!(logged.order.settled());
+    assert_eq!(logged.log.last(), Some(&(rest, 5)));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use proptest::{
 use strum::VariantArray;
 use uuid::Uuid;
 
-use crate::domain::{Action, Answer, Input, Payment, Status, Terms, Transition, react};
+use crate::domain::{Action, Answer, Input, Moved, Payment, Status, Terms, Transition, react};
 use crate::ledger::{Account, PostingKind};
 
 /// What may happen next. What cannot happen yet in the world at hand is skipped.
@@ -48,7 +48,7 @@ struct World {
     published: Vec<EventType>,
     calls: Vec<Action>,
     outstanding: Vec<Action>,
-    postings: Vec<PostingKind>,
+    postings: Vec<(PostingKind, i32)>,
     balances: HashMap<Account, i64>,
 }
 
@@ -80,7 +80,7 @@ impl World {
             Step::Cancel | Step::Withdraw => self.take_input(Input::Cancelled),
             Step::Answer(well) => {
                 if let Some(action) = self.outstanding.pop() {
-                    self.take_input(Input::Answered(answer(action, *well)));
+                    self.take_input(Input::Answered(answer(action, *well, self.payment.moved)));
                 }
             }
             Step::Repeat(index) => {
@@ -109,7 +109,8 @@ impl World {
         self.calls.extend(&jobs);
         self.outstanding.extend(&jobs);
         for posting in postings {
-            self.postings.push(posting.kind);
+            assert!(!self.postings.contains(&(posting.kind, posting.number)), "a posting is made once");
+            self.postings.push((posting.kind, posting.number));
             for entry in posting.entries() {
                 *self.balances.entry(entry.account).or_default() += entry.amount.amount_minor;
             }
@@ -118,11 +119,12 @@ impl World {
     }
 
     fn check(&self) {
-        for action in [Action::Authorize, Action::Capture, Action::Void, Action::Refund] {
+        for action in [Action::Authorize, Action::Capture, Action::Void] {
             assert!(self.called(action) <= 1, "{action} is called at most once");
         }
+        assert!(self.called(Action::Refund) <= 3, "and refunds are called for as long as something is left");
         assert!(self.called(Action::Capture) == 0 || self.taken.contains(&Input::Confirmed));
-        assert!(self.called(Action::Refund) == 0 || self.postings.contains(&PostingKind::Captured));
+        assert!(self.called(Action::Refund) == 0 || self.postings.contains(&(PostingKind::Captured, 1)));
         assert!(self.compensations() <= 1, "one compensation at most: {:?}", self.published);
         assert_eq!(
             self.outstanding,
@@ -150,10 +152,10 @@ impl World {
         self.calls.iter().filter(|called| **called == action).count()
     }
 
+    /// A refund in parts is one.
     fn compensations(&self) -> usize {
-        let compensations =
-            [EventType::PaymentDeclined, EventType::PaymentVoided, EventType::PaymentRefunded];
-        compensations.into_iter().map(|event| self.published(event)).sum()
+        let refunded = usize::from(self.payment.status == Status::Refunded);
+        self.published(EventType::PaymentDeclined) + self.published(EventType::PaymentVoided) + refunded
     }
 
     fn balance(&self, account: Account) -> i64 {
@@ -161,12 +163,15 @@ impl World {
     }
 }
 
+/// What is given back of a payment at a time, where it is given back in parts.
+const PART: i64 = 1000;
+
 fn terms() -> Terms {
     let amount = Money { amount_minor: 2500, currency: "EUR".parse().expect("EUR is a currency") };
     Terms { amount, method: "pm_card_visa".parse().expect("a payment method") }
 }
 
-fn answer(action: Action, well: bool) -> Answer {
+fn answer(action: Action, well: bool, moved: Moved) -> Answer {
     match action {
         Action::Authorize if well => Answer::Approved { authorization_id: "auth-1".to_owned() },
         Action::Authorize => Answer::Declined { reason: "card_declined".to_owned() },
@@ -175,7 +180,12 @@ fn answer(action: Action, well: bool) -> Answer {
         Action::Void if well => Answer::Voided,
         // The void is refused, since the processor has taken the money.
         Action::Void => Answer::Captured { amount: terms().amount },
-        Action::Refund => Answer::Refunded { amount: terms().amount },
+        Action::Refund => {
+            let left = moved.to_refund();
+            // A part of it was given back at the processor's dashboard.
+            let amount_minor = if well { left } else { left.min(PART) };
+            Answer::Refunded { amount: Money { amount_minor, ..terms().amount }, number: moved.refunds + 1 }
+        }
     }
 }
 
@@ -194,6 +204,9 @@ proptest! {
         assert_eq!(world.balance(Account::Customer), 0);
         assert_eq!(world.balance(Account::AuthorizedHolds), 0);
         assert_eq!(world.balance(Account::CapturedFunds), -world.balance(Account::Refunds));
+        let Moved { captured_minor, refunded_minor, refunds } = world.payment.moved;
+        assert_eq!((captured_minor, refunded_minor), (world.balance(Account::CapturedFunds), captured_minor));
+        assert_eq!(usize::try_from(refunds), Ok(world.published(EventType::PaymentRefunded)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use contracts::{Currency, Money};
 use serde::Deserialize;
 
-use super::{Reply, Request};
+use super::{Command, Reply, Request};
 use crate::domain::{Action, Answer};
 
 /// The longest id of an authorization.
@@ -16,6 +16,9 @@ pub(super) struct Authorization {
     pub(super) status: Status,
     pub(super) amount_minor: i64,
     pub(super) currency: Currency,
+    /// How much of what was captured was given back.
+    #[serde(default)]
+    pub(super) refunded_minor: i64,
 }
 
 /// What an authorization has become.
@@ -41,11 +44,16 @@ pub(super) enum Status {
 impl Authorization {
     /// What a successful call means that shows this authorization: the answer, when it is what was asked for.
     pub(super) fn settles(self, request: &Request) -> Reply {
-        let expected = match request.action() {
-            Action::Authorize => Status::Authorized,
-            Action::Capture => Status::Captured,
-            Action::Void => Status::Voided,
-            Action::Refund => Status::Refunded,
+        let amount = request.to_move();
+        let (expected, refunded) = match request.command {
+            Command::Authorize { .. } => (Status::Authorized, 0),
+            Command::Capture { .. } => (Status::Captured, 0),
+            Command::Void { .. } => (Status::Voided, 0),
+            Command::Refund { refund_minor, refunded_minor, .. } => {
+                let refunded = refunded_minor + refund_minor;
+                let whole = refunded == request.amount.amount_minor;
+                (if whole { Status::Refunded } else { Status::Captured }, refunded)
+            }
         };
         if let Err(reason) = self.is_about(request) {
             return Reply::Unsettled(reason);
@@ -53,12 +61,15 @@ impl Authorization {
         if self.status != expected {
             return Reply::Unsettled(format!("the authorization is {}, not {expected}", self.status));
         }
-        let amount = request.amount.clone();
+        if self.refunded_minor != refunded {
+            let shown = self.refunded_minor;
+            return Reply::Unsettled(format!("{shown} of the authorization are refunded, not {refunded}"));
+        }
         Reply::Answer(match request.action() {
             Action::Authorize => Answer::Approved { authorization_id: self.id },
             Action::Capture => Answer::Captured { amount },
             Action::Void => Answer::Voided,
-            Action::Refund => Answer::Refunded { amount },
+            Action::Refund => Answer::Refunded { amount, number: request.number },
         })
     }
 

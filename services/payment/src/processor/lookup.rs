@@ -5,15 +5,18 @@
 //! |---|---|---|---|---|
 //! | not there | declined | capture failed | unsettled | unsettled |
 //! | authorized | approved | capture failed | unsettled | unsettled |
-//! | captured | unsettled | captured | captured: to be refunded | unsettled |
+//! | captured | unsettled | captured | captured: to be refunded | refunded, if more of it is than before |
 //! | voided, expired | unsettled | capture failed | voided | unsettled |
 //! | refunded | unsettled | unsettled | captured: to be refunded | refunded |
+//!
+//! What was refunded at the processor's dashboard may be a part: the payment then refunds the rest.
 
+use contracts::Money;
 use reqwest::StatusCode;
 use serde::Deserialize;
 
 use super::authorization::{Authorization, Status};
-use super::{Refusal, Reply, Request};
+use super::{Command, Refusal, Reply, Request};
 use crate::domain::{Action, Answer};
 
 /// The authorizations of a merchant reference.
@@ -51,20 +54,26 @@ fn settle(request: &Request, why: &str, found: Option<Authorization>) -> Reply {
     if let Some(Err(reason)) = found.as_ref().map(|authorization| authorization.is_about(request)) {
         return Reply::Unsettled(reason);
     }
+    let shown_refunded = found.as_ref().map_or(0, |found| found.refunded_minor);
     let (reason, amount) = (why.to_owned(), request.amount.clone());
-    let (status, id) = found.map(|authorization| (authorization.status, authorization.id)).unzip();
-    Reply::Answer(match (request.action(), status, id) {
-        (Action::Authorize, None, _) => Answer::Declined { reason },
-        (Action::Authorize, Some(Status::Authorized), Some(authorization_id)) => {
+    let (status, id) = found.as_ref().map(|found| (found.status, found.id.clone())).unzip();
+    Reply::Answer(match (&request.command, status, id) {
+        (Command::Authorize { .. }, None, _) => Answer::Declined { reason },
+        (Command::Authorize { .. }, Some(Status::Authorized), Some(authorization_id)) => {
             Answer::Approved { authorization_id }
         }
-        (Action::Capture, Some(Status::Captured), _) => Answer::Captured { amount },
-        (Action::Capture, None | Some(Status::Authorized | Status::Voided | Status::Expired), _) => {
+        (Command::Capture { .. }, Some(Status::Captured), _) => Answer::Captured { amount },
+        (Command::Capture { .. }, None | Some(Status::Authorized | Status::Voided | Status::Expired), _) => {
             Answer::CaptureFailed { reason }
         }
-        (Action::Void, Some(Status::Voided | Status::Expired), _) => Answer::Voided,
-        (Action::Void, Some(Status::Captured | Status::Refunded), _) => Answer::Captured { amount },
-        (Action::Refund, Some(Status::Refunded), _) => Answer::Refunded { amount },
+        (Command::Void { .. }, Some(Status::Voided | Status::Expired), _) => Answer::Voided,
+        (Command::Void { .. }, Some(Status::Captured | Status::Refunded), _) => Answer::Captured { amount },
+        (Command::Refund { refunded_minor, .. }, Some(Status::Captured | Status::Refunded), _)
+            if shown_refunded > *refunded_minor =>
+        {
+            let amount = Money { amount_minor: shown_refunded - refunded_minor, ..amount };
+            Answer::Refunded { amount, number: request.number }
+        }
         _ => {
             let told = status.map_or_else(|| "not there".to_owned(), |status| status.to_string());
             return Reply::Unsettled(format!("{why}, and the authorization is {told}"));

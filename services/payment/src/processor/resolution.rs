@@ -10,7 +10,7 @@ use crate::domain::{Action, Answer};
 /// # Errors
 /// A text that says which words the call can end with, when it cannot end with this one.
 pub fn resolve(request: &Request, resolution: &Resolution) -> Result<Answer, String> {
-    let amount = request.amount.clone();
+    let amount = request.to_move();
     let reason = resolution.reason.clone();
     match (request.action(), resolution.outcome.as_str()) {
         (Action::Authorize, "authorized") => match resolution.reference.clone() {
@@ -21,7 +21,7 @@ pub fn resolve(request: &Request, resolution: &Resolution) -> Result<Answer, Str
         (Action::Capture | Action::Void, "captured") => Ok(Answer::Captured { amount }),
         (Action::Capture, "failed") => Ok(Answer::CaptureFailed { reason }),
         (Action::Void, "voided") => Ok(Answer::Voided),
-        (Action::Refund, "refunded") => Ok(Answer::Refunded { amount }),
+        (Action::Refund, "refunded") => Ok(Answer::Refunded { amount, number: request.number }),
         (action, outcome) => {
             let outcomes = match action {
                 Action::Authorize => "authorized or declined",

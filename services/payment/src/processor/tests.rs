@@ -16,7 +16,7 @@ use wiremock::{
 };
 
 use crate::config::ProcessorConfig;
-use crate::domain::{Action, Answer, Payment, Terms};
+use crate::domain::{Action, Answer, Moved, Payment, Terms};
 use crate::processor::{MAX_BODY, Processor, Refused, Reply, Request, answer};
 
 mod lookups;
@@ -45,6 +45,7 @@ fn payment() -> Payment {
     Payment {
         terms: Some(Terms { amount, method: "pm_card_visa".parse().expect("a payment method") }),
         authorization_id: Some("auth-1".to_owned()),
+        moved: Moved { captured_minor: 2500, ..Moved::default() },
         ..Payment::placeholder(OrderId(Uuid::from_u128(1)))
     }
 }
@@ -69,7 +70,10 @@ const ACTIONS: [Action; 4] = [Action::Authorize, Action::Capture, Action::Void, 
 
 /// The authorization of the payment, in a status.
 fn authorization(status: &str) -> Value {
-    json!({ "id": "auth-1", "status": status, "amount_minor": 2500, "currency": "EUR" })
+    let refunded_minor = if status == "refunded" { 2500 } else { 0 };
+    json!({
+        "id": "auth-1", "status": status, "amount_minor": 2500, "currency": "EUR", "refunded_minor": refunded_minor,
+    })
 }
 
 /// What an answer to a call means.
@@ -103,7 +107,7 @@ fn done(action: Action) -> (&'static str, Answer) {
         Action::Authorize => ("authorized", Answer::Approved { authorization_id: "auth-1".to_owned() }),
         Action::Capture => ("captured", Answer::Captured { amount: amount() }),
         Action::Void => ("voided", Answer::Voided),
-        Action::Refund => ("refunded", Answer::Refunded { amount: amount() }),
+        Action::Refund => ("refunded", Answer::Refunded { amount: amount(), number: 1 }),
     }
 }
 
@@ -127,6 +131,7 @@ fn an_answer_that_is_not_what_was_asked_for_is_never_believed() {
         for (member, value) in [
             ("amount_minor", json!(2400)),
             ("currency", json!("USD")),
+            ("refunded_minor", json!(1)),
             ("status", json!("pending")),
             ("status", json!("expired")),
         ] {
@@ -148,6 +153,22 @@ fn an_answer_that_is_not_what_was_asked_for_is_never_believed() {
     let mut another = authorization("captured");
     another["id"] = json!("auth-2");
     assert!(matches!(answered(Action::Capture, 200, &another), Reply::Unsettled(_)));
+}
+
+#[test]
+fn a_refund_of_the_rest_has_a_number_and_an_amount_of_its_own() {
+    let moved = Moved { captured_minor: 2500, refunded_minor: 1000, refunds: 1 };
+    let rest = Request::new(Action::Refund, &Payment { moved, ..payment() }).expect("a refund");
+    assert!(rest.idempotency_key().ends_with(":refund:2"));
+    assert_eq!(rest.to_move().amount_minor, 1500);
+    let read = |shown: &Value| answer(&rest, StatusCode::OK, shown.to_string().as_bytes());
+    let amount = Money { amount_minor: 1500, ..amount() };
+    assert_eq!(read(&authorization("refunded")), Ok(Reply::Answer(Answer::Refunded { amount, number: 2 })));
+    for (status, refunded_minor) in [("refunded", 1500), ("captured", 1000), ("captured", 2500)] {
+        let mut wrong = authorization(status);
+        wrong["refunded_minor"] = json!(refunded_minor);
+        assert!(matches!(read(&wrong), Ok(Reply::Unsettled(_))), "{wrong}");
+    }
 }
 
 #[test]

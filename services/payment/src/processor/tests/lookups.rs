@@ -1,5 +1,6 @@
 //! What a look-up and an operator's word mean for a call.
 
+use contracts::Money;
 use messaging::jobs::Resolution;
 use reqwest::StatusCode;
 use serde_json::json;
@@ -28,7 +29,7 @@ fn what_a_refused_call_comes_to_is_what_the_authorization_is() {
     use Action::{Authorize, Capture, Refund, Void};
     let captured = || Reply::Answer(Answer::Captured { amount: amount() });
     let (voided, refunded) =
-        (Reply::Answer(Answer::Voided), Reply::Answer(Answer::Refunded { amount: amount() }));
+        (Reply::Answer(Answer::Voided), Reply::Answer(Answer::Refunded { amount: amount(), number: 1 }));
     let statuses =
         [None, Some("authorized"), Some("captured"), Some("voided"), Some("expired"), Some("refunded")];
     for action in ACTIONS {
@@ -49,6 +50,15 @@ fn what_a_refused_call_comes_to_is_what_the_authorization_is() {
             assert_eq!(looked_up(action, status), expected, "{action} {status:?}");
         }
     }
+}
+
+#[test]
+fn a_part_that_was_given_back_elsewhere_is_a_refund() {
+    let mut shown = authorization("captured");
+    shown["refunded_minor"] = json!(1000);
+    let reply = found(&request(Action::Refund), "refused", StatusCode::OK, shown.to_string().as_bytes());
+    let amount = Money { amount_minor: 1000, ..amount() };
+    assert_eq!(reply, Reply::Answer(Answer::Refunded { amount, number: 1 }));
 }
 
 #[test]
