@@ -9,8 +9,8 @@ mod words;
 use serde_json::{Value, json};
 
 use crate::tidy::rules::{
-    RULES, Rule, domain_is_pure, files_are_short, no_test_sleeps, nothing_is_left_unfinished,
-    only_amqp_publishes, sql_stays_in_the_store,
+    RULES, Rule, domain_is_pure, files_are_short, foreign_json_is_strict, no_test_sleeps,
+    nothing_is_left_unfinished, only_amqp_publishes, sql_stays_in_the_store,
 };
 use crate::tidy::source::{Source, code_of, packages, sources};
 
@@ -79,6 +79,11 @@ fn injected_violation_of_a_rule_is_found() {
 
     finds(only_amqp_publishes, "services/order/src/jobs.rs", "channel.basic_publish(exchange)");
     passes(only_amqp_publishes, "crates/amqp/src/publisher.rs", "channel.basic_publish(exchange)");
+
+    finds(foreign_json_is_strict, "services/x/src/http.rs", "let it: T = serde_json::from_slice(body)?;");
+    finds(foreign_json_is_strict, "crates/x/src/lib.rs", "response.json::<T>().await");
+    passes(foreign_json_is_strict, "services/x/src/http.rs", "let it: T = strict_json::from_slice(body)?;");
+    passes(foreign_json_is_strict, "services/x/src/tests.rs", "serde_json::from_slice(body)");
 
     finds(no_test_sleeps, "tests/system/saga.rs", "tokio::time::sleep(second).await;");
     finds(no_test_sleeps, "crates/x/src/lib.rs", "fn f() {}\n#[cfg(test)]\nmod tests { thread::sleep(s); }");

@@ -130,7 +130,7 @@ impl<E: EventSet> Envelope<E> {
 
 impl<E: EventSet> Versions<E> {
     pub fn decode_envelope(&self, body: &[u8]) -> Result<Envelope<E>, DecodeError> {
-        let wire: Wire<'_, &RawValue> = serde_json::from_slice(body).map_err(DecodeError::Malformed)?;
+        let wire: Wire<'_, &RawValue> = strict_json::from_slice(body).map_err(DecodeError::Malformed)?;
         if wire.specversion != "1.0" {
             return Err(DecodeError::SpecVersion(wire.specversion.into_owned()));
         }
@@ -183,15 +183,17 @@ fn same(attribute: &'static str, found: &str, expected: &str) -> Result<(), Deco
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::{
         samples::samples,
         table::{Event, EventType},
     };
 
-    fn body_with(attribute: &str, value: serde_json::Value) -> Vec<u8> {
+    fn body_with(attribute: &str, value: Value) -> Vec<u8> {
         let sample = samples().remove(1).to_json().expect("encodes");
-        let mut json: serde_json::Value = serde_json::from_str(&sample).expect("is JSON");
+        let mut json: Value = serde_json::from_str(&sample).expect("is JSON");
         json[attribute] = value;
         json.to_string().into_bytes()
     }
@@ -232,10 +234,7 @@ mod tests {
             &body_with("type", "order.placed.v9".into()),
             "event type \"order.placed.v9\" is not supported by this build",
         );
-        check(
-            &body_with("data", serde_json::json!({"order_id": 7})),
-            "the data is not that of order.placed.v1",
-        );
+        check(&body_with("data", json!({"order_id": 7})), "the data is not that of order.placed.v1");
         check(
             &body_with("source", "/services/payment".into()),
             "source is \"/services/payment\" but should be \"/services/order\"",
@@ -246,6 +245,45 @@ mod tests {
             &body_with("aggregateversion", 0.into()),
             "aggregateversion is \"0\" but should be \"1 or more\"",
         );
+    }
+
+    #[test]
+    fn an_array_is_no_envelope_no_data_and_no_part_of_either() {
+        let sample: Value = serde_json::from_slice(&body_with("specversion", "1.0".into())).expect("is JSON");
+        let at = |names: &[&str]| names.iter().map(|name| sample[*name].clone()).collect::<Value>();
+        let envelope = at(&[
+            "specversion",
+            "id",
+            "source",
+            "type",
+            "subject",
+            "time",
+            "datacontenttype",
+            "dataschema",
+            "traceparent",
+            "tracestate",
+            "correlationid",
+            "causationid",
+            "aggregateversion",
+            "data",
+        ]);
+        let error = Envelope::from_json(envelope.to_string().as_bytes()).expect_err("by position");
+        assert!(matches!(error, DecodeError::Malformed(_)), "{error}");
+
+        let [order_id, customer, lines, total, method] =
+            ["order_id", "customer", "lines", "total", "payment_method"].map(|name| &sample["data"][name]);
+        for (part, members) in [
+            ("/data", json!([order_id, customer, lines, total, method])),
+            ("/data/customer", json!(["customer-1", "ada@example.com"])),
+            ("/data/lines/0", json!(["ESPRESSO-1KG", 2, total])),
+            ("/data/lines/0/unit_price", json!([1250, "EUR"])),
+            ("/data/total", json!([2500, "EUR"])),
+        ] {
+            let mut body = sample.clone();
+            *body.pointer_mut(part).expect(part) = members;
+            let error = Envelope::from_json(body.to_string().as_bytes()).expect_err(part);
+            assert!(matches!(error, DecodeError::Data(..)), "{part}: {error}");
+        }
     }
 
     #[test]
@@ -282,8 +320,7 @@ mod tests {
     #[test]
     fn optional_attributes_may_be_missing() {
         let sample = samples().remove(1);
-        let mut json: serde_json::Value =
-            serde_json::from_str(&sample.to_json().expect("encodes")).expect("is JSON");
+        let mut json: Value = serde_json::from_str(&sample.to_json().expect("encodes")).expect("is JSON");
         let id = "01a1fe4c-0000-7000-8000-000000000001";
         json["id"] = id.into();
         for attribute in ["time", "datacontenttype", "dataschema"] {

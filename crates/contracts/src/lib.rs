@@ -15,7 +15,7 @@ pub mod table;
 pub mod value;
 
 #[doc(hidden)]
-pub use {serde, serde_json, strum};
+pub use {serde, serde_json, strict_json, strum};
 
 pub use envelope::TraceContext;
 pub use error::{DecodeError, InvalidTransition};

@@ -146,7 +146,7 @@ impl<E: EventSet> Default for Versions<E> {
 ///         id: uuid::Uuid,
 ///         text: String,
 ///     }
-///     let V1 { id, text } = serde_json::from_str(data)?;
+///     let V1 { id, text } = strict_json::from_str(data)?;
 ///     Ok(Greeted { id, text, locale: "en".to_owned() }.into())
 /// }
 ///
@@ -250,7 +250,7 @@ macro_rules! messages {
                 data: &str,
             ) -> Option<$crate::serde_json::Result<Self>> {
                 match (name, version) {
-                    $(($name, $version) => Some($crate::serde_json::from_str(data).map(Self::$variant)),)+
+                    $(($name, $version) => Some($crate::strict_json::from_str(data).map(Self::$variant)),)+
                     _ => None,
                 }
             }

@@ -25,7 +25,7 @@ fn parcel_sent_v1(data: &str) -> serde_json::Result<Happening> {
         parcel_id: Uuid,
         weight_kg: u32,
     }
-    let V1 { parcel_id, weight_kg } = serde_json::from_str(data)?;
+    let V1 { parcel_id, weight_kg } = strict_json::from_str(data)?;
     Ok(ParcelSent { parcel_id, weight_grams: weight_kg * 1000 }.into())
 }
 

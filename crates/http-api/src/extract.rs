@@ -11,10 +11,11 @@ use axum::{
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::error::Category;
+use strict_json::Objects;
 
 use crate::Problem;
 
-/// A JSON body, read or written.
+/// A JSON body, read or written. A struct is an object, never an array.
 ///
 /// Rejects with 415 (not `application/json`), 413 (too large), 400 (not JSON) or 422 (JSON of another
 /// shape, naming the member). Give wire types `#[serde(deny_unknown_fields)]` to refuse unknown members.
@@ -129,7 +130,7 @@ fn unreadable(rejection: &BytesRejection) -> Problem {
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let value = serde_path_to_error::deserialize(Objects(&mut deserializer)).map_err(|error| {
         let path = error.path().to_string();
         let cause = error.into_inner();
         match cause.classify() {

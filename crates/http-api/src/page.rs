@@ -62,7 +62,7 @@ impl<T: DeserializeOwned> FromStr for Cursor<T> {
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
         let json = URL_SAFE_NO_PAD.decode(text).ok();
-        let key = json.and_then(|json| serde_json::from_slice(&json).ok());
+        let key = json.and_then(|json| strict_json::from_slice(&json).ok());
         key.map(Self).ok_or("cursor is not one that this list gave out")
     }
 }

@@ -165,6 +165,12 @@ async fn json_of_another_shape_is_422_and_names_the_member() {
     check_problem(&unknown, 422, "invalid", "unknown field `price`");
     let missing = post_basket("application/json", "{}").await;
     check_problem(&missing, 422, "invalid", "missing field `lines`");
+    for (array, detail) in [
+        (r#"[[{"quantity":1}]]"#, "invalid type: sequence, expected struct Basket"),
+        (r#"{"lines":[{"quantity":1},[2]]}"#, "lines[1]: invalid type: sequence, expected struct Line"),
+    ] {
+        check_problem(&post_basket("application/json", array).await, 422, "invalid", detail);
+    }
 }
 
 #[tokio::test]

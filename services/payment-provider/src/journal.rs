@@ -58,7 +58,7 @@ fn read(file: &File) -> anyhow::Result<(Vec<Entry>, u64)> {
     let mut reader = BufReader::new(file);
     let (mut entries, mut length, mut line) = (Vec::new(), 0, Vec::new());
     while reader.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
-        let entry = serde_json::from_slice(&line);
+        let entry = strict_json::from_slice(&line);
         entries.push(entry.with_context(|| format!("line {} is damaged", entries.len() + 1))?);
         length += line.len() as u64;
         line.clear();

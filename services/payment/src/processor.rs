@@ -281,7 +281,7 @@ impl Processor {
 pub fn answer(request: &Request, status: StatusCode, body: &[u8]) -> Result<Reply, Refused> {
     let action = request.action();
     if let (Action::Authorize, 200 | 201) | (_, 200) = (action, status.as_u16()) {
-        return Ok(match serde_json::from_slice::<Authorization>(body) {
+        return Ok(match strict_json::from_slice::<Authorization>(body) {
             Ok(authorization) => authorization.settles(request),
             Err(error) => Reply::Trouble(format!("{status}, but its body is no authorization: {error}")),
         });
@@ -307,7 +307,7 @@ pub fn answer(request: &Request, status: StatusCode, body: &[u8]) -> Result<Repl
 
 impl Refusal {
     fn of(body: &[u8]) -> Self {
-        serde_json::from_slice(body).unwrap_or_default()
+        strict_json::from_slice(body).unwrap_or_default()
     }
 
     /// Whether the body says why a call was refused.

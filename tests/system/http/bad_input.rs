@@ -54,6 +54,14 @@ fn bad_orders() -> Vec<(&'static str, Value, &'static str)> {
     let email = |email: &str| customer("customer-1", email);
     vec![
         ("no object", json!([]), "invalid"),
+        (
+            "members by position",
+            json!([["customer-1", "ada@example.com"], [["BEANS", 1]], "pm_card_visa", null]),
+            "invalid",
+        ),
+        ("a customer by position", with("customer", json!(["customer-1", "ada@example.com"])), "invalid"),
+        ("a line by position", with("lines", json!([["BEANS", 1]])), "invalid"),
+        ("a total by position", with("expected_total", json!([1000, "EUR"])), "invalid"),
         ("nothing in it", json!({}), "invalid"),
         ("no lines at all", with("lines", Value::Null), "invalid"),
         ("a member nobody knows", with("coupon", json!("FREE")), "invalid"),
@@ -206,6 +214,8 @@ async fn invalid_product_or_restock_is_refused_and_changes_nothing() {
         ("a price with a point", product("Beans", json!(9.99), "EUR")),
         ("a price beyond 64 bits", product("Beans", json!(1e30), "EUR")),
         ("no currency", product("Beans", json!(1), "euro")),
+        ("members by position", json!(["Beans", {"amount_minor": 1, "currency": "EUR"}])),
+        ("a price by position", json!({"name": "Beans", "price": [1, "EUR"]})),
         ("stock", json!({"name": "Beans", "price": {"amount_minor": 1, "currency": "EUR"}, "on_hand": 5})),
     ] {
         refused(what, put("BEANS", &body), 422, "invalid").await;
@@ -222,6 +232,7 @@ async fn invalid_product_or_restock_is_refused_and_changes_nothing() {
         let what = format!("quantity {quantity}");
         refused(&what, restock("BEANS", json!({"quantity": quantity})), 422, "invalid").await;
     }
+    refused("a restock by position", restock("BEANS", json!([5])), 422, "invalid").await;
     refused("an unknown product", restock("TEA", json!({"quantity": 1})), 404, "not-found").await;
     refused("a SKU that cannot be", restock("te%20a", json!({"quantity": 1})), 400, "malformed").await;
     assert_eq!(rows(&pool, &tables).await, before);

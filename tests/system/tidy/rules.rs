@@ -10,6 +10,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ("a domain is pure", domain_is_pure),
     ("SQL stays in the store", sql_stays_in_the_store),
     ("only amqp publishes", only_amqp_publishes),
+    ("JSON from outside is read strictly", foreign_json_is_strict),
     ("no test sleeps", no_test_sleeps),
     ("nothing is left unfinished", nothing_is_left_unfinished),
     ("files are short", files_are_short),
@@ -82,6 +83,28 @@ pub(super) fn only_amqp_publishes(source: &Source) -> Vec<String> {
         words(line)
             .any(|word| word == "basic_publish")
             .then(|| "publishes past the outbox: return the event from the handler, as an effect".to_owned())
+    })
+}
+
+pub(super) fn foreign_json_is_strict(source: &Source) -> Vec<String> {
+    // What these two read comes from the broker, or is their own.
+    const EXCEPT: [&str; 3] = ["crates/amqp/", "crates/devstack/", "crates/strict-json/"];
+    const LAX: [&str; 6] = [
+        "json::from_slice",
+        "json::from_str",
+        "json::from_reader",
+        "json::from_value",
+        ".json().await",
+        ".json::<",
+    ];
+    let reads = ["crates/", "services/"].iter().any(|folder| source.path.starts_with(folder))
+        && !EXCEPT.iter().any(|folder| source.path.starts_with(folder));
+    if !reads || source.is_test() {
+        return Vec::new();
+    }
+    offences(source, source.product_code(), |line| {
+        let name = LAX.into_iter().find(|name| line.contains(name) && !line.contains("strict_json"))?;
+        Some(format!("`{name}` takes an array for a struct: use strict_json"))
     })
 }
 

@@ -131,7 +131,7 @@ pub(super) struct Attributes {
 
 impl Attributes {
     pub(super) fn of(body: &[u8]) -> Self {
-        let Ok(json) = serde_json::from_slice::<Value>(body) else { return Self::default() };
+        let Ok(json) = strict_json::from_slice::<Value>(body) else { return Self::default() };
         let text = |name: &str| json[name].as_str().map(str::to_owned);
         Self { id: text("id"), event_type: text("type"), subject: text("subject") }
     }

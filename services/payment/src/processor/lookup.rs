@@ -32,7 +32,7 @@ pub fn found(request: &Request, why: &str, status: StatusCode, body: &[u8]) -> R
         (Action::Capture | Action::Void | Action::Refund, 404) if Refusal::of(body).is_stated() => {
             settle(None)
         }
-        (Action::Authorize, 200) => match serde_json::from_slice::<List>(body) {
+        (Action::Authorize, 200) => match strict_json::from_slice::<List>(body) {
             Ok(List { items }) if items.len() > 1 => {
                 Reply::Unsettled(format!("the processor has {} authorizations of the order", items.len()))
             }
@@ -41,7 +41,7 @@ pub fn found(request: &Request, why: &str, status: StatusCode, body: &[u8]) -> R
                 Reply::Unknown(format!("{status}, but its body is no list of authorizations: {error}"))
             }
         },
-        (_, 200) => match serde_json::from_slice(body) {
+        (_, 200) => match strict_json::from_slice(body) {
             Ok(authorization) => settle(Some(authorization)),
             Err(error) => Reply::Unknown(format!("{status}, but its body is no authorization: {error}")),
         },

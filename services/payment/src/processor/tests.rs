@@ -128,6 +128,8 @@ fn each_answer_means_one_thing() {
 fn an_answer_that_is_not_what_was_asked_for_is_never_believed() {
     for action in ACTIONS {
         let right = authorization(done(action).0);
+        let array = json!(["auth-1", done(action).0, 2500, "EUR"]);
+        assert!(matches!(answered(action, 200, &array), Reply::Trouble(_)), "{action}: {array}");
         for (member, value) in [
             ("amount_minor", json!(2400)),
             ("currency", json!("USD")),
