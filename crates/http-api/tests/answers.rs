@@ -14,7 +14,7 @@ use axum::{
 };
 use http_api::{
     ETag, IdempotencyKey, IfMatch, Json, Path, Problem, Query, RawJson,
-    page::{Cursor, Limit, Page},
+    page::{Cursor, Limit, Page, Scope},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -38,12 +38,14 @@ struct Listing {
     #[serde(default)]
     limit: Limit,
     cursor: Option<Cursor<u32>>,
+    #[serde(default)]
+    least: u32,
 }
 
-async fn numbers(Query(listing): Query<Listing>) -> Json<Page<u32>> {
-    let start = listing.cursor.map_or(0, |cursor| cursor.0 + 1);
+async fn numbers(scope: Scope, Query(listing): Query<Listing>) -> Result<Json<Page<u32>>, Problem> {
+    let start = scope.key(listing.cursor)?.map_or(listing.least, |last| last + 1);
     let rows = (start..7).take(listing.limit.get() + 1).collect();
-    Json(Page::cut(rows, listing.limit, |last| *last))
+    Ok(Json(Page::cut(rows, listing.limit, scope, |last| *last)))
 }
 
 fn router() -> Router {
@@ -51,6 +53,7 @@ fn router() -> Router {
         .route("/baskets", post(async |Json(basket): Json<Basket>| Json(basket)))
         .route("/raw", post(async |raw: RawJson<Basket>| raw.bytes))
         .route("/numbers", get(numbers))
+        .route("/others", get(numbers))
         .route("/squares/{n}", get(async |Path(n): Path<u32>| Json(n * n)))
         .route("/keys", get(async |IdempotencyKey(key): IdempotencyKey| Json(key)))
         .route("/third", get(async |if_match: IfMatch| if_match.check(Some(3)).map(|()| (ETag(3), Json(3)))))
@@ -202,6 +205,23 @@ async fn a_list_is_walked_by_its_cursors_to_the_end() {
 }
 
 #[tokio::test]
+async fn a_cursor_of_another_list_or_filter_is_400() {
+    let cursor_of = async |path: &str| fetch(path).await.body["next_cursor"].as_str().unwrap().to_owned();
+    let (all, from_2) = (cursor_of("/numbers?limit=3").await, cursor_of("/numbers?least=2&limit=3").await);
+    for (path, cursor) in [
+        ("/others?limit=3", &all),
+        ("/numbers?least=2", &all),
+        ("/numbers?", &from_2),
+        ("/numbers?least=3", &from_2),
+    ] {
+        let answer = fetch(&format!("{path}&cursor={cursor}")).await;
+        check_problem(&answer, 400, "malformed", "of another list, or of other filters");
+    }
+    assert_eq!(fetch(&format!("/numbers?cursor={all}&limit=1")).await.body["items"], json!([3]));
+    assert_eq!(fetch(&format!("/numbers?limit=1&cursor={from_2}&least=2")).await.body["items"], json!([5]));
+}
+
+#[tokio::test]
 async fn a_full_last_page_has_no_cursor() {
     let answer = fetch("/numbers?limit=7").await;
     assert_eq!(answer.body, json!({ "items": [0, 1, 2, 3, 4, 5, 6], "next_cursor": null }));
@@ -213,7 +233,7 @@ async fn a_bad_limit_or_cursor_or_parameter_is_400() {
         let answer = fetch(&format!("/numbers?limit={limit}")).await;
         check_problem(&answer, 400, "malformed", "limit is a number from 1 to 200");
     }
-    for cursor in ["!", "bm90IGpzb24", "InRleHQi"] {
+    for cursor in ["!", "bm90IGpzb24", "InRleHQi", "Mw"] {
         let answer = fetch(&format!("/numbers?cursor={cursor}")).await;
         check_problem(&answer, 400, "malformed", "cursor is not one that this list gave out");
     }

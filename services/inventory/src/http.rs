@@ -11,7 +11,7 @@ use contracts::{Currency, Money, OrderId, Sku, StockLine};
 use http_api::{
     ETag, IdempotencyKey, IfMatch, Json, Path, Problem, Query, RawJson,
     idempotency::{self, Begin, Key, StoredResponse, while_in_flight},
-    page::{Cursor, Limit, Page},
+    page::{Cursor, Limit, Page, Scope},
 };
 use messaging::UnitOfWork;
 use runtime::database;
@@ -48,11 +48,12 @@ struct ListProducts {
 
 async fn list_products(
     State(app): State<App>,
+    scope: Scope,
     Query(query): Query<ListProducts>,
 ) -> Result<Json<Page<Shelf>>, Problem> {
-    let after = query.cursor.map(|Cursor(sku)| sku);
+    let after = scope.key(query.cursor)?;
     let shelves = store::shelves(&app.pool, after.as_ref(), query.limit.rows()).await?;
-    Ok(Json(Page::cut(shelves, query.limit, |last| last.sku.clone())))
+    Ok(Json(Page::cut(shelves, query.limit, scope, |last| last.sku.clone())))
 }
 
 /// The `ETag` stands for name and price. The stock level changes with every order, and the `ETag` does not.

@@ -4,7 +4,7 @@ use axum::{Router, extract::State, routing::get};
 use contracts::OrderId;
 use http_api::{
     Json, Problem, Query,
-    page::{Cursor, Limit, Page},
+    page::{Cursor, Limit, Page, Scope},
 };
 use serde::Deserialize;
 use sqlx::PgPool;
@@ -27,9 +27,10 @@ struct ListQuery {
 
 async fn list(
     State(pool): State<PgPool>,
+    scope: Scope,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<Listed>>, Problem> {
-    let before = query.cursor.map(|cursor| cursor.0);
+    let before = scope.key(query.cursor)?;
     let rows = store::list(&pool, query.order_id, before, query.limit).await?;
-    Ok(Json(Page::cut(rows, query.limit, |row| row.id)))
+    Ok(Json(Page::cut(rows, query.limit, scope, |row| row.id)))
 }

@@ -17,7 +17,7 @@ use contracts::{
 use http_api::{
     ETag, IdempotencyKey, Json, Path, Problem, Query, RawJson,
     idempotency::StoredResponse,
-    page::{Cursor, Limit, Page},
+    page::{Cursor, Limit, Page, Scope},
 };
 use messaging::{Effects, UnitOfWork};
 use runtime::{clock, database};
@@ -138,14 +138,15 @@ struct ListOrders {
 
 async fn list_orders(
     State(app): State<App>,
+    scope: Scope,
     Query(query): Query<ListOrders>,
 ) -> Result<Json<Page<OrderView>>, Problem> {
     let ListOrders { status, customer_id, limit, cursor } = query;
     let status = status.map(|word| word.parse::<Status>()).transpose().map_err(Problem::malformed)?;
-    let before = cursor.map(|Cursor(key)| key);
+    let before = scope.key(cursor)?;
     let mut conn = app.pool.acquire().await?;
     let orders = store::list(&mut conn, status, customer_id.as_ref(), before, limit.rows()).await?;
-    let page = Page::cut(orders, limit, |last| (last.placed_at, last.id));
+    let page = Page::cut(orders, limit, scope, |last| (last.placed_at, last.id));
     Ok(Json(page.map(|order| OrderView::from(&order))))
 }
 

@@ -4,7 +4,7 @@ use axum::{Router, extract::State, routing::get};
 use contracts::{Money, OrderId};
 use http_api::{
     Json, Path, Problem, Query,
-    page::{Cursor, Limit, Page},
+    page::{Cursor, Limit, Page, Scope},
 };
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -52,12 +52,13 @@ struct PaymentWithLedger {
 
 async fn list(
     State(pool): State<PgPool>,
+    scope: Scope,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<PaymentView>>, Problem> {
     let status = query.status.map(|word| word.parse::<Status>()).transpose().map_err(Problem::malformed)?;
-    let before = query.cursor.map(|cursor| cursor.0);
+    let before = scope.key(query.cursor)?;
     let rows = store::list(&pool, status, before, query.limit).await?;
-    Ok(Json(Page::cut(rows, query.limit, |payment| payment.order_id).map(PaymentView::from)))
+    Ok(Json(Page::cut(rows, query.limit, scope, |payment| payment.order_id).map(PaymentView::from)))
 }
 
 async fn show(

@@ -8,7 +8,7 @@ use crate::shop::{order_of, place_at};
 use serde_json::{Value, json};
 use testkit::running::Running;
 
-use super::list_products;
+use super::{list_products, refused};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_have_no_gap_and_no_repeat() {
@@ -68,6 +68,35 @@ async fn filters_return_matching_rows_only() {
     assert_eq!(payments("status=refunded").await, nobody);
     let mails = format!("/api/v1/notifications?order_id={ada}");
     assert_eq!(walk(&shop[Service::Notification], &mails, "kind", 200).await, ["cancelled"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cursor_of_another_list_or_filter_is_refused() {
+    let shop = Shop::open().await;
+    list_products(&shop, &[("BEANS", 1000, "EUR"), ("CUPS", 1000, "EUR")]).await;
+    for _ in 0..2 {
+        shop.place("BEANS", 1, "pm_card_visa").await;
+    }
+    shop.check().await;
+    let lists = [
+        (Service::Order, "/api/v1/orders?"),
+        (Service::Order, "/api/v1/orders?status=cancelled"),
+        (Service::Order, "/api/v1/orders?status=cancelled&customer_id=customer-1"),
+        (Service::Payment, "/api/v1/payments?"),
+        (Service::Payment, "/api/v1/payments?status=voided"),
+        (Service::Notification, "/api/v1/notifications?"),
+        (Service::Inventory, "/api/v1/products?"),
+    ];
+    for (service, list) in lists {
+        let (_, page) = shop[service].get(&format!("{list}&limit=1")).await;
+        let cursor = page["next_cursor"].as_str().expect("two of each");
+        let (status, next) = shop[service].get(&format!("{list}&cursor={cursor}")).await;
+        assert_eq!(status, 200, "{list}: {next}");
+        for (other, another) in lists.iter().filter(|(_, another)| *another != list) {
+            let request = shop[*other].request("GET", &format!("{another}&cursor={cursor}"));
+            refused(&format!("{another} with the cursor of {list}"), request, 400, "malformed").await;
+        }
+    }
 }
 
 /// A member of each item of a list, page by page.
