@@ -8,7 +8,7 @@ use std::{any::Any, collections::BTreeMap, time::Duration};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{Method, StatusCode, Uri, header},
+    http::{Method, StatusCode, Uri, Version, header, uri::Authority},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -23,7 +23,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub use self::observe::DURATION_BOUNDARIES;
 
 use self::connections::Patient;
-use crate::{Json, Problem};
+use crate::{Json, Problem, extract::BodyReading};
 
 pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
 
@@ -36,8 +36,8 @@ const SILENCE: Duration = Duration::from_secs(110);
 
 /// Serves `router` until the shutdown, then finishes the requests in flight. At most 4,096 connections are open.
 ///
-/// Adds `/health/live`, `/health/ready` and `/metrics`; a time limit (504), a size limit (413), 404, 405 and
-/// panics (500) as problems; a span and metrics for each request.
+/// Adds `/health/live`, `/health/ready` and `/metrics`; a time limit (504, or 408 when the body is late), a size limit
+/// (413), a request without its host (400), 404, 405 and panics (500) as problems; a span and metrics for each request.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -47,6 +47,7 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let limits = Limits { request: config.request_timeout, cut_off: CancellationToken::new() };
     let app = with_common_behaviour(router, limits.clone()).merge(operations(health));
+    let app = app.layer(middleware::from_fn(require_host));
     connections::allow_files();
     let listener = Patient::new(listener, config.request_timeout + SILENCE);
     let server = axum::serve(listener, connections::limit(app, connections::OPEN))
@@ -88,6 +89,7 @@ fn operations(health: Health) -> Router {
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
+        .method_not_allowed_fallback(no_such_method)
         .with_state(health)
 }
 
@@ -135,16 +137,45 @@ async fn no_such_method(method: Method, uri: Uri) -> Problem {
         .detail(format_args!("{} does not take {method}", uri.path()))
 }
 
+/// Refuses a request that does not name its host, or names several (RFC 9112, section 3.2). HTTP/1.0 has no such rule
+/// for a request that names none.
+async fn require_host(request: Request, next: Next) -> Result<Response, Problem> {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let (host, another) = (hosts.next(), hosts.next());
+    let is_valid =
+        |text: &[u8]| text.is_empty() || (!text.contains(&b'@') && Authority::try_from(text).is_ok());
+    match host {
+        None if request.version() == Version::HTTP_11 => {
+            Err(Problem::malformed("the request has no Host header: send the host and port of the URL"))
+        }
+        Some(_) if another.is_some() => Err(Problem::malformed("send one Host header, not several")),
+        Some(host) if !is_valid(host.as_bytes()) => {
+            Err(Problem::malformed("the Host header is not a host with or without a port"))
+        }
+        _ => Ok(next.run(request).await),
+    }
+}
+
 /// Drops the handler when its time is over, or when the service cannot wait for it any longer.
-async fn limit_time(State(limits): State<Limits>, request: Request, next: Next) -> Result<Response, Problem> {
-    const ADVICE: &str = "it may have taken effect or not: repeat it with the same Idempotency-Key";
+async fn limit_time(
+    State(limits): State<Limits>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let reading = BodyReading::default();
+    request.extensions_mut().insert(reading.clone());
+    let advice = || match reading.is_under_way() {
+        true => "it had no effect: its body did not come to its end",
+        false => "it may have taken effect or not: repeat it with the same Idempotency-Key",
+    };
     tokio::select! {
         response = next.run(request) => Ok(response),
-        () = tokio::time::sleep(limits.request) => {
-            let title = "The request took too long";
-            Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", title).detail(ADVICE))
+        () = tokio::time::sleep(limits.request) => Err(match reading.is_under_way() {
+            true => Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body took too long"),
+            false => Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "The request took too long"),
         }
-        () = limits.cut_off.cancelled() => Err(Problem::unavailable(Duration::from_secs(1)).detail(ADVICE)),
+        .detail(advice())),
+        () = limits.cut_off.cancelled() => Err(Problem::unavailable(Duration::from_secs(1)).detail(advice())),
     }
 }
 

@@ -15,7 +15,12 @@ use runtime::{
     health::Health,
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::Targets;
 
@@ -67,6 +72,23 @@ impl Server {
     async fn get(&self, path: &str) -> Response {
         Client::new().get(self.url(path)).send().await.unwrap()
     }
+
+    /// Status, headers and body of the answer to these bytes, until the server closes the connection.
+    async fn raw(&self, request: &str) -> String {
+        let mut client = TcpStream::connect(self.address).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+/// The answer is a problem of this status and type.
+#[track_caller]
+fn check_raw_problem(answer: &str, status: u16, slug: &str) {
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    assert!(answer.contains("\r\ncontent-type: application/problem+json\r\n"), "{answer}");
+    assert!(answer.contains(&format!("\"type\":\"/problems/{slug}\"")), "{answer}");
 }
 
 async fn check_problem(response: Response, status: u16, slug: &str) -> Value {
@@ -108,6 +130,72 @@ async fn a_path_or_method_that_is_not_there_is_a_problem() {
 }
 
 #[tokio::test]
+async fn another_method_on_a_route_for_operators_is_a_problem() {
+    let server = Server::patient().await;
+    for path in ["/health/live", "/health/ready", "/metrics"] {
+        let response = Client::new().post(server.url(path)).send().await.unwrap();
+        assert_eq!(response.headers()["allow"], "GET,HEAD", "{path}");
+        check_problem(response, 405, "method-not-allowed").await;
+    }
+    check_problem(server.get("/health").await, 404, "not-found").await;
+}
+
+#[tokio::test]
+async fn a_request_names_its_host_once() {
+    let server = Server::patient().await;
+    let ask = async |path: &str, version: &str, hosts: &[&str]| {
+        let hosts: String = hosts.iter().map(|host| format!("Host: {host}\r\n")).collect();
+        server.raw(&format!("GET {path} {version}\r\nConnection: close\r\n{hosts}\r\n")).await
+    };
+    for path in ["/hello", "/nowhere", "/health/live", "/metrics", "http://it/hello"] {
+        for hosts in [&[][..], &["it", "it"], &["it", "other"], &["a b"], &["a@b"], &["a/b"], &["a:b:c"]] {
+            check_raw_problem(&ask(path, "HTTP/1.1", hosts).await, 400, "malformed");
+        }
+    }
+    for host in ["it", "it:80", "127.0.0.1:8080", "[::1]:80", ""] {
+        assert!(ask("/hello", "HTTP/1.1", &[host]).await.starts_with("HTTP/1.1 200 "), "{host:?}");
+    }
+    assert!(ask("/hello", "HTTP/1.0", &[]).await.starts_with("HTTP/1.0 200 "));
+    check_raw_problem(
+        &ask("/hello", "HTTP/1.0", &["it", "it"]).await.replacen("1.0", "1.1", 1),
+        400,
+        "malformed",
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_is_408() {
+    let server = Server::start(Duration::from_millis(20), Duration::from_secs(8)).await;
+    let head = "POST /echo HTTP/1.1\r\nHost: it\r\nConnection: close\r\nContent-Type: application/json\r\n";
+    for body in [
+        "Content-Length: 20\r\n\r\n",
+        "Content-Length: 20\r\n\r\n{",
+        "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+    ] {
+        let answer = server.raw(&format!("{head}{body}")).await;
+        check_raw_problem(&answer, 408, "body-timeout");
+        assert!(!answer.contains("may have taken effect"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_in_a_shutdown_had_no_effect() {
+    let server = Server::start(Duration::from_secs(60), Duration::from_millis(20)).await;
+    let head = "POST /echo HTTP/1.1\r\nHost: it\r\nContent-Type: application/json\r\nContent-Length: 20\r\n";
+    let mut client = TcpStream::connect(server.address).await.unwrap();
+    client.write_all(format!("{head}Expect: 100-continue\r\n\r\n").as_bytes()).await.unwrap();
+    // The server asks for the body as soon as it waits for it.
+    let mut asked = [0; 25];
+    client.read_exact(&mut asked).await.unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    server.shutdown.cancel();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    check_raw_problem(&answer, 503, "unavailable");
+    assert!(answer.contains("had no effect"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_panic_is_a_500_that_tells_nothing() {
     let server = Server::patient().await;
     let body = check_problem(server.get("/panic").await, 500, "internal").await;
@@ -142,7 +230,7 @@ async fn a_shutdown_finishes_what_is_in_flight_and_takes_no_more() {
     let stop = async {
         server.entered.notified().await;
         server.shutdown.cancel();
-        while tokio::net::TcpStream::connect(server.address).await.is_ok() {
+        while TcpStream::connect(server.address).await.is_ok() {
             tokio::task::yield_now().await;
         }
         server.release.notify_one();

@@ -301,6 +301,12 @@ async fn unknown_path_or_method_is_a_problem() {
         check(service, "GET", &format!("{path}/a/b/c"), 404, "not-found").await;
         check(service, "GET", "/", 404, "not-found").await;
     }
+    for (_, program) in shop.programs() {
+        for path in ["/health/live", "/health/ready", "/metrics"] {
+            check(program, "POST", path, 405, "method-not-allowed").await;
+            check(program, "GET", &format!("{path}/a"), 404, "not-found").await;
+        }
+    }
 }
 
 async fn check(service: &Running, method: &str, path: &str, status: u16, slug: &str) {
