@@ -10,6 +10,7 @@ extern crate self as contracts;
 pub mod envelope;
 mod error;
 pub mod messages;
+mod money;
 pub mod samples;
 pub mod table;
 pub mod value;
@@ -20,8 +21,9 @@ pub use {serde, serde_json, strict_json, strum};
 pub use envelope::TraceContext;
 pub use error::{DecodeError, InvalidTransition};
 pub use messages::{EventSet, Row, ServiceName, Subject, Upcaster, Versions};
+pub use money::Money;
 pub use table::*;
 pub use value::{
-    CancelReason, Currency, Customer, CustomerId, Email, InvalidValue, Money, NotificationKind, OrderId,
-    OrderLine, PaymentMethod, Quantity, Shortage, Sku, StockLine,
+    CancelReason, Currency, Customer, CustomerId, Email, InvalidValue, NotificationKind, OrderId, OrderLine,
+    PaymentMethod, Quantity, Shortage, Sku, StockLine,
 };

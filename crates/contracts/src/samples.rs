@@ -5,11 +5,11 @@ use chrono::DateTime;
 use uuid::Uuid;
 
 use crate::envelope::TraceContext;
+use crate::money::Money;
 use crate::table::Envelope;
 use crate::table::{self, Event};
 use crate::value::{
-    CancelReason, Customer, InvalidValue, Money, NotificationKind, OrderId, OrderLine, Shortage, Sku,
-    StockLine,
+    CancelReason, Customer, InvalidValue, NotificationKind, OrderId, OrderLine, Shortage, Sku, StockLine,
 };
 
 /// One envelope of every event, in the order of the table.

@@ -7,9 +7,9 @@ use uuid::Uuid;
 use crate::envelope;
 use crate::error::DecodeError;
 use crate::messages::{EventSet, Versions};
+use crate::money::Money;
 use crate::value::{
-    CancelReason, Customer, Money, NotificationKind, OrderId, OrderLine, PaymentMethod, Shortage, Sku,
-    StockLine,
+    CancelReason, Customer, NotificationKind, OrderId, OrderLine, PaymentMethod, Shortage, Sku, StockLine,
 };
 
 crate::messages! {

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 use uuid::Uuid;
 
+use crate::money::Money;
+
 /// A value that breaks its own rule; the message says which rule and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -129,13 +131,6 @@ impl fmt::Display for OrderId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
-}
-
-/// An amount of money in the smallest unit of its currency (cents for EUR). Never a float.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Money {
-    pub amount_minor: i64,
-    pub currency: Currency,
 }
 
 /// How many pieces of a SKU: 1 to 1000.
@@ -308,6 +303,10 @@ mod tests {
                 "a@x.",
                 "a..b@c",
                 "a@b\r\nBcc: x@y",
+                &format!("a@{}.com", "b".repeat(64)),
+                "a@-example.com",
+                "a@example-.com",
+                "a@{example}.com",
                 "<a@b>",
                 "ä@x",
             ],

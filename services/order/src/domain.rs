@@ -76,7 +76,7 @@ pub enum Refusal {
     SeveralCurrencies(Vec<Currency>),
     #[error("a total is at most {MAX_TOTAL_MINOR} minor units")]
     TotalTooLarge,
-    #[error("the total is {} {}, not what was expected: ask the customer again", .0.amount_minor, .0.currency)]
+    #[error("the total is {0}, not what was expected: ask the customer again")]
     OtherTotal(Money),
     #[error("the order is completed: it can no longer be cancelled")]
     Completed,

@@ -141,7 +141,7 @@ async fn answer_over_another_amount_is_parked_until_an_operator_resolves_it() {
     let job_id = job["id"].as_str().expect("an id");
     assert_eq!((&job["key"], &job["payload"]["action"]), (&json!(id), &json!("authorize")), "{job}");
     let reason = job["last_error"].as_str().expect("a reason");
-    assert!(reason.contains("is over 999 EUR, not 1000 EUR"), "{reason}");
+    assert!(reason.contains("is over 9.99 EUR, not 10.00 EUR"), "{reason}");
     assert_eq!(shop.order(&id).await["status"], "pending", "it is never believed");
 
     let found = audit_now(&shop.sources()).await;

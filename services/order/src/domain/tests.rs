@@ -337,7 +337,7 @@ fn order_whose_total_is_not_the_expected_one_is_refused() {
         let refusal = place(amount_minor, currency).expect_err("another total");
         assert_eq!(
             refusal.to_string(),
-            "the total is 900 EUR, not what was expected: ask the customer again"
+            "the total is 9.00 EUR, not what was expected: ask the customer again"
         );
     }
 }

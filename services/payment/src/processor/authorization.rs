@@ -78,15 +78,14 @@ impl Authorization {
     /// # Errors
     /// A text that says what differs.
     pub(super) fn is_about(&self, request: &Request) -> Result<(), String> {
-        let Money { amount_minor, currency } = &request.amount;
+        let found = Money { amount_minor: self.amount_minor, currency: self.currency.clone() };
         if let Some(id) = request.authorization_id()
             && id != self.id
         {
             return Err("the answer is about another authorization".to_owned());
         }
-        if (self.amount_minor, &self.currency) != (*amount_minor, currency) {
-            let (found, its) = (self.amount_minor, &self.currency);
-            return Err(format!("the authorization is over {found} {its}, not {amount_minor} {currency}"));
+        if found != request.amount {
+            return Err(format!("the authorization is over {found}, not {}", request.amount));
         }
         if !is_token(&self.id) {
             return Err("the authorization's id is no token".to_owned());
