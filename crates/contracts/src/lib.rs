@@ -13,6 +13,7 @@ pub mod messages;
 mod money;
 pub mod samples;
 pub mod table;
+mod text;
 pub mod value;
 
 #[doc(hidden)]
@@ -23,6 +24,7 @@ pub use error::{DecodeError, InvalidTransition};
 pub use messages::{EventSet, Row, ServiceName, Subject, Upcaster, Versions};
 pub use money::Money;
 pub use table::*;
+pub use text::is_visible;
 pub use value::{
     CancelReason, Currency, Customer, CustomerId, Email, InvalidValue, NotificationKind, OrderId, OrderLine,
     PaymentMethod, Quantity, Shortage, Sku, StockLine,

@@ -48,7 +48,7 @@ async fn invalid_adjustment_is_refused_and_changes_nothing() {
     {
         refused(&format!("delta {delta}"), adjust(&shop, "BEANS", &delta, "counted"), 422, "invalid").await;
     }
-    for reason in ["", "  ", "a\nb", "a\u{0}b", &"x".repeat(201)] {
+    for reason in ["", "  ", "\u{200b}\u{2060}", "a\nb", "a\u{0}b", &"x".repeat(201)] {
         refused(&format!("{reason:?}"), adjust(&shop, "BEANS", &json!(1), reason), 422, "invalid").await;
     }
     let path = format!("{BEANS}/adjust");

@@ -117,7 +117,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Discard { id, place, signature, reason } => {
             ensure!(
-                !reason.trim().is_empty(),
+                contracts::is_visible(&reason),
                 "a reason is required: only the history will tell that the message existed"
             );
             let request = Request { by: signature.name(), reason: Some(reason) };

@@ -100,7 +100,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
             print(&format!("to be tried again: job {id} of {service}"));
         }
         Command::Resolve { id, outcome, reference, place, signature, reason } => {
-            ensure!(!reason.trim().is_empty(), "a reason is required: the history tells how you knew");
+            ensure!(contracts::is_visible(&reason), "a reason is required: the history tells how you knew");
             let (service, mut conn, _) = place.find(id).await?;
             let resolution = Resolution { outcome, reference, reason };
             resolve(&mut conn, id, &signature.name(), &resolution).await?;

@@ -1,6 +1,6 @@
 //! Products: what is for sale, and at which price.
 
-use contracts::{Event, Money, ProductDelisted, ProductListed, Sku};
+use contracts::{Event, Money, ProductDelisted, ProductListed, Sku, is_visible};
 
 /// The longest name of a product, in characters.
 pub const MAX_NAME: usize = 200;
@@ -27,7 +27,7 @@ pub struct Offer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidOffer {
     #[error(
-        "name: must be 1 to {MAX_NAME} characters, with no control characters and no space at either end"
+        "name: must be 1 to {MAX_NAME} characters, one of them visible, with no control characters and no space at either end"
     )]
     Name,
     #[error("price.amount_minor: must be 1 or more")]
@@ -36,8 +36,8 @@ pub enum InvalidOffer {
 
 impl Offer {
     pub fn new(name: String, price: Money) -> Result<Self, InvalidOffer> {
-        let length = name.chars().count();
-        if !(1..=MAX_NAME).contains(&length) || name.trim() != name || name.chars().any(char::is_control) {
+        let fits = name.chars().count() <= MAX_NAME && !name.chars().any(char::is_control);
+        if !fits || name.trim() != name || !is_visible(&name) {
             return Err(InvalidOffer::Name);
         }
         if price.amount_minor < 1 {
@@ -105,6 +105,7 @@ mod tests {
         check(&"ü".repeat(201), 1, Some(InvalidOffer::Name));
         check("", 1, Some(InvalidOffer::Name));
         check(" ", 1, Some(InvalidOffer::Name));
+        check("\u{200b}\u{2060}", 1, Some(InvalidOffer::Name));
         check("Moka pot ", 1, Some(InvalidOffer::Name));
         check("Moka\npot", 1, Some(InvalidOffer::Name));
         check("Moka\0pot", 1, Some(InvalidOffer::Name));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use contracts::{OrderId, Sku};
+use contracts::{OrderId, Sku, is_visible};
 use strum::IntoStaticStr;
 
 /// How much there may be of a SKU for it to be restocked, and how much it may be restocked at once.
@@ -80,14 +80,14 @@ impl Level {
     }
 }
 
-/// Why a person corrected the stock: 1 to [`MAX_REASON`] characters, not only spaces, none of them a control character.
+/// Why a person corrected the stock: 1 to [`MAX_REASON`] characters, one of them visible, none of them a control character.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason(String);
 
 impl Reason {
     pub fn new(text: String) -> Result<Self, AdjustRefused> {
         let fits = text.chars().count() <= MAX_REASON && !text.chars().any(char::is_control);
-        if fits && !text.trim().is_empty() { Ok(Self(text)) } else { Err(AdjustRefused::Reason) }
+        if fits && is_visible(&text) { Ok(Self(text)) } else { Err(AdjustRefused::Reason) }
     }
 
     pub fn as_str(&self) -> &str {
@@ -99,7 +99,7 @@ impl Reason {
 pub enum AdjustRefused {
     #[error("delta: must be from -{MAX_ADJUSTMENT} to {MAX_ADJUSTMENT}, and not 0")]
     Delta,
-    #[error("reason: must be 1 to {MAX_REASON} characters, with no control characters, and not only spaces")]
+    #[error("reason: must be 1 to {MAX_REASON} characters, one of them visible, with no control characters")]
     Reason,
     #[error("delta: there are {on_hand} on hand, and there can be {MAX_ON_HAND} at most")]
     TooMuch { on_hand: i64 },
