@@ -4,6 +4,7 @@ use crate::shop::Shop;
 use serde_json::{Value, json};
 use system::Service;
 use testkit::eventually;
+use testkit::facts::{envelope, new_order, placed};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn empty_system_has_an_empty_summary() {
@@ -67,6 +68,22 @@ async fn lost_summary_is_rebuilt_from_the_event_stream() {
     .await;
     assert_eq!(after, before);
     shop.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn event_of_a_clock_that_is_ahead_does_not_move_as_of_into_the_future() {
+    let shop = Shop::open().await;
+    let mut ahead = envelope(placed(new_order(), "BEANS", 1), 1);
+    ahead.time = "2099-01-01T00:00:00Z".parse().expect("a time");
+    shop.world.publish(&ahead).await;
+    let summary = eventually("the event to be counted", async || {
+        let (_, summary) = shop[Service::Analytics].get("/api/v1/summary").await;
+        if summary["as_of"]["events"] == 1 { Ok(summary) } else { Err(summary) }
+    })
+    .await;
+    let as_of: chrono::DateTime<chrono::Utc> =
+        summary["as_of"]["time"].as_str().and_then(|time| time.parse().ok()).expect("a time");
+    assert!(as_of <= runtime::clock::now(), "{summary}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

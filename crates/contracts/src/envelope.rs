@@ -287,6 +287,23 @@ mod tests {
     }
 
     #[test]
+    fn an_id_in_another_spelling_is_the_same_id() {
+        let sample = samples().remove(1);
+        for (attribute, id) in [("id", sample.id), ("data", sample.event.order_id().expect("an order").0)] {
+            let other = [id.simple().to_string(), id.braced().to_string(), id.urn().to_string()];
+            for text in other.into_iter().chain([id.to_string().to_uppercase()]) {
+                let mut body: Value =
+                    serde_json::from_slice(&body_with("specversion", "1.0".into())).expect("is JSON");
+                let member =
+                    if attribute == "data" { &mut body["data"]["order_id"] } else { &mut body["id"] };
+                *member = text.as_str().into();
+                let decoded = Envelope::from_json(body.to_string().as_bytes()).expect(&text);
+                assert_eq!(decoded, sample, "{attribute}: {text}");
+            }
+        }
+    }
+
+    #[test]
     fn attributes_and_fields_that_nobody_knows_are_ignored() {
         let body = body_with("newattribute", "x".into());
         assert!(Envelope::from_json(&body).is_ok());

@@ -88,6 +88,10 @@ fn bad_orders() -> Vec<(&'static str, Value, &'static str)> {
         ("a sum too expensive", lines(&[("ISLAND", 1), ("BEANS", 1)]), "total-too-large"),
         ("a payment method with a space", with("payment_method", json!("pm gold")), "invalid"),
         ("no mail address", email("nowhere"), "invalid"),
+        ("a part of the domain too long", email(&format!("a@{}.com", "b".repeat(64))), "invalid"),
+        ("a hyphen before the domain", email("a@-example.com"), "invalid"),
+        ("a hyphen after a part of the domain", email("a@example-.com"), "invalid"),
+        ("braces in the domain", email("a@{example}.com"), "invalid"),
         ("a line break in the mail address", email("ada@example.com\r\nBcc: all@example.com"), "invalid"),
         (
             "a field of the customer that nobody knows",
@@ -207,6 +211,7 @@ async fn invalid_product_or_restock_is_refused_and_changes_nothing() {
     for (what, body) in [
         ("no name", product("", json!(1), "EUR")),
         ("a name of spaces", product("  ", json!(1), "EUR")),
+        ("a name that shows nothing", product("\u{200b}\u{feff}\u{3164}", json!(1), "EUR")),
         ("a name too long", product(&"x".repeat(201), json!(1), "EUR")),
         ("a line break", product("a\nb", json!(1), "EUR")),
         ("no price", product("Beans", json!(0), "EUR")),
@@ -281,10 +286,35 @@ async fn malformed_and_unknown_ids_get_different_problems() {
         (&shop[Service::Inventory], "GET", "/api/v1/reservations/{id}"),
     ] {
         check(service, method, &path.replace("{id}", "one"), 400, "malformed").await;
+        check(service, method, &path.replace("{id}", "%00"), 400, "malformed").await;
         check(service, method, &path.replace("{id}", &nobody.to_string()), 404, "not-found").await;
     }
     check(&shop[Service::Inventory], "GET", "/api/v1/products/beans", 400, "malformed").await;
     check(&shop[Service::Inventory], "GET", "/api/v1/products/BEANS", 404, "not-found").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn id_in_another_spelling_is_the_same_id() {
+    let shop = Shop::open().await;
+    shop.stock("BEANS", 1).await;
+    let id = shop.place("BEANS", 1, "pm_card_visa").await;
+    shop.order_is(&id, "completed").await;
+    shop.check().await;
+    for (service, path, member) in [
+        (Service::Order, "/api/v1/orders/{id}", "/id"),
+        (Service::Order, "/api/v1/orders/{id}/timeline", "/order_id"),
+        (Service::Payment, "/api/v1/payments/{id}", "/order_id"),
+        (Service::Inventory, "/api/v1/reservations/{id}", "/order_id"),
+        (Service::Notification, "/api/v1/notifications?order_id={id}", "/items/0/order_id"),
+    ] {
+        let answer_to = async |id: &str| shop[service].get(&path.replace("{id}", id)).await;
+        let expected = answer_to(&id).await;
+        assert_eq!((expected.0, &expected.1.pointer(member)), (200, &Some(&json!(id))), "{path}");
+        for other in [id.to_uppercase(), id.replace('-', ""), format!("%7B{id}%7D"), format!("urn:uuid:{id}")]
+        {
+            assert_eq!(answer_to(&other).await, expected, "{path}: {other}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
