@@ -3,13 +3,13 @@
 use unicode_width::UnicodeWidthChar;
 
 /// Fillers that have a width and show nothing.
-const BLANK: [char; 2] = ['\u{115f}', '\u{2800}'];
+const FILLERS: [char; 2] = ['\u{115f}', '\u{2800}'];
 
 /// Whether a text shows anything: a character that is not white space, and not without width such as U+200B.
 pub fn is_visible(text: &str) -> bool {
     let shows = |character: char| {
         let has_width = character.width().is_some_and(|width| width > 0);
-        has_width && !character.is_whitespace() && !BLANK.contains(&character)
+        has_width && !character.is_whitespace() && !FILLERS.contains(&character)
     };
     text.chars().any(shows)
 }
