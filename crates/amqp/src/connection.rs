@@ -11,9 +11,10 @@ use tokio::time::timeout;
 use crate::error::BrokerError;
 
 const HEARTBEAT_SECONDS: u16 = 10;
-/// Larger bodies travel in several frames. lapin reserves 64 frames for each connection, which is 8 MiB of memory
-/// with the broker's own limit of 128 KiB.
-const FRAME_MAX_BYTES: u32 = 16 * 1024;
+/// The broker's own limit. It sends the headers of a message in one frame of any size, and a larger frame than ours ends
+/// the connection: with this limit no message that was published over AMQP does. lapin reserves 64 frames for each
+/// connection, 8 MiB of memory, which is used as far as messages come.
+const FRAME_MAX_BYTES: u32 = 128 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens a connection that the broker lists under `name`.

@@ -11,6 +11,7 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel};
+use serde_json::json;
 
 use crate::wait::eventually;
 use crate::world::World;
@@ -51,6 +52,20 @@ impl World {
             .await
             .expect("published");
         assert!(confirm.await.expect("a confirm").is_ack(), "{key} was not taken");
+    }
+
+    /// Publishes a message with a header of that many bytes, which a client with small frames cannot read.
+    ///
+    /// # Panics
+    /// When the management API does not take it.
+    pub async fn publish_with_header(&self, key: &str, body: &str, length: usize) {
+        let path = format!("/api/exchanges/{}/{EVENTS_EXCHANGE}/publish", self.name);
+        let properties = json!({"delivery_mode": 2, "headers": {"large": "x".repeat(length)}});
+        let message = json!({
+            "properties": properties, "routing_key": key, "payload": body, "payload_encoding": "string",
+        });
+        let (status, answer) = self.management("POST", &path, Some(&message)).await;
+        assert_eq!((status, &answer["routed"]), (200, &json!(true)), "{answer}");
     }
 
     /// The services' queues in which messages wait, and how many.

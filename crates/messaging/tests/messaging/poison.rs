@@ -12,6 +12,9 @@ use testkit::recorder::{Fault, Recorder};
 
 const EVENTS: &str = "domain.events";
 
+/// Up to the largest that a client can publish over AMQP, where a header has one frame of 128 KiB.
+const LARGE_HEADERS: [usize; 2] = [20_000, 130_000];
+
 async fn stage() -> (World, ServiceFixture, RawPublisher) {
     let world = World::with(testkit::world::Servers::shared(), &short_delays()).await;
     let fixture = ServiceFixture::take(&world, Service::Inventory, &short_delays()).await;
@@ -76,6 +79,27 @@ async fn an_invalid_message_in_a_repeated_batch_is_one_dead_letter() {
     raw_publisher.holds(&fixture.dead_letters(), 1).await;
     replica.stop().await;
     assert_eq!(raw_publisher.depth(&fixture.dead_letters()).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_a_large_header_is_a_dead_letter() {
+    let (world, fixture, raw_publisher) = stage().await;
+    let (before, after) = (new_order(), new_order());
+    raw_publisher.publish(&[placed_for(before)]).await;
+    for length in LARGE_HEADERS {
+        world.publish_with_header("order.placed", "poison", length).await;
+    }
+    raw_publisher.publish(&[placed_for(after)]).await;
+    let replica = fixture.open(Recorder::default()).await;
+    fixture.takes_effect(before, &[1]).await;
+    fixture.takes_effect(after, &[1]).await;
+    for _ in LARGE_HEADERS {
+        let dead = raw_publisher.take(&fixture.dead_letters()).await;
+        assert_eq!(dead.body, b"poison");
+        assert!(dead.header("x-reason").contains("not a CloudEvents envelope"), "{dead:?}");
+    }
+    raw_publisher.holds(&fixture.events_queue(), 0).await;
+    replica.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,6 +58,22 @@ async fn an_event_published_twice_counts_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_with_a_large_header_does_not_stop_the_reader() {
+    let (world, fixture, raw_publisher) = stage().await;
+    let (orders, envelopes) = events(2);
+    raw_publisher.publish(&envelopes[..1]).await;
+    // The second is as large as a header that is published over AMQP can be.
+    for length in [20_000, 130_000] {
+        world.publish_with_header("product.listed", "poison", length).await;
+    }
+    raw_publisher.publish(&envelopes[1..]).await;
+    let replica = open(&fixture, &Recorder::default()).await;
+    all_in_effect(&fixture, &orders).await;
+    assert_eq!(fixture.count("select count(*) from messaging.stream_dead_letters").await, 2);
+    replica.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_reader_continues_at_its_offset() {
     let (_world, fixture, raw_publisher) = stage().await;
     let (first, envelopes) = events(100);
