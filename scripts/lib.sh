@@ -11,6 +11,12 @@ step() {
   printf '    %s: %d s\n' "$name" $((SECONDS - begun))
 }
 
+# Servers and services run natively on Linux alone: with bash 4, setsid, ss, timeout and /proc.
+require_linux() {
+  [[ $(uname) == Linux ]] ||
+    fail "$0 runs natively on Linux only: elsewhere use Docker, scripts/up --docker starts the system"
+}
+
 require_toolchain() {
   command -v cargo >/dev/null || fail "cargo is missing: install the Rust toolchain from https://rustup.rs"
 }

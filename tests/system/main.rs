@@ -23,6 +23,7 @@ mod races;
 mod readme;
 mod replicas;
 mod saga;
+mod scripts;
 mod shop;
 mod statements;
 mod tidy;
