@@ -1,11 +1,14 @@
 # Written by `sagactl generate` from tools/ctl/templates/Dockerfile and the table of services.
 #
 # One recipe for every image. Each service is a final stage of its own: docker build --target order .
+# Needs BuildKit: Docker 23 or newer, or DOCKER_BUILDKIT=1. Each program is linked as a whole, one for each core at once.
+# Where the memory does not suffice and the build is killed: docker compose build --build-arg CARGO_BUILD_JOBS=1
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
 ENV SQLX_OFFLINE=true
+ARG CARGO_BUILD_JOBS=default
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --release --locked --bins \

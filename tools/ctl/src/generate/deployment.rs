@@ -41,8 +41,9 @@ fn compose_service(service: Service) -> String {
         }
     }
     format!(
-        "  {name}:\n    <<: *hardened\n    build: {{ context: ., target: {name} }}\n    environment:\n      \
-         <<: *observability\n{environment}    depends_on: *needs\n    ports: [\"127.0.0.1:{port}:{port}\"]\n\n"
+        "  {name}:\n    <<: *hardened\n    build: {{ context: ., target: {name} }}\n    pull_policy: build\n    \
+         environment:\n      <<: *observability\n{environment}    depends_on: *needs\n    \
+         ports: [\"127.0.0.1:{port}:{port}\"]\n\n"
     )
 }
 
@@ -61,8 +62,9 @@ fn in_compose(service: Service, need: Dependency) -> String {
 
 fn compose_outside(Program { name, port, .. }: Program) -> String {
     format!(
-        "  {name}:\n    <<: *hardened\n    build: {{ context: ., target: {name} }}\n    environment: *observability\n    \
-         volumes: [{name}:/var/lib/{name}]\n    ports: [\"127.0.0.1:{port}:{port}\"]\n\n"
+        "  {name}:\n    <<: *hardened\n    build: {{ context: ., target: {name} }}\n    pull_policy: build\n    \
+         environment: *observability\n    volumes: [{name}:/var/lib/{name}]\n    \
+         ports: [\"127.0.0.1:{port}:{port}\"]\n\n"
     )
 }
 
@@ -117,4 +119,20 @@ pub(super) fn script() -> String {
 
 fn variable(name: &str) -> String {
     name.replace('-', "_").to_uppercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compose_file_is_of_its_folder_and_builds_what_it_runs() {
+        let compose = compose();
+        let fixed = ["name: ", "container_name: ", "image: order-saga"];
+        let named = compose.lines().find(|line| fixed.iter().any(|name| line.trim_start().starts_with(name)));
+        assert_eq!(named, None, "two copies of the project would share it");
+        let built = compose.matches("target: ").count();
+        // All but the tool, which runs the image that was built for `topology`.
+        assert_eq!(compose.matches("pull_policy: build\n").count(), built - 1, "{compose}");
+    }
 }
