@@ -14,6 +14,10 @@ use crate::process::{Process, find_program};
 
 const ROLES_AND_DATABASES: &str = include_str!("../../../deploy/postgres/init.sql");
 const SUPERUSER: &str = "postgres";
+/// Where Debian puts each version.
+const DEBIAN_VERSIONS: &str = "/usr/lib/postgresql";
+/// The migrations need it.
+const OLDEST: u32 = 15;
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
@@ -94,11 +98,14 @@ impl Postgres {
     fn create_roles_and_databases(&self) -> Result<()> {
         let script = self.dir.join("init.sql");
         fs::write(&script, ROLES_AND_DATABASES)?;
-        let psql = Command::new(program("psql")?)
+        let psql = Some(installation(&self.dir)?.join("psql")).filter(|psql| psql.is_file());
+        // The client may be packaged apart from the server.
+        let psql = Command::new(psql.unwrap_or_else(|| "psql".into()))
             .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file"])
             .arg(script)
             .arg(format!("{}/postgres", self.superuser_url()))
-            .output()?;
+            .output()
+            .context("cannot run psql")?;
         succeeded("psql", &psql)?;
         Ok(fs::write(complete_marker(&self.dir), "")?)
     }
@@ -122,7 +129,7 @@ async fn launch(dir: &Path, port: u16, storage: Storage) -> Result<Process> {
 }
 
 async fn try_launch(dir: &Path, port: u16, storage: Storage) -> Result<Process> {
-    let mut command = server_command("postgres")?;
+    let mut command = server_command(&installation(dir)?, "postgres");
     command.current_dir(dir).arg("-D").arg(dir.join("data"));
     for setting in settings(port, storage) {
         command.args(["-c", &setting]);
@@ -168,7 +175,7 @@ fn create_cluster(dir: &Path) -> Result<bool> {
     let password = dir.join("password");
     fs::write(&password, SUPERUSER)?;
     hand_over(dir, &data)?;
-    let output = server_command("initdb")?
+    let output = server_command(&installation(dir)?, "initdb")
         .current_dir(dir)
         .args(["--username", SUPERUSER, "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"])
         .args(["--auth-local=reject", "--auth-host=scram-sha-256", "--pwfile"])
@@ -209,32 +216,61 @@ fn hand_over(dir: &Path, data: &Path) -> Result<()> {
 }
 
 /// A program of the server, run as `postgres` when this is root.
-fn server_command(name: &str) -> Result<Command> {
-    let program = program(name)?;
+fn server_command(bin: &Path, name: &str) -> Command {
+    let program = bin.join(name);
     if !geteuid().is_root() {
-        return Ok(Command::new(program));
+        return Command::new(program);
     }
     let mut command = Command::new("setpriv");
     command.args(["--reuid", SUPERUSER, "--regid", SUPERUSER, "--init-groups", "--"]).arg(program);
-    Ok(command)
+    command
 }
 
-/// Debian keeps the server's programs out of PATH, in one folder per version: the newest wins.
-fn program(name: &str) -> Result<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let newest = versions
-        .filter_map(|entry| {
-            Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin").join(name)))
-        })
-        .filter(|(_, path)| path.exists())
-        .max();
-    if let Some((_, path)) = newest {
-        return Ok(path);
+/// The folder of the programs that suit the cluster in `dir`.
+fn installation(dir: &Path) -> Result<PathBuf> {
+    let data = dir.join("data");
+    let written_by = fs::read_to_string(data.join("PG_VERSION")).ok();
+    let written_by = written_by.and_then(|version| version.trim().parse().ok());
+    choose(installed(), written_by).with_context(|| format!("cannot run Postgres in {}", data.display()))
+}
+
+/// The versions of Postgres on this machine, each with the folder of its programs: the one in PATH, then those of Debian,
+/// which keeps one folder per version out of PATH.
+fn installed() -> Vec<(u32, PathBuf)> {
+    let on_path = find_program("initdb", &env::var_os("PATH").unwrap_or_default());
+    let on_path = on_path.and_then(|initdb| {
+        // Such as `initdb (PostgreSQL) 17.2`.
+        let output = Command::new(&initdb).arg("--version").output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let number = text.split(' ').nth(2)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+        Some((number, initdb.parent()?.to_owned()))
+    });
+    let folders = fs::read_dir(DEBIAN_VERSIONS).into_iter().flatten().flatten();
+    let of_debian = folders
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .filter(|(_, bin)| bin.join("initdb").is_file());
+    on_path.into_iter().chain(of_debian).collect()
+}
+
+/// Of the installed versions the one that wrote the data, or the newest for data that are to be written.
+fn choose(installed: Vec<(u32, PathBuf)>, written_by: Option<u32>) -> Result<PathBuf> {
+    if let Some(version) = written_by {
+        let suits = installed.into_iter().rfind(|(number, _)| *number == version);
+        return suits.map(|(_, bin)| bin).with_context(|| {
+            format!(
+                "PostgreSQL {version} wrote these data and is not installed: install it (Debian: apt-get install \
+                 postgresql-{version}), or start with empty data (--fresh)"
+            )
+        });
     }
-    let on_path = find_program(name, &env::var_os("PATH").unwrap_or_default());
-    on_path.with_context(|| {
-        format!("{name} not found: install PostgreSQL 15 or newer (Debian: apt-get install postgresql)")
-    })
+    let install = format!(
+        "install PostgreSQL {OLDEST} or newer (Debian 12 or newer, Ubuntu 24.04 or newer: apt-get install postgresql)"
+    );
+    match installed.into_iter().max_by_key(|(version, _)| *version) {
+        Some((version, bin)) if version >= OLDEST => Ok(bin),
+        Some((version, _)) => bail!("PostgreSQL {version} is too old: {install}"),
+        None => bail!("there is no PostgreSQL: {install}"),
+    }
 }
 
 fn succeeded(name: &str, output: &Output) -> Result<()> {
@@ -242,4 +278,29 @@ fn succeeded(name: &str, output: &Output) -> Result<()> {
         bail!("{name} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_are_served_by_the_version_that_wrote_them() {
+        let installed = |versions: &[u32]| -> Vec<_> {
+            versions.iter().map(|version| (*version, PathBuf::from(version.to_string()))).collect()
+        };
+        for (versions, written_by, chosen) in [
+            (&[9, 15, 17][..], None, Ok("17")),
+            (&[17, 15], Some(15), Ok("15")),
+            (&[17], Some(15), Err("PostgreSQL 15 wrote these data and is not installed: install it")),
+            (&[9, 14], None, Err("PostgreSQL 14 is too old: install PostgreSQL 15 or newer")),
+            (&[], None, Err("there is no PostgreSQL: install PostgreSQL 15 or newer")),
+        ] {
+            match (choose(installed(versions), written_by), chosen) {
+                (Ok(bin), Ok(chosen)) => assert_eq!(bin, Path::new(chosen)),
+                (Err(error), Err(start)) => assert!(error.to_string().starts_with(start), "{error}"),
+                (got, _) => panic!("{versions:?} for {written_by:?}: {got:?}"),
+            }
+        }
+    }
 }
