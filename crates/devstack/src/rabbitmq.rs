@@ -3,6 +3,8 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,8 +12,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use crate::folder::temporary_folder;
 use crate::ports;
 use crate::process::{Process, find_program};
 
@@ -42,11 +46,11 @@ impl RabbitMqPorts {
 /// A running RabbitMQ node, stopped when dropped.
 #[derive(Debug)]
 pub struct RabbitMq {
-    dir: PathBuf,
     pub ports: RabbitMqPorts,
-    // Before the port mapper, because fields are dropped in this order.
+    // Before the port mapper and the folder, because fields are dropped in this order.
     pub process: Process,
     _epmd: Process,
+    dir: PlainPath,
 }
 
 impl RabbitMq {
@@ -54,15 +58,17 @@ impl RabbitMq {
     /// user `admin` may do everything. Fails when it does not come up within 90 s. Beware: the data belong to `ports.amqp`,
     /// which names the node.
     pub async fn start(dir: &Path, ports: RabbitMqPorts) -> Result<Self> {
-        prepare(dir, ports)?;
-        let epmd = start_epmd(dir, ports.epmd).await?;
-        let process = launch(dir, ports).await?;
-        Ok(Self { dir: dir.to_owned(), ports, process, _epmd: epmd })
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+        let dir = PlainPath::to(dir)?;
+        prepare(&dir.path, ports)?;
+        let epmd = start_epmd(&dir.path, ports.epmd).await?;
+        let process = launch(&dir.path, ports).await?;
+        Ok(Self { ports, process, _epmd: epmd, dir })
     }
 
     /// Runs `rabbitmqctl` on this node. When it fails, the error quotes it.
     pub async fn control(&self, arguments: &[&str]) -> Result<()> {
-        let mut command = command("rabbitmqctl", &self.dir, self.ports)?;
+        let mut command = command("rabbitmqctl", &self.dir.path, self.ports)?;
         command.args(arguments);
         let output = tokio::process::Command::from(command).output().await.context("rabbitmqctl")?;
         anyhow::ensure!(
@@ -99,13 +105,35 @@ impl RabbitMq {
 
     /// Starts the node again after a stop or a kill, with the same data on the same ports.
     pub async fn resume(&mut self) -> Result<()> {
-        self.process = launch(&self.dir, self.ports).await?;
+        self.process = launch(&self.dir.path, self.ports).await?;
         Ok(())
     }
 
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
         self.resume().await
+    }
+}
+
+/// A path to a folder that RabbitMQ's scripts and configuration take as it is: they know no quotes, and `#` begins a
+/// comment.
+#[derive(Debug)]
+struct PlainPath {
+    path: PathBuf,
+    /// Holds a link to the folder when its own path is another one.
+    _link: Option<TempDir>,
+}
+
+impl PlainPath {
+    fn to(dir: &Path) -> Result<Self> {
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
+        if dir.as_os_str().as_bytes().iter().all(plain) {
+            return Ok(Self { path: dir.to_owned(), _link: None });
+        }
+        let folder = temporary_folder()?;
+        let path = folder.path().join("rabbitmq");
+        symlink(dir.canonicalize()?, &path).with_context(|| format!("cannot link {}", path.display()))?;
+        Ok(Self { path, _link: Some(folder) })
     }
 }
 

@@ -118,6 +118,25 @@ async fn two_brokers_run_side_by_side_and_survive_stop_and_kill() {
     assert!(TcpListener::bind(devstack::local_address(ports[0].epmd)).is_ok(), "the port mapper is gone");
 }
 
+#[tokio::test]
+async fn servers_run_in_a_folder_with_an_unusual_name() {
+    let parent = temporary_folder().unwrap();
+    let dir = parent.path().join("a #1 'copy' $HOME %d \\ of\" it");
+    let (postgres_dir, rabbitmq_dir) = (dir.join("postgres"), dir.join("rabbitmq"));
+    fs::create_dir_all(&postgres_dir).unwrap();
+    let [port] = devstack::free_ports().unwrap();
+    let (postgres, broker) = tokio::join!(
+        Postgres::start(&postgres_dir, port, Storage::Throwaway),
+        RabbitMq::start(&rabbitmq_dir, RabbitMqPorts::free().unwrap())
+    );
+    let (postgres, broker) = (postgres.unwrap(), broker.unwrap());
+    assert_eq!(query(&postgres.service_url("order"), "select 7").unwrap(), "7");
+    assert!(vhosts(&broker).await.contains("\"shop\""), "the definitions are loaded");
+    broker.control(&["status"]).await.unwrap();
+    drop((postgres, broker));
+    assert!(rabbitmq_dir.join("data").read_dir().unwrap().next().is_some(), "its data are there");
+}
+
 async fn create_vhost(broker: &RabbitMq, name: &str) {
     let url = format!("{}/api/vhosts/{name}", broker.admin_management_url());
     let answer = reqwest::Client::new().put(url).send().await.unwrap();
