@@ -152,6 +152,21 @@ async fn list_distinguishes_poison_from_exhausted_retries_and_removes_nothing() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn message_cannot_send_control_characters_to_the_terminal() {
+    let stage = Stage::set(Service::Inventory).await;
+    let _replica = stage.fixture.open(stage.recorder.clone()).await;
+    let body = "{\"note\": \"\u{9b}2J\u{202e}\"}";
+    stage.raw_publisher.send("domain.events", "order.placed", "\u{9b}poison\u{202e}", body.as_bytes()).await;
+    stage.raw_publisher.holds(&stage.fixture.dead_letters(), 1).await;
+    let id = stage.only_id().await;
+    for arguments in [&["show", &id][..], &["list"], &["list", "--json"]] {
+        let shown = stage.done(arguments).await;
+        assert!(shown.chars().all(|c| c == '\n' || c.is_ascii_graphic() || c == ' '), "{shown:?}");
+    }
+    assert!(stage.done(&["show", &id]).await.contains(r#""note": "\u009b2J\u202e""#));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn replay_after_the_fix_succeeds_with_all_attempts_again() {
     let stage = Stage::set(Service::Inventory).await;
     let event = placed_for(new_order());

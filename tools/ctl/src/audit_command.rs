@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use audit::{Audit, Auditor, Recorded, Sources, report};
-use devstack::print;
+use devstack::{one_line, print};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{client, load};
@@ -93,7 +93,7 @@ fn show(audit: &Audit, json: bool) {
     if json {
         print(&report::json(audit).to_string());
     } else {
-        report::lines(audit).iter().for_each(|line| print(line));
+        report::lines(audit).iter().for_each(|line| print(&one_line(line)));
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use devstack::print;
+use devstack::{one_line, print};
 use doctor::{self, Sources, report};
 
 use system::{Outside, Service};
@@ -41,7 +41,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if json {
         print(&report::json(&examination).to_string());
     } else {
-        report::lines(&examination).iter().for_each(|line| print(line));
+        report::lines(&examination).iter().for_each(|line| print(&one_line(line)));
     }
     let well = examination.wrong().next().is_none();
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, presets};
+use devstack::one_line;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -38,11 +39,11 @@ pub(crate) fn time(time: Option<DateTime<Utc>>) -> String {
     time.map_or_else(|| "-".to_owned(), |time| time.format("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
-/// A value in one line, without control characters.
+/// A value in one line of what can be printed, before it is measured and wrapped.
 pub(crate) fn cell(text: Option<&str>) -> String {
     match text {
         None | Some("") => "-".to_owned(),
-        Some(text) => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        Some(text) => one_line(&text.replace('\n', " ")).into_owned(),
     }
 }
 
@@ -64,8 +65,8 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_has_no_control_characters() {
-        assert_eq!(cell(Some("\x1b[2Ja\nb")), " [2Ja b");
+    fn a_cell_is_one_line_of_what_can_be_printed() {
+        assert_eq!(cell(Some("\x1b[2Ja\nb\u{202e}")), "\\u001b[2Ja b\\u202e");
         assert_eq!(cell(None), "-");
     }
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use devstack::print;
+use devstack::{one_line, print};
 use serde::Deserialize;
 
 use system::Service;
@@ -65,7 +65,8 @@ pub(crate) async fn fetch(http: &reqwest::Client, urls: &Urls<Http>, order: &str
 
 fn line(fact: &Fact) -> String {
     let delay = fact.delay_ms.map_or_else(String::new, |delay| format!("+{delay:.1} ms"));
-    format!("  {}  {delay:>12}  {:<12}  {}", fact.at.format("%H:%M:%S%.3f"), fact.service, fact.event)
+    let (service, event) = (one_line(&fact.service), one_line(&fact.event));
+    format!("  {}  {delay:>12}  {service:<12}  {event}", fact.at.format("%H:%M:%S%.3f"))
 }
 
 #[cfg(test)]

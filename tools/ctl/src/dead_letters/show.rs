@@ -1,5 +1,5 @@
-//! Dead letters and their history as text. What came with a message is never printed as it is: it could hold control
-//! characters for the terminal.
+//! Dead letters and their history as text. What came with a message is never printed as it is: a cell is escaped here, and
+//! everything else by `devstack::print`.
 
 use anyhow::Result;
 use messaging::dead_letters::{DeadLetter, RecordedAction, hex};
