@@ -6,6 +6,7 @@ mod dead_letters;
 mod doctor_command;
 mod down;
 mod jobs;
+mod kill;
 mod load;
 mod place;
 mod scaffold;
@@ -38,6 +39,8 @@ enum Command {
     Up(up::Args),
     /// Stop what `sagactl up --detach` started
     Down(down::Args),
+    /// Kill a service or a server that `sagactl up` runs, as a crash would
+    Kill(kill::Args),
     /// Place one order
     Place(place::Args),
     /// Show the events of an order, and what is awaited next
@@ -96,6 +99,7 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Up(args) => up::run(args).await,
         Command::Down(args) => down::run(args).await,
+        Command::Kill(args) => kill::run(args),
         Command::Place(args) => place::run(args).await,
         Command::Timeline(args) => timeline::run(args).await,
         Command::Load(args) => load::run(args).await,
