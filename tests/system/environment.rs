@@ -5,9 +5,13 @@ pub(crate) mod process;
 mod servers;
 mod traces;
 
+use std::time::Duration;
+
 use clap::Command;
+use clap::builder::ValueParser;
 use futures::future::join_all;
 use registry::CODES;
+use runtime::config::duration;
 
 use crate::environment::process::{Variables, nowhere, run};
 
@@ -72,5 +76,28 @@ async fn a_malformed_variable_is_named_without_any_secret() {
         let variables = variables((code.command)()).into_iter().map(|(name, _)| name);
         let variables = variables.filter(|name| !FREE_TEXT.contains(&name.as_str()));
         join_all(variables.map(|variable| check(code.program.name, variable))).await;
+    }
+}
+
+#[test]
+fn every_duration_has_the_range_that_its_help_names() {
+    let of_durations = ValueParser::new(duration(Duration::ZERO..=Duration::MAX)).type_id();
+    for code in CODES {
+        let mut command = (code.command)();
+        command.build();
+        for arg in command.get_arguments().filter(|arg| arg.get_value_parser().type_id() == of_durations) {
+            let parse = |value: &str| {
+                let argument = format!("--{}={value}", arg.get_long().expect("a long name"));
+                let required = arg.clone().required(false);
+                let alone = Command::new("alone").arg(required);
+                alone.try_get_matches_from(["alone", &argument]).map_err(|error| error.to_string())
+            };
+            let refusal = parse("99999999h").expect_err("a deadline that is no date");
+            let (_, range) = refusal.split_once("give a time of ").expect(&refusal);
+            let range = range.lines().next().expect("a line");
+            let help = arg.get_help().expect("a help").to_string();
+            assert!(help.contains(range), "{arg}: {range} is not in: {help}");
+            assert_eq!(parse("0s").is_ok(), range.starts_with("0ms"), "{arg}");
+        }
     }
 }

@@ -15,6 +15,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use runtime::config::duration;
 use uuid::Uuid;
 
 /// The calls that may start while the breaker is half-open, ignored ones not counted.
@@ -30,14 +31,15 @@ pub struct BreakerConfig {
     #[arg(id = "BREAKER_FAILURES", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub failures: u16,
 
-    /// How long no jobs are claimed before a few are tried; doubles while the dependency fails, e.g. 1s
+    /// How long no jobs are claimed before a few are tried; doubles while the dependency fails,
+    /// 1ms to 1h, e.g. 1s
     #[arg(long = "breaker-pause", env = "BREAKER_PAUSE", default_value = "1s")]
-    #[arg(id = "BREAKER_PAUSE", value_parser = runtime::config::duration)]
+    #[arg(id = "BREAKER_PAUSE", value_parser = duration(Duration::from_millis(1)..=Duration::from_hours(1)))]
     pub pause: Duration,
 
-    /// The longest such pause, e.g. 10s
+    /// The longest such pause, 1ms to 1h, e.g. 10s
     #[arg(long = "breaker-pause-cap", env = "BREAKER_PAUSE_CAP", default_value = "10s")]
-    #[arg(id = "BREAKER_PAUSE_CAP", value_parser = runtime::config::duration)]
+    #[arg(id = "BREAKER_PAUSE_CAP", value_parser = duration(Duration::from_millis(1)..=Duration::from_hours(1)))]
     pub pause_cap: Duration,
 }
 

@@ -8,6 +8,7 @@
 use std::{
     ffi::{OsStr, OsString},
     net::SocketAddr,
+    ops::RangeInclusive,
     process::ExitCode,
     str::FromStr,
     time::Duration,
@@ -39,14 +40,14 @@ pub struct HttpConfig {
     #[arg(id = "HTTP_LISTEN", long = "http-listen", env = "HTTP_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
 
-    /// The time a request may take before it is answered 504, e.g. 10s
+    /// The time a request may take before it is answered 504, 10ms to 10m, e.g. 10s
     #[arg(id = "HTTP_REQUEST_TIMEOUT", long = "http-request-timeout", env = "HTTP_REQUEST_TIMEOUT")]
-    #[arg(default_value = "10s", value_parser = duration)]
+    #[arg(default_value = "10s", value_parser = duration(Duration::from_millis(10)..=Duration::from_mins(10)))]
     pub request_timeout: Duration,
 
-    /// The time that requests in flight have to finish when the service stops, e.g. 7s
+    /// The time that requests in flight have to finish when the service stops, 1ms to 10m, e.g. 7s
     #[arg(id = "HTTP_DRAIN_TIMEOUT", long = "http-drain-timeout", env = "HTTP_DRAIN_TIMEOUT")]
-    #[arg(default_value = "7s", value_parser = duration)]
+    #[arg(default_value = "7s", value_parser = duration(Duration::from_millis(1)..=Duration::from_mins(10)))]
     pub drain_timeout: Duration,
 }
 
@@ -142,29 +143,39 @@ pub(crate) fn fail(line: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Parses a duration: a whole number and `ms`, `s`, `m` or `h`, e.g. `250ms`, `30s`, `5m`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let milliseconds = match unit {
-        "ms" => Some(1),
-        "s" => Some(1_000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        _ => None,
-    };
-    let number = number.parse::<u64>().ok();
-    let total = number.zip(milliseconds).and_then(|(number, unit)| number.checked_mul(unit));
-    total.map(Duration::from_millis).ok_or_else(|| "write a duration as 250ms, 30s, 5m or 2h".to_owned())
-}
-
-/// The same, longer than none: a limit of no time is one that nothing keeps.
-pub fn positive_duration(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("it is zero: give a time such as 250ms or 2s".to_owned()),
-        time => Ok(time),
+/// The parser of a setting that is a duration in this range, which its `--help` names: a whole number and `ms`, `s`, `m` or
+/// `h`, e.g. `250ms`, `30s`, `5m`.
+///
+/// A limit of no time is one that nothing keeps, and one of centuries is no date: so every setting has both ends.
+pub fn duration(
+    range: RangeInclusive<Duration>,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
+    move |text| match parse_duration(text) {
+        None => Err("write a duration as 250ms, 30s, 5m or 2h".to_owned()),
+        Some(time) if !range.contains(&time) => {
+            Err(format!("give a time of {} to {}", written(*range.start()), written(*range.end())))
+        }
+        Some(time) => Ok(time),
     }
 }
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let split = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let (_, unit) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*unit).map(Duration::from_millis)
+}
+
+/// The same, as a person would write it: `10m`, not `600s`.
+fn written(duration: Duration) -> String {
+    let total = duration.as_millis();
+    let whole = |(_, unit): &&(&str, u64)| total >= u128::from(*unit) && total.is_multiple_of((*unit).into());
+    let (name, unit) = UNITS.iter().rfind(whole).unwrap_or(&UNITS[0]);
+    format!("{}{name}", total / u128::from(*unit))
+}
+
+/// The units of a duration, in milliseconds.
+const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 
 /// Wraps a secret, for `value_parser`, which asks for a `Result`.
 pub fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
@@ -233,6 +244,8 @@ mod tests {
         for (variable, value, cause) in [
             ("HTTP_LISTEN", "8080", "invalid socket address syntax"),
             ("HTTP_REQUEST_TIMEOUT", "10", "write a duration as 250ms, 30s, 5m or 2h"),
+            ("HTTP_REQUEST_TIMEOUT", "0s", "give a time of 10ms to 10m"),
+            ("HTTP_DRAIN_TIMEOUT", "11m", "give a time of 1ms to 10m"),
             ("LOG_FORMAT", "xml", "[possible values: json, pretty]"),
             ("LOG_FILTER", "info,order=loud", "error parsing level filter"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost", "relative URL without a base"),
@@ -255,11 +268,23 @@ mod tests {
 
     #[test]
     fn durations_need_a_unit() {
+        let any = duration(Duration::ZERO..=Duration::MAX);
         for (text, milliseconds) in [("250ms", 250), ("30s", 30_000), ("5m", 300_000), ("2h", 7_200_000)] {
-            assert_eq!(duration(text).unwrap().as_millis(), milliseconds, "{text}");
+            assert_eq!(any(text).unwrap().as_millis(), milliseconds, "{text}");
+            assert_eq!(written(any(text).unwrap()), text);
         }
         for text in ["", "5", "s", "-1s", "1.5s", "1 s", "99999999999999999999s", "18446744073709551615h"] {
-            assert!(duration(text).is_err(), "{text}");
+            assert!(any(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn durations_have_a_range() {
+        let parse = duration(Duration::from_secs(1)..=Duration::from_mins(90));
+        assert_eq!((parse("1s"), parse("90m")), (Ok(Duration::from_secs(1)), Ok(Duration::from_mins(90))));
+        for text in ["0s", "999ms", "5401s", "99999999h"] {
+            assert_eq!(parse(text), Err("give a time of 1s to 90m".to_owned()), "{text}");
+        }
+        assert_eq!(written(Duration::ZERO), "0ms");
     }
 }

@@ -31,8 +31,10 @@ pub struct SmtpConfig {
     #[arg(long, env = "MAIL_FROM", default_value = "Order Saga <shop@order-saga.example>")]
     pub mail_from: Mailbox,
 
-    /// The time that one try to hand over a mail may take, from connecting to the server's answer, e.g. 10s
-    #[arg(long, env = "SMTP_TIMEOUT", default_value = "10s", value_parser = duration)]
+    /// The time that one try to hand over a mail may take, from connecting to the server's answer, 1ms to
+    /// 10m, e.g. 10s
+    #[arg(long, env = "SMTP_TIMEOUT", default_value = "10s")]
+    #[arg(value_parser = duration(Duration::from_millis(1)..=Duration::from_mins(10)))]
     pub smtp_timeout: Duration,
 
     /// The number of mails to hand over at once at most, each over a connection of its own, 1 to 100

@@ -1,11 +1,11 @@
 //! The configuration of the order service.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Parser};
 use messaging::HostConfig;
-use runtime::config::{ProcessConfig, positive_duration};
+use runtime::config::{ProcessConfig, duration};
 
 use crate::domain::Deadlines;
 
@@ -26,16 +26,19 @@ pub struct Config {
     pub limits: Limits,
 }
 
+/// 30 days at most, so that every deadline is a date.
+const DEADLINES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(720);
+
 /// How long an order waits before it is cancelled.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct DeadlineConfig {
     /// The time that an order waits for stock and money before it is cancelled, 1ms to 720h, e.g. 30s
-    #[arg(long, env = "ORDER_DEADLINE", default_value = "30s", value_parser = deadline)]
+    #[arg(long, env = "ORDER_DEADLINE", default_value = "30s", value_parser = duration(DEADLINES))]
     pub order_deadline: Duration,
 
     /// The time from placing an order to its cancellation when it is confirmed and its money is not captured, 1ms to
     /// 720h, e.g. 24h
-    #[arg(long, env = "CAPTURE_DEADLINE", default_value = "24h", value_parser = deadline)]
+    #[arg(long, env = "CAPTURE_DEADLINE", default_value = "24h", value_parser = duration(DEADLINES))]
     pub capture_deadline: Duration,
 }
 
@@ -60,12 +63,4 @@ pub struct Limits {
     #[arg(long, env = "MAX_PENDING", default_value_t = 5_000)]
     #[arg(value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
     pub max_pending: i64,
-}
-
-/// A duration of 30 days at most, so that every deadline is a date.
-fn deadline(text: &str) -> Result<Duration, String> {
-    match positive_duration(text)? {
-        deadline if deadline > Duration::from_secs(720 * 60 * 60) => Err("give 720h or less".to_owned()),
-        deadline => Ok(deadline),
-    }
 }

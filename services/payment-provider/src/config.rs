@@ -20,12 +20,14 @@ pub struct Config {
     #[arg(long, env = "JOURNAL_PATH")]
     pub journal_path: Option<PathBuf>,
 
-    /// The time a call without an answer is held open before it is answered 504, e.g. 30s
-    #[arg(long, env = "HANG_DURATION", default_value = "30s", value_parser = duration)]
+    /// The time a call without an answer is held open before it is answered 504, 0ms to 1h, e.g. 30s
+    #[arg(long, env = "HANG_DURATION", default_value = "30s")]
+    #[arg(value_parser = duration(Duration::ZERO..=Duration::from_hours(1)))]
     pub hang_duration: Duration,
 
-    /// The time that a payment with pm_down gets no answer, from its first call, e.g. 45s
-    #[arg(long, env = "DOWN_DURATION", default_value = "45s", value_parser = duration)]
+    /// The time that a payment with pm_down gets no answer, from its first call, 0ms to 24h, e.g. 45s
+    #[arg(long, env = "DOWN_DURATION", default_value = "45s")]
+    #[arg(value_parser = duration(Duration::ZERO..=Duration::from_hours(24)))]
     pub down_duration: Duration,
 
     /// The seed of the random faults, to meet the same ones again, e.g. 17

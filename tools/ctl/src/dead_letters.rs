@@ -11,6 +11,7 @@ use clap::ArgGroup;
 use devstack::print;
 use messaging::dead_letters::{self, Action, DeadLetter, DeadLetterId, DeadLetterSession, Request, Source};
 use runtime::clock;
+use runtime::config::duration;
 use system::Service;
 
 use crate::table::as_json;
@@ -88,8 +89,8 @@ pub(crate) struct Which {
     /// All of them
     #[arg(long)]
     all: bool,
-    /// Only those that failed longer ago than this, such as 10m
-    #[arg(long, requires = "all", value_parser = runtime::config::duration)]
+    /// Only those that failed longer ago than this, 0ms to 87600h, such as 10m
+    #[arg(long, requires = "all", value_parser = duration(Duration::ZERO..=Duration::from_hours(87_600)))]
     older_than: Option<Duration>,
 }
 
