@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use strum::Display;
 use uuid::Uuid;
 
-pub use report::{Item, Report, Sums};
+use report::RunningSums;
+pub use report::{Item, ItemKey, Report, Sums};
 pub use values::{Amount, Currency, MerchantReference, PaymentMethod};
 
 /// What an authorization has become.
@@ -161,6 +162,7 @@ pub struct Books {
     calls: HashMap<String, Entry>,
     authorizations: HashMap<Uuid, Authorization>,
     by_reference: BTreeMap<MerchantReference, Vec<Uuid>>,
+    sums: RunningSums,
 }
 
 impl Books {
@@ -205,7 +207,9 @@ impl Books {
     pub fn apply(&mut self, entry: Entry) {
         if let Progress::Answered(Outcome::Approved(authorization)) = &entry.progress {
             let id = authorization.id;
-            if self.authorizations.insert(id, authorization.clone()).is_none() {
+            let before = self.authorizations.insert(id, authorization.clone());
+            self.sums.replace(before.as_ref(), authorization);
+            if before.is_none() {
                 let reference = authorization.asked.merchant_reference.clone();
                 self.by_reference.entry(reference).or_default().push(id);
             }
@@ -226,10 +230,17 @@ impl Books {
 
     /// What was really held, taken and given back: for one merchant reference, or for all.
     pub fn report(&self, reference: Option<&MerchantReference>) -> Report {
-        match reference {
-            Some(reference) => Report::of(self.of_reference(reference)),
-            None => Report::of(self.authorizations.values()),
-        }
+        self.report_page(reference, None, usize::MAX)
+    }
+
+    /// The same from after a place in the report, with up to `rows` items.
+    pub fn report_page(
+        &self,
+        reference: Option<&MerchantReference>,
+        after: Option<&ItemKey>,
+        rows: usize,
+    ) -> Report {
+        self.sums.report(reference, after, rows)
     }
 
     fn answer(&self, request: &Request, fresh_id: Uuid) -> Result<Outcome, Refusal> {

@@ -1,6 +1,6 @@
 //! The processor's HTTP API, and what its faults look like from outside.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -9,15 +9,18 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use http_api::{IdempotencyKey, Json, Path, Problem, Query};
+use http_api::{
+    IdempotencyKey, Json, Path, Problem, Query,
+    page::{Cursor, Limit, Page},
+};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
     domain::{
-        Amount, Authorization, Currency, Decline, MerchantReference, NewAuthorization, Operation, Outcome,
-        Refusal, Reply, Report, Request,
+        Amount, Authorization, Currency, Decline, Item, ItemKey, MerchantReference, NewAuthorization,
+        Operation, Outcome, Refusal, Reply, Request, Sums,
     },
     faults::{Fault, Faults, Settings},
     processor::{Failure, Processor},
@@ -93,10 +96,25 @@ async fn authorizations(State(app): State<App>, Query(query): Query<ListQuery>) 
 #[serde(deny_unknown_fields)]
 struct ReportQuery {
     merchant_reference: Option<MerchantReference>,
+    #[serde(default)]
+    limit: Limit,
+    cursor: Option<Cursor<ItemKey>>,
 }
 
-async fn report(State(app): State<App>, Query(query): Query<ReportQuery>) -> Json<Report> {
-    Json(app.processor.report(query.merchant_reference.as_ref()))
+/// A page of the items, and the totals of all pages.
+#[derive(Debug, Serialize)]
+struct ReportPage {
+    #[serde(flatten)]
+    page: Page<Item>,
+    totals: BTreeMap<Currency, Sums>,
+}
+
+async fn report(State(app): State<App>, Query(query): Query<ReportQuery>) -> Json<ReportPage> {
+    let ReportQuery { merchant_reference, limit, cursor } = query;
+    let after = cursor.map(|Cursor(after)| after);
+    // One more than the page has tells whether another follows.
+    let report = app.processor.report_page(merchant_reference.as_ref(), after.as_ref(), limit.get() + 1);
+    Json(ReportPage { page: Page::cut(report.items, limit, Item::key), totals: report.totals })
 }
 
 /// How often it was called, failed calls included: what a patient client keeps small while nothing works.

@@ -1,8 +1,8 @@
 //! A simulated card processor with an HTTP API and faults to inject. It stands for the outside world and knows nothing of
 //! its callers but their merchant references.
 //!
-//! It keeps what was really held, captured and refunded. `GET /v1/report` shows it, so that a caller can be audited
-//! against it.
+//! It keeps what was really held, captured and refunded. `GET /v1/report` shows it in pages, so that a caller can be
+//! audited against it.
 //!
 //! Its guarantees are those of a real processor: an idempotency key takes effect once, and the journal survives a
 //! restart. So are its faults: responses are late, lost, or never sent.

@@ -11,7 +11,7 @@ use runtime::clock;
 use uuid::Uuid;
 
 use crate::{
-    domain::{Authorization, Books, MerchantReference, Refusal, Reply, Report, Request},
+    domain::{Authorization, Books, ItemKey, MerchantReference, Refusal, Reply, Report, Request},
     journal::Journal,
 };
 
@@ -59,8 +59,13 @@ impl Processor {
         self.lock().0.of_reference(reference).into_iter().cloned().collect()
     }
 
-    pub(crate) fn report(&self, reference: Option<&MerchantReference>) -> Report {
-        self.lock().0.report(reference)
+    pub(crate) fn report_page(
+        &self,
+        reference: Option<&MerchantReference>,
+        after: Option<&ItemKey>,
+        rows: usize,
+    ) -> Report {
+        self.lock().0.report_page(reference, after, rows)
     }
 
     fn lock(&self) -> MutexGuard<'_, (Books, Option<Journal>)> {

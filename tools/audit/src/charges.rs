@@ -21,15 +21,33 @@ pub struct Charge {
 }
 
 #[derive(Deserialize)]
-struct Report {
+struct Page {
     items: Vec<Charge>,
+    next_cursor: Option<String>,
 }
 
+/// The most items that the processor gives at once.
+const LIMIT: &str = "200";
+
+/// Reads the report page by page.
 pub(super) async fn fetch(http: &reqwest::Client, provider_url: &str) -> Result<Charges> {
     let url = format!("{provider_url}/v1/report");
-    let response = http.get(&url).send().await.and_then(reqwest::Response::error_for_status);
-    let response = response.with_context(|| format!("cannot read the card processor's report at {url}"))?;
-    let report: Report = response.json().await.context("the report has an unexpected shape")?;
-    let keyed = |charge: Charge| (format!("{} {}", charge.merchant_reference, charge.currency), charge);
-    Ok(report.items.into_iter().map(keyed).collect())
+    let mut charges = Charges::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let mut query = vec![("limit", LIMIT)];
+        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let page = http.get(&url).query(&query).send().await;
+        let response = page.and_then(reqwest::Response::error_for_status);
+        let response =
+            response.with_context(|| format!("cannot read the card processor's report at {url}"))?;
+        let Page { items, next_cursor } =
+            response.json().await.context("the report has an unexpected shape")?;
+        let keyed = |charge: Charge| (format!("{} {}", charge.merchant_reference, charge.currency), charge);
+        charges.extend(items.into_iter().map(keyed));
+        cursor = match next_cursor {
+            None => return Ok(charges),
+            more => more,
+        };
+    }
 }

@@ -150,6 +150,7 @@ async fn the_report_is_by_reference_and_currency() {
         provider.post("/v1/authorizations", Some(key), Some(&body)).await;
     }
     let report = provider.get("/v1/report").await.body;
+    assert_eq!(report["next_cursor"], Value::Null);
     let pairs: Vec<_> = report["items"]
         .as_array()
         .unwrap()
@@ -169,7 +170,34 @@ async fn the_report_is_by_reference_and_currency() {
     let mut item = sums.clone();
     item["merchant_reference"] = json!("order-2");
     item["currency"] = json!("EUR");
-    assert_eq!(one, json!({ "items": [item], "totals": { "EUR": sums } }));
+    assert_eq!(one, json!({ "items": [item], "next_cursor": null, "totals": { "EUR": sums } }));
     let none = provider.get("/v1/report?merchant_reference=order-9").await.body;
-    assert_eq!(none, json!({ "items": [], "totals": {} }));
+    assert_eq!(none, json!({ "items": [], "next_cursor": null, "totals": {} }));
+}
+
+#[tokio::test]
+async fn the_report_comes_in_pages_with_the_totals_of_all() {
+    let provider = Provider::quick().await;
+    for number in 1..=5 {
+        let mut body = order("pm_card_visa");
+        body["merchant_reference"] = json!(format!("order-{number}"));
+        provider.post("/v1/authorizations", Some(&format!("key-{number}")), Some(&body)).await;
+    }
+    let mut references = Vec::new();
+    let mut cursor = String::new();
+    for items in [2, 2, 1] {
+        let page = provider.get(&format!("/v1/report?limit=2{cursor}")).await.body;
+        let page_items = page["items"].as_array().unwrap();
+        assert_eq!(page_items.len(), items, "{page}");
+        references.extend(page_items.iter().map(|item| item["merchant_reference"].clone()));
+        assert_eq!(page["totals"]["EUR"]["held_minor"], 2500);
+        cursor = page["next_cursor"].as_str().map_or_else(String::new, |next| format!("&cursor={next}"));
+    }
+    assert_eq!(cursor, "", "the last page names no next one");
+    assert_eq!(references, ["order-1", "order-2", "order-3", "order-4", "order-5"]);
+    let of_one = provider.get("/v1/report?limit=1&merchant_reference=order-3").await.body;
+    assert_eq!((of_one["items"].as_array().unwrap().len(), &of_one["next_cursor"]), (1, &Value::Null));
+    for query in ["limit=0", "limit=201", "cursor=x"] {
+        check_problem(&provider.get(&format!("/v1/report?{query}")).await, 400, "malformed");
+    }
 }
