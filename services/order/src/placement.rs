@@ -6,7 +6,11 @@
 use std::{
     collections::{HashMap, HashSet},
     panic::AssertUnwindSafe,
-    sync::Arc,
+    slice,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,7 +25,11 @@ use messaging::{
     Effects, UnitOfWork,
     throttle::{self, BatchThrottle},
 };
-use runtime::{clock, columns::column, database};
+use runtime::{
+    clock,
+    columns::column,
+    database::{self, DbErrorKind, error_kind},
+};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -37,6 +45,8 @@ use crate::{
 const BATCH: usize = 32;
 /// Concurrent transactions: while one waits for the disk, the next batch is collected.
 const WORKERS: usize = 2;
+/// So many contended orders in one batch mean that the next one would wait for the same lock.
+const CONTENDED_AT_MOST: u32 = 2;
 /// The most orders that wait for a transaction. Admission control refuses more requests than that.
 pub(crate) const QUEUE_CAPACITY: u32 = 256;
 
@@ -148,25 +158,59 @@ impl PlacementBatcher {
     }
 
     async fn place_and_reply(&self, batch: Vec<PlacementRequest>) {
-        let problem = match catch_panic(self.place(&batch)).await {
-            Ok(Ok(results)) => {
-                return batch.into_iter().zip(results).for_each(|(request, result)| request.finish(result));
+        match self.attempt(&batch).await {
+            Ok(results) => {
+                batch.into_iter().zip(results).for_each(|(request, result)| request.finish(result));
             }
-            Ok(Err(error)) if batch.len() > 1 && is_caused_by_one_order(&error) => {
-                for request in batch {
-                    Box::pin(self.place_and_reply(vec![request])).await;
+            Err(failure) if failure.scope != Scope::All && batch.len() > 1 => {
+                self.place_one_by_one(batch).await;
+            }
+            Err(failure) => answer_all(batch, &failure.problem),
+        }
+    }
+
+    /// Each in a transaction of its own, until one fails for a reason that the rest shares.
+    async fn place_one_by_one(&self, batch: Vec<PlacementRequest>) {
+        let mut contended = 0;
+        let mut requests = batch.into_iter().filter(|request| !request.reply.is_closed());
+        while let Some(request) = requests.next() {
+            let failure = match self.attempt(slice::from_ref(&request)).await {
+                Ok(results) => {
+                    if let Some(result) = results.into_iter().next() {
+                        request.finish(result);
+                    }
+                    continue;
                 }
-                return;
+                Err(failure) => failure,
+            };
+            request.finish(Err(failure.problem.clone()));
+            contended += u32::from(failure.scope == Scope::Contended);
+            if failure.scope == Scope::All || contended == CONTENDED_AT_MOST {
+                return answer_all(requests, &failure.problem);
             }
-            Ok(Err(error)) => error.into(),
-            Err(panicked) => panicked,
-        };
-        // The commit may have taken effect: placing the batch again could place its orders twice.
-        batch.into_iter().for_each(|request| request.finish(Err(problem.clone())));
+        }
+    }
+
+    /// Places the requests, or says how far its failure reaches.
+    async fn attempt(&self, requests: &[PlacementRequest]) -> Result<Vec<PlacementResult>, Failure> {
+        let committing = AtomicBool::new(false);
+        let attempted = catch_panic(self.place(requests, &committing)).await;
+        let committing = committing.into_inner();
+        match attempted {
+            Ok(Ok(results)) => Ok(results),
+            Ok(Err(error)) => Err(Failure { scope: Scope::of(&error, committing), problem: error.into() }),
+            Err(problem) => {
+                Err(Failure { scope: if committing { Scope::All } else { Scope::OneOrder }, problem })
+            }
+        }
     }
 
     /// One transaction, with one result for each request.
-    async fn place(&self, requests: &[PlacementRequest]) -> sqlx::Result<Vec<PlacementResult>> {
+    async fn place(
+        &self,
+        requests: &[PlacementRequest],
+        committing: &AtomicBool,
+    ) -> sqlx::Result<Vec<PlacementResult>> {
         let mut tx = database::begin(&self.pool).await?;
         let keys: Vec<&Key> = requests.iter().map(|request| &request.key).collect();
         let begun = idempotency::begin_all(&mut tx, &keys).await?;
@@ -184,6 +228,7 @@ impl PlacementBatcher {
         store::insert(&mut tx, &placed).await?;
         store::append(&mut tx, &batch.recorder.entries).await?;
         complete_keys(&mut tx, requests, &results).await?;
+        committing.store(true, Ordering::Relaxed);
         self.unit_of_work.commit(tx, Effects::publish(batch.recorder.events)).await?;
         Ok(results)
     }
@@ -254,16 +299,55 @@ fn take_repeated_keys(batch: &mut Vec<PlacementRequest>) -> Vec<PlacementRequest
     batch.extract_if(.., repeated).collect()
 }
 
-/// Whether one order's values made the transaction fail (SQLSTATE class 22, data exception, or 23, integrity constraint
-/// violation). Nothing was committed, and the other orders can be placed.
-fn is_caused_by_one_order(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+fn answer_all(requests: impl IntoIterator<Item = PlacementRequest>, problem: &Problem) {
+    requests.into_iter().for_each(|request| request.finish(Err(problem.clone())));
+}
+
+/// Why a transaction placed nothing, or perhaps did.
+struct Failure {
+    problem: Problem,
+    scope: Scope,
+}
+
+/// Whom a failure concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// One order made the transaction fail: the others can be placed without it.
+    OneOrder,
+    /// Another transaction was in the way, of one order or of the whole table.
+    Contended,
+    /// All of them: the database is unavailable, or the orders may be placed, and a repeat would place them twice.
+    All,
+}
+
+impl Scope {
+    fn of(error: &sqlx::Error, committing: bool) -> Self {
+        // The database's own error says that the transaction is rolled back, even if it is the answer to the commit.
+        let nothing_in_effect = !committing || error.as_database_error().is_some();
+        match error_kind(error) {
+            DbErrorKind::Rejected if nothing_in_effect => Self::OneOrder,
+            DbErrorKind::Contention if nothing_in_effect => Self::Contended,
+            _ => Self::All,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_failure_with_nothing_in_effect_is_of_one_order() {
+        let lost = || sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        for (error, committing, scope) in [
+            (sqlx::Error::RowNotFound, false, Scope::OneOrder),
+            (sqlx::Error::RowNotFound, true, Scope::All),
+            (lost(), false, Scope::All),
+            (lost(), true, Scope::All),
+        ] {
+            assert_eq!(Scope::of(&error, committing), scope, "{error}, {committing}");
+        }
+    }
 
     #[tokio::test]
     async fn a_panic_becomes_a_500_without_its_cause() {
