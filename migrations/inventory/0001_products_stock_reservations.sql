@@ -10,6 +10,8 @@ create table products (
     is_listed boolean not null default true,
     version bigint not null constraint a_product_version_counts_from_1 check (version >= 1)
 );
+-- For the list of what is for sale, however much was delisted.
+create index products_for_sale on products (sku) where is_listed;
 
 -- Apart from products: these rows change with every order, and stay small and on their page (HOT updates).
 create table stock (

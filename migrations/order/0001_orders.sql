@@ -55,10 +55,11 @@ create table orders (
 -- What the deadline watcher claims, and what admission control counts as pending.
 create index orders_pending_deadline on orders (deadline_at, id) where status = 'pending';
 create index orders_confirmed_deadline on orders (capture_deadline_at) where status = 'confirmed';
--- The three ways to list, newest first.
+-- The four ways to list, newest first.
 create index orders_newest on orders (placed_at desc, id desc);
 create index orders_newest_by_status on orders (status, placed_at desc, id desc);
 create index orders_newest_by_customer on orders (customer_id, placed_at desc, id desc);
+create index orders_newest_by_customer_and_status on orders (customer_id, status, placed_at desc, id desc);
 
 -- Every event that was published or consumed about an order, in the order in which it was recorded.
 create table order_events (

@@ -13,9 +13,10 @@ use testkit::world::Servers;
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Tables that hold a few rows, only what still waits, or what a person did, however much was sold.
-const BOUNDED: [&str; 9] = [
+const BOUNDED: [&str; 10] = [
     "dead_letter_actions",
     "demo_catalogue",
+    "job_actions",
     "jobs",
     "order_counts",
     "outbox",
@@ -24,6 +25,8 @@ const BOUNDED: [&str; 9] = [
     "stream_offsets",
     "totals",
 ];
+/// Walks with a filter that are known: no list of payments has an index of its own for each of its filters yet.
+const KNOWN: [&str; 1] = ["payments (payments_pkey)"];
 /// Indexes of a table that grows which hold only what still waits.
 const OF_WHAT_WAITS: [&str; 1] = ["orders_pending_deadline"];
 
@@ -71,15 +74,24 @@ fn what_grows(node: &Value, limited: bool, grows: &mut Vec<String>) {
     };
     if let Some(table) = node["Relation Name"].as_str() {
         let by = node["Index Name"].as_str().unwrap_or(kind);
-        let sought = node.get("Index Cond").is_some() || kind == "Bitmap Heap Scan" || kind == "ModifyTable";
+        let sought = kind == "ModifyTable" || is_sought(node);
         let bounded = BOUNDED.contains(&table) || OF_WHAT_WAITS.contains(&by);
-        if !sought && !limited && !bounded {
+        // What a filter throws away does not count for the limit: in the end it may be everything.
+        let filtered = limited && node.get("Filter").is_some();
+        if !bounded && (filtered || !sought && !limited) {
             grows.push(format!("{table} ({by})"));
         }
     }
     for child in node["Plans"].as_array().into_iter().flatten() {
         what_grows(child, limited, grows);
     }
+}
+
+/// Whether it is found by an index, and not by a look at all of it.
+fn is_sought(node: &Value) -> bool {
+    let mut bitmaps = node["Plans"].as_array().into_iter().flatten();
+    node.get("Index Cond").is_some()
+        || node["Node Type"].as_str().is_some_and(|kind| kind.starts_with("Bitmap")) && bitmaps.any(is_sought)
 }
 
 #[tokio::test]
@@ -101,6 +113,7 @@ async fn no_statement_slows_down_with_history() {
             planned += 1;
             let mut grows = Vec::new();
             what_grows(&plan, false, &mut grows);
+            grows.retain(|found| !KNOWN.contains(&found.as_str()));
             if !grows.is_empty() {
                 let words: Vec<&str> = query.split_whitespace().collect();
                 wrong.push(format!("{service}: {} reads all of {}", words.join(" "), grows.join(", ")));
@@ -109,4 +122,21 @@ async fn no_statement_slows_down_with_history() {
         assert!(planned > 0, "no service has the tables of: {query}");
     }
     assert!(wrong.is_empty(), "give each an index, or a limit:\n{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn filter_under_a_limit_is_found() {
+    let world = World::bare(Servers::shared()).await;
+    let mut conn = session(&world, Service::Order).await;
+    for (rest, found) in [
+        ("status = $1 order by placed_at desc, id desc limit 5", false),
+        ("($1::text is null or status = $1) order by placed_at desc, id desc limit 5", true),
+        ("customer_id = $1 and currency = $1 order by placed_at desc, id desc limit 5", true),
+        ("status = $1", false),
+    ] {
+        let plan = plan(&mut conn, &format!("select id from orders where {rest}"), 1).await.expect(rest);
+        let mut grows = Vec::new();
+        what_grows(&plan, false, &mut grows);
+        assert_eq!(!grows.is_empty(), found, "{rest}: {plan}");
+    }
 }

@@ -189,13 +189,25 @@ pub(crate) async fn list(
     before: Option<Uuid>,
     limit: Limit,
 ) -> sqlx::Result<Vec<Listed>> {
+    let before = before.unwrap_or(Uuid::max());
+    let Some(order) = order else {
+        return sqlx::query_as!(
+            Listed,
+            "select id, order_id, kind, contact as recipient, status, attempts, reason, sent_at
+             from notifications join order_notifications using (order_id)
+             where id < $1 order by id desc limit $2",
+            before,
+            limit.rows(),
+        )
+        .fetch_all(pool)
+        .await;
+    };
     sqlx::query_as!(
         Listed,
         "select id, order_id, kind, contact as recipient, status, attempts, reason, sent_at
          from notifications join order_notifications using (order_id)
-         where ($1::uuid is null or order_id = $1) and ($2::uuid is null or id < $2)
-         order by id desc limit $3",
-        order.map(|id| id.0),
+         where order_id = $1 and id < $2 order by id desc limit $3",
+        order.0,
         before,
         limit.rows(),
     )

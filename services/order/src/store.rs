@@ -183,36 +183,41 @@ pub async fn list(
     let (placed_at, id) = before.unwrap_or((DateTime::<Utc>::MAX_UTC, Uuid::max()));
     // A cursor may be made up, and the database's calendar begins later than ours.
     let placed_at = placed_at.max(DateTime::UNIX_EPOCH);
-    let status = status.map(<&str>::from);
-    if let Some(customer) = customer {
-        let customer = customer.as_str();
-        select_orders!(
+    let (customer, status) = (customer.map(CustomerId::as_str), status.map(<&str>::from));
+    match (customer, status) {
+        (Some(customer), Some(status)) => select_orders!(
             conn,
-            "where customer_id = $1 and ($2::text is null or status = $2) and (placed_at, id) < ($3, $4)
+            "where customer_id = $1 and status = $2 and (placed_at, id) < ($3, $4)
                  order by placed_at desc, id desc limit $5",
             customer,
             status,
             placed_at,
             id,
             limit
-        )
-    } else if let Some(status) = status {
-        select_orders!(
+        ),
+        (Some(customer), None) => select_orders!(
+            conn,
+            "where customer_id = $1 and (placed_at, id) < ($2, $3) order by placed_at desc, id desc limit $4",
+            customer,
+            placed_at,
+            id,
+            limit
+        ),
+        (None, Some(status)) => select_orders!(
             conn,
             "where status = $1 and (placed_at, id) < ($2, $3) order by placed_at desc, id desc limit $4",
             status,
             placed_at,
             id,
             limit
-        )
-    } else {
-        select_orders!(
+        ),
+        (None, None) => select_orders!(
             conn,
             "where (placed_at, id) < ($1, $2) order by placed_at desc, id desc limit $3",
             placed_at,
             id,
             limit
-        )
+        ),
     }
 }
 
