@@ -276,12 +276,17 @@ fn new_for_every_attempt(request: &Request, attempt: u32) -> String {
 }
 
 /// An order that is cancelled consumes no more.
-fn does_not_note_late_answers(order: &Order, event: &Event, aggregate_version: i64) -> Ordering {
+fn does_not_note_late_answers(
+    order: &Order,
+    event: &Event,
+    aggregate_version: i64,
+    now: DateTime<Utc>,
+) -> Ordering {
     match order.status {
         order::state::Status::Cancelled => {
             Ok(order::domain::Transition { next: order.clone(), events: Vec::new() })
         }
-        _ => order::domain::react(order, event, aggregate_version),
+        _ => order::domain::react(order, event, aggregate_version, now),
     }
 }
 

@@ -14,7 +14,7 @@ use reqwest::StatusCode;
 use uuid::Uuid;
 
 type React<T> = Result<T, InvalidTransition>;
-type OrderReact = fn(&Order, &Event, i64) -> React<order::domain::Transition>;
+type OrderReact = fn(&Order, &Event, i64, DateTime<Utc>) -> React<order::domain::Transition>;
 type InventoryReact = fn(&Reservation, &Stock, &Event) -> React<inventory::domain::Transition>;
 type PaymentReact = fn(&Payment, &payment::domain::Input) -> React<payment::domain::Transition>;
 type NotificationReact =

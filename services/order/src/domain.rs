@@ -1,7 +1,7 @@
 //! The life of an order: what it consumes, what is commanded, and what becomes of it. Pure.
 //!
-//! [`react`] takes events, the `decide_` functions take commands and the clock; both say what the order becomes and
-//! what it publishes. An order is a projection of its event log: [`replay`] of the log gives the same order.
+//! [`react`] takes events, the `decide_` functions take commands, and both take the time; they say what the order becomes
+//! and what it publishes. An order is a projection of its event log: [`replay`] of the log gives the same order.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -94,11 +94,17 @@ pub struct Transition {
 /// What an order makes of an event, which is of that version of the aggregate that published it.
 ///
 /// Nothing changes by a repeat, which is told by type and aggregate version. Answers to a cancelled order are noted in
-/// whatever order they come, so that it settles.
+/// whatever order they come, so that it settles. An answer that is consumed at the deadline or later cancels the order, as
+/// the watcher would, so that it does not matter which of them comes first.
 ///
 /// # Errors
 /// [`InvalidTransition`] when the event cannot follow what is known of the order.
-pub fn react(order: &Order, event: &Event, aggregate_version: i64) -> Result<Transition, InvalidTransition> {
+pub fn react(
+    order: &Order,
+    event: &Event,
+    aggregate_version: i64,
+    now: DateTime<Utc>,
+) -> Result<Transition, InvalidTransition> {
     use Status::{Cancelled, Confirmed, Pending};
     if order.consumed.contains(&(event.event_type(), aggregate_version)) {
         return Ok(Transition { next: order.clone(), events: Vec::new() });
@@ -119,7 +125,8 @@ pub fn react(order: &Order, event: &Event, aggregate_version: i64) -> Result<Tra
         (Cancelled, answer) if is_answer(answer) => None,
         _ => return Err(invalid()),
     };
-    Ok(next.publishing(published))
+    let too_late = order.timed_out(now).map(|reason| next.cancelled(reason));
+    Ok(next.publishing(too_late.or(published)))
 }
 
 /// Prices the lines of a command and adds them up.
@@ -169,12 +176,7 @@ pub fn decide_cancel(order: &Order) -> Result<Transition, Refusal> {
 /// The time is `now`: an order that is still pending or confirmed at its deadline is cancelled.
 #[must_use]
 pub fn decide_timeout(order: &Order, now: DateTime<Utc>) -> Transition {
-    let expired = order.deadline().is_some_and(|deadline| now >= deadline);
-    let reason = match order.status {
-        Status::Confirmed => CancelReason::PaymentFailed,
-        _ => CancelReason::TimedOut,
-    };
-    order.clone().publishing(expired.then(|| order.cancelled(reason)))
+    order.clone().publishing(order.timed_out(now).map(|reason| order.cancelled(reason)))
 }
 
 /// The order that an event log tells of, from its times and its events with their aggregate versions, oldest first.
@@ -242,6 +244,15 @@ impl Order {
             Status::Confirmed => Some(self.deadlines.capture),
             Status::Completed | Status::Cancelled => None,
         }
+    }
+
+    /// Why it is cancelled if its deadline has come.
+    fn timed_out(&self, now: DateTime<Utc>) -> Option<CancelReason> {
+        let expired = self.deadline().is_some_and(|deadline| now >= deadline);
+        expired.then_some(match self.status {
+            Status::Confirmed => CancelReason::PaymentFailed,
+            _ => CancelReason::TimedOut,
+        })
     }
 
     /// The events that it waits for, by service.

@@ -89,7 +89,7 @@ impl Reaction for Reactions {
 
 /// Folds with another `react`: a simulation injects its faults here.
 pub fn fold_with(
-    react: impl Fn(&Order, &Event, i64) -> Result<Transition, InvalidTransition>,
+    react: impl Fn(&Order, &Event, i64, DateTime<Utc>) -> Result<Transition, InvalidTransition>,
     State { mut orders, now }: State,
     inputs: &[Delivery],
 ) -> Result<Outcome<Changes>, InvalidTransition> {
@@ -104,7 +104,7 @@ pub fn fold_with(
         let order = event.order_id().and_then(|order_id| orders.get_mut(&order_id)).ok_or_else(|| {
             InvalidTransition::new("order", event.subject(), "not known", event.event_type())
         })?;
-        let transition = react(order, event, aggregate_version)?;
+        let transition = react(order, event, aggregate_version, now)?;
         recorder.record(order, transition, &Cause::consumed(delivery, now));
     }
     let EventRecorder { entries, events } = recorder;

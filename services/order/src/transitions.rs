@@ -24,6 +24,8 @@ log in every case but these:
 
 A cancelled order records late answers in whatever order they come (*noted* when the participants are further already).
 It is `settled` once both participants have compensated.
+
+An event that is consumed at the deadline or later is recorded, and cancels the order as *deadline passes* does.
 ";
 
 pub fn transitions() -> String {
@@ -50,7 +52,9 @@ impl Input {
             Self::Event(it) if order.consumed.contains(&(it.event.event_type(), it.aggregate_version)) => {
                 return Err("repeat");
             }
-            Self::Event(it) => react(order, &it.event, it.aggregate_version).map_err(|_| INVALID)?,
+            Self::Event(it) => {
+                react(order, &it.event, it.aggregate_version, order.placed_at).map_err(|_| INVALID)?
+            }
             Self::Cancel => decide_cancel(order).map_err(|_| "refused")?,
             Self::Deadline => decide_timeout(order, order.deadlines.capture),
         };

@@ -43,7 +43,7 @@ fn react(criterion: &mut Criterion) {
     let order = order_that_waits_for_stock();
     let reserved = sample(|event| matches!(event, Event::StockReserved(_)));
     criterion.bench_function("react/order to stock.reserved", |bencher| {
-        bencher.iter(|| order::domain::react(black_box(&order), black_box(&reserved), 1));
+        bencher.iter(|| order::domain::react(black_box(&order), black_box(&reserved), 1, order.placed_at));
     });
 }
 
@@ -64,7 +64,7 @@ fn order_that_waits_for_stock() -> order::domain::Order {
     let deadlines = order::domain::Deadlines { decision, capture: decision };
     let order = order::domain::Order::placed(placed, now, deadlines);
     let authorized = sample(|event| matches!(event, Event::PaymentAuthorized(_)));
-    order::domain::react(&order, &authorized, 2).expect("it is valid").next
+    order::domain::react(&order, &authorized, 2, now).expect("it is valid").next
 }
 
 /// Inbox, reaction, outbox and commit, in the real database.

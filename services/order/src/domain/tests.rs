@@ -46,7 +46,7 @@ impl Logged {
     /// Takes the input where it is valid; returns what the order publishes.
     fn take(&mut self, input: &Input) -> Vec<Event> {
         let transition = match input {
-            Input::Event(event, version) => react(&self.order, event, *version).ok(),
+            Input::Event(event, version) => react(&self.order, event, *version, self.order.placed_at).ok(),
             Input::Cancel => decide_cancel(&self.order).ok(),
             Input::Deadline => Some(decide_timeout(&self.order, self.order.deadlines.capture)),
         };
@@ -138,7 +138,7 @@ proptest! {
             let order = &logged.order;
             for (event, version) in logged.log.iter().filter(|(event, _)| is_answer(event)) {
                 let nothing = Transition { next: order.clone(), events: vec![] };
-                prop_assert_eq!(react(order, event, *version), Ok(nothing));
+                prop_assert_eq!(react(order, event, *version, order.deadlines.capture), Ok(nothing));
             }
         }
     }
@@ -164,7 +164,7 @@ proptest! {
             let mut logged = Logged::placed();
             logged.take(&Input::Cancel);
             for answer in answers {
-                react(&logged.order, &sample(*answer), 1).expect("a late answer is never invalid");
+                react(&logged.order, &sample(*answer), 1, DateTime::UNIX_EPOCH).expect("a late answer is never invalid");
                 logged.take(&Input::Event(sample(*answer), 1));
             }
             logged.order
@@ -180,9 +180,39 @@ fn second_of_stock_and_money_confirms() {
     for (first, second) in [(stock, money), (money, stock)] {
         let Logged { order, .. } = Logged::after(&[first]);
         assert_eq!(order.status, Status::Pending);
-        let transition = react(&order, &sample(second), 1).expect("it is valid");
+        let transition = react(&order, &sample(second), 1, order.placed_at).expect("it is valid");
         assert_eq!(transition.next.status, Status::Confirmed);
         assert_eq!(transition.events, [order.confirmed()]);
+    }
+}
+
+#[test]
+fn answer_after_the_deadline_cancels_as_the_watcher_would() {
+    use EventType::{
+        PaymentAuthorized, PaymentCaptureFailed, PaymentCaptured, PaymentDeclined, StockRejected,
+        StockReserved,
+    };
+    let (none, confirmed) = ([].as_slice(), [StockReserved, PaymentAuthorized].as_slice());
+    for (before, answer) in [
+        (none, StockReserved),
+        (none, StockRejected),
+        (none, PaymentDeclined),
+        (&[StockReserved], PaymentAuthorized),
+        (&[PaymentAuthorized], StockReserved),
+        (confirmed, PaymentCaptured),
+        (confirmed, PaymentCaptureFailed),
+    ] {
+        let order = Logged::after(before).order;
+        let deadline = order.deadline().expect("it waits");
+        let at = |now| react(&order, &sample(answer), 1, now).expect("it is valid");
+        let late = at(deadline);
+        let by_watcher = decide_timeout(&order, deadline);
+        assert_eq!(late.events, by_watcher.events, "{answer}");
+        assert_eq!((late.next.status, late.next.reason), (Status::Cancelled, by_watcher.next.reason));
+        let noted = react(&by_watcher.next, &sample(answer), 1, deadline).expect("it is valid").next;
+        assert_eq!(late.next, noted, "{answer}: whichever comes first");
+        let in_time = at(deadline - TimeDelta::microseconds(1));
+        assert_eq!(in_time, at(order.placed_at));
     }
 }
 
@@ -213,7 +243,7 @@ fn second_refund_counts_and_its_repeat_does_not() {
 fn invalid_transition_names_order_state_and_event() {
     let check = |before: &[EventType], event_type: EventType, state: &str| {
         let Logged { order, .. } = Logged::after(before);
-        let error = react(&order, &sample(event_type), 1).expect_err(event_type.name());
+        let error = react(&order, &sample(event_type), 1, order.placed_at).expect_err(event_type.name());
         assert_eq!(error.to_string(), format!("order {} is {state} and cannot take {event_type}", order.id));
     };
     let confirmed = [EventType::StockReserved, EventType::PaymentAuthorized];
