@@ -1,5 +1,6 @@
 //! The summary: a count of the log, each event once, whenever it is read and however often.
 
+use crate::auditing::audit_now;
 use crate::shop::Shop;
 use serde_json::{Value, json};
 use system::Service;
@@ -46,6 +47,27 @@ async fn events_published_while_analytics_is_down_are_counted_later() {
     let revenue =
         json!([{"currency": "EUR", "captured_minor": 2000, "refunded_minor": 0, "net_minor": 2000}]);
     assert_eq!(summary["revenue"], revenue);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_analytics_has_not_read_are_under_way() {
+    let mut shop = Shop::open().await;
+    shop.stock("BEANS", 10).await;
+    shop.place("BEANS", 1, "pm_card_visa").await;
+    shop.check().await;
+    shop.stop(Service::Analytics).await;
+    let id = shop.place("BEANS", 1, "pm_card_visa").await;
+    shop.order_is(&id, "completed").await;
+    let sources = shop.sources();
+    let audit = eventually("everything but analytics to be at rest", async || {
+        let audit = audit_now(&sources).await;
+        let unread = |what: &String| what.ends_with("events not read by analytics");
+        if audit.under_way.len() == 1 && audit.under_way.iter().all(unread) { Ok(audit) } else { Err(audit) }
+    })
+    .await;
+    assert!(!audit.is_broken(), "a summary that is late is not wrong: {audit:?}");
+    shop.restart(Service::Analytics).await;
+    shop.check().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

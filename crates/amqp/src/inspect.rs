@@ -1,10 +1,20 @@
 //! Queues seen from outside: how many messages are ready, and which. All of them stay where they are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::connection::{close, connect, look_at};
 use crate::error::BrokerError;
 use crate::held_queue::HeldQueue;
+use crate::message::RawMessage;
+use crate::receiver::ReceiverConnection;
+
+/// How long an empty stream is waited for. One that holds anything gives its last chunk at once.
+const EMPTY: Duration = Duration::from_secs(1);
+/// The messages of a chunk arrive together: it is over when none comes for so long.
+const CHUNK_OVER: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
@@ -25,6 +35,23 @@ pub async fn depths(amqp_url: &str, queues: &[String]) -> Result<BTreeMap<String
     }
     close(&connection).await?;
     Ok(depths)
+}
+
+/// The offset that the next message of the event stream will have; 0 while the stream is empty. The broker counts the
+/// messages of a stream only every few seconds, so the last of them are read. Needs the permission to read the stream.
+pub async fn stream_end(amqp_url: &str) -> Result<i64, BrokerError> {
+    let mut receiver =
+        ReceiverConnection::of_user(amqp_url, "inspection").await?.end_of_event_stream().await?;
+    let (mut end, mut patience) = (0, EMPTY);
+    while let Ok(received) = timeout(patience, receiver.receive()).await {
+        let messages = received?;
+        let last = messages.iter().filter_map(RawMessage::stream_offset).max();
+        end = end.max(last.map_or(0, |last| last + 1));
+        patience = CHUNK_OVER;
+        receiver.ack_through(&messages).await?;
+    }
+    receiver.close().await?;
+    Ok(end)
 }
 
 /// The distinct ids of the messages that are ready in a queue; one without an id is named by its place. Needs the

@@ -13,7 +13,7 @@ use crate::topology::{EVENT_STREAM, EVENTS_EXCHANGE, Topology};
 pub const TOPOLOGY_USER: &str = "topology";
 /// The user of people and of the tests.
 pub const ADMIN_USER: &str = "admin";
-/// The user of the auditor: it sees how many messages wait, and which are dead letters.
+/// The user of the auditor: it sees how many messages wait, which are dead letters, and where the event stream ends.
 pub const AUDITOR_USER: &str = "auditor";
 /// The user of people who work on dead letters: it reads and replays them, and can do nothing else.
 pub const OPERATOR_USER: &str = "operator";
@@ -32,12 +32,13 @@ pub fn definitions(vhost: &str, services: &[ServicePermissions<'_>]) -> Value {
     let consumers: Vec<&str> =
         services.iter().filter(|service| !service.consumes.is_empty()).map(|service| service.name).collect();
     let dead_letters = of_each(&consumers, "dead-letters");
+    let stream = format!("^{}$", EVENT_STREAM.replace('.', "\\."));
     let mut users = vec![user(ADMIN_USER, &["administrator"])];
     users.extend([TOPOLOGY_USER, AUDITOR_USER, OPERATOR_USER].map(|name| user(name, &[])));
     let mut permissions = vec![
         permission(ADMIN_USER, vhost, ".*", ".*", ".*"),
         permission(TOPOLOGY_USER, vhost, ".*", ".*", ".*"),
-        permission(AUDITOR_USER, vhost, "^$", "^$", &dead_letters),
+        permission(AUDITOR_USER, vhost, "^$", "^$", &format!("{dead_letters}|{stream}")),
         permission(OPERATOR_USER, vhost, "^$", &of_each(&consumers, "own"), &dead_letters),
     ];
     let mut topic_permissions = Vec::new();
@@ -45,7 +46,6 @@ pub fn definitions(vhost: &str, services: &[ServicePermissions<'_>]) -> Value {
         // `management` lets the service list its own bindings, and nothing that AMQP would not show it.
         users.push(user(name, &["management"]));
         if consumes.is_empty() {
-            let stream = format!("^{}$", EVENT_STREAM.replace('.', "\\."));
             permissions.push(permission(name, vhost, "^$", "^$", &stream));
             continue;
         }

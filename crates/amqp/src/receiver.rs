@@ -8,6 +8,7 @@ use lapin::{
 };
 
 use crate::broker::Broker;
+use crate::config::BATCH;
 use crate::connection::connect;
 use crate::error::BrokerError;
 use crate::message::{RawMessage, STREAM_OFFSET};
@@ -38,13 +39,29 @@ impl ReceiverConnection {
         self.consume(events_queue(broker.service()), FieldTable::default()).await
     }
 
+    /// Opens a connection as the user of the URL; the broker lists it under `name`.
+    pub(crate) async fn of_user(amqp_url: &str, name: &str) -> Result<Self, BrokerError> {
+        let connection = connect(amqp_url, name).await?;
+        let channel = connection.create_channel().await?;
+        Ok(Self { connection, channel, batch: BATCH })
+    }
+
     /// Reads the event stream from `offset` on; from the oldest event that the stream still has when it is 0.
     pub async fn event_stream(self, offset: i64) -> Result<Receiver, BrokerError> {
-        let mut arguments = FieldTable::default();
         let start = match offset {
             0 => AMQPValue::LongString("first".into()),
             _ => AMQPValue::LongLongInt(offset),
         };
+        self.event_stream_from(start).await
+    }
+
+    /// Reads the event stream from its last chunk on.
+    pub(crate) async fn end_of_event_stream(self) -> Result<Receiver, BrokerError> {
+        self.event_stream_from(AMQPValue::LongString("last".into())).await
+    }
+
+    async fn event_stream_from(self, start: AMQPValue) -> Result<Receiver, BrokerError> {
+        let mut arguments = FieldTable::default();
         arguments.insert(STREAM_OFFSET.into(), start);
         self.consume(EVENT_STREAM.to_owned(), arguments).await
     }
@@ -56,9 +73,8 @@ impl ReceiverConnection {
         queue: &str,
         batch: u16,
     ) -> Result<Receiver, BrokerError> {
-        let connection = connect(amqp_url, name).await?;
-        let channel = connection.create_channel().await?;
-        Self { connection, channel, batch }.consume(queue.to_owned(), FieldTable::default()).await
+        let connection = Self { batch, ..Self::of_user(amqp_url, name).await? };
+        connection.consume(queue.to_owned(), FieldTable::default()).await
     }
 
     async fn consume(self, queue: String, arguments: FieldTable) -> Result<Receiver, BrokerError> {

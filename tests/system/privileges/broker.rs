@@ -128,7 +128,8 @@ fn owns(user: &str, name: &str) -> bool {
 /// To read is to take away: for the broker it is one right.
 fn reads(user: &str, queue: &str) -> bool {
     match user {
-        AUDITOR_USER | OPERATOR_USER => queue.ends_with(".dead-letters"),
+        AUDITOR_USER => queue.ends_with(".dead-letters") || queue == EVENT_STREAM,
+        OPERATOR_USER => queue.ends_with(".dead-letters"),
         _ if user.parse().is_ok_and(|service: Service| service.reads() == Reads::EventStream) => {
             queue == EVENT_STREAM
         }

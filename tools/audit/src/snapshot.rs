@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub recorded: Vec<Recorded>,
     /// Rows of outbox and of jobs, in all databases.
     pub waiting: (i64, i64),
+    /// Events of the stream that analytics has not read yet.
+    pub unread: i64,
 }
 
 #[derive(Debug, Clone, FromRow)]
@@ -158,6 +160,7 @@ impl Snapshot {
             expected_dead_letters: sources.expected_dead_letters,
             recorded: sources.recorded.clone(),
             waiting: waiting(tables).await?,
+            unread: unread(tables, sources).await?,
         })
     }
 
@@ -173,6 +176,7 @@ impl Snapshot {
             (i64::try_from(orders).unwrap_or(i64::MAX), "orders not ended"),
             (outbox, "events not published"),
             (messages.sum(), "messages in queues"),
+            (self.unread, "events not read by analytics"),
             (jobs, "jobs not done"),
         ]
         .iter()
@@ -198,6 +202,14 @@ async fn waiting(tables: &mut Tables) -> Result<(i64, i64)> {
         }
     }
     Ok(waiting)
+}
+
+/// How far analytics is behind the end of the event stream. The end is asked for last: every event whose outbox row is
+/// gone in a snapshot is before it.
+async fn unread(tables: &mut Tables, sources: &Sources) -> Result<i64> {
+    let next: Vec<(i64,)> = tables.rows(Service::Analytics, NEXT_OFFSET).await?;
+    let end = amqp::inspect::stream_end(&sources.amqp_url).await.context("cannot read the event stream")?;
+    Ok((end - next[0].0).max(0))
 }
 
 /// The ids of the messages in the dead-letter queues, and the offsets in the table of the stream reader.
@@ -251,6 +263,8 @@ const PAYMENTS: &str = "
     from payments left join posted using (order_id)";
 
 const WAITING: &str = "select (select count(*) from messaging.outbox), (select count(*) from messaging.jobs)";
+
+const NEXT_OFFSET: &str = "select coalesce(max(next_offset), 0) from messaging.stream_offsets";
 
 const STREAM_DEAD_LETTERS: &str =
     "select stream || ' at ' || stream_offset from messaging.stream_dead_letters";
