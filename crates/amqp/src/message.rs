@@ -3,6 +3,7 @@
 use lapin::{BasicProperties, message::Delivery};
 
 use crate::headers::Headers;
+use crate::topology::EVENTS_EXCHANGE;
 
 /// A message to publish. It is persistent, `mandatory`, and identified by its id.
 #[derive(Debug)]
@@ -46,6 +47,12 @@ impl RawMessage {
 
     pub fn headers(&self) -> Headers {
         Headers(self.0.properties.headers().clone().unwrap_or_default())
+    }
+
+    /// The routing key of an event, as it was published on the exchange of all events; none of a message that came by
+    /// another way, such as a replay.
+    pub fn event_key(&self) -> Option<&str> {
+        (self.0.exchange.as_str() == EVENTS_EXCHANGE).then(|| self.0.routing_key.as_str())
     }
 
     /// The number by which its channel knows it.

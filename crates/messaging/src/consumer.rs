@@ -9,7 +9,6 @@ use std::time::Duration;
 use amqp::supervise::{Session, supervise};
 use amqp::{Broker, BrokerError, Publisher, RawMessage, Receiver, ReceiverConnection, topology};
 use contracts::EventSet;
-use runtime::error::with_sources;
 use runtime::health::{Health, HealthItem};
 use runtime::shutdown::before_end_of;
 use sqlx::PgPool;
@@ -18,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 use uuid::Uuid;
 
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, decode};
 use crate::failed_message::FailedMessage;
 use crate::failpoint::{self, Failpoint};
 use crate::failure_policy::{BatchOutcome, BatchTransaction, Failure, commit_batch};
@@ -55,13 +54,13 @@ impl<R: Reaction> Consumer<R> {
         let (queue, versions) = (topology::events_queue(self.broker.service()), self.reaction.versions());
         let (mut events, mut failed) = (Vec::new(), Vec::new());
         for (position, message) in received.iter().enumerate() {
-            let reason = match versions.decode_envelope(message.body()) {
+            let reason = match decode(&versions, message) {
                 Ok(envelope) if self.routing_keys.contains(&envelope.event.row().name) => {
                     events.push(Delivery::new(envelope, &queue, position));
                     continue;
                 }
                 Ok(envelope) => format!("{} is not subscribed to here", envelope.event.row().name),
-                Err(error) => with_sources(&error),
+                Err(reason) => reason,
             };
             failed.push(FailedMessage { message, reason, may_retry: false });
         }

@@ -1,10 +1,26 @@
 //! An event as a handler gets it.
 
-use contracts::{Envelope, Event, EventSet, TraceContext};
+use amqp::RawMessage;
+use contracts::{Envelope, Event, EventSet, TraceContext, Versions};
+use runtime::error::with_sources;
 use tracing::{Span, field};
 
 use crate::effects::CausationContext;
 use crate::trace;
+
+/// The event of a message, or why it is none. Under which routing keys a service may publish is checked by the broker, so
+/// the type must agree with the key.
+pub(crate) fn decode<E: EventSet>(
+    versions: &Versions<E>,
+    message: &RawMessage,
+) -> Result<Envelope<E>, String> {
+    let envelope = versions.decode_envelope(message.body()).map_err(|error| with_sources(&error))?;
+    let name = envelope.event.row().name;
+    match message.event_key() {
+        Some(key) if key != name => Err(format!("its routing key is {key:?}, and its type is of {name}")),
+        _ => Ok(envelope),
+    }
+}
 
 #[derive(Debug, Clone)]
 pub struct Delivery<E = Event> {

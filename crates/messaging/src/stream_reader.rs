@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, decode};
 use crate::effects::Effects;
 use crate::failpoint::{self, Failpoint};
 use crate::failure_policy::{BatchOutcome, BatchTransaction, Failure, commit_batch};
@@ -115,10 +115,8 @@ impl<R: Reaction> Session for StreamReader<R> {
 impl<'a, E: EventSet> StreamItem<'a, E> {
     fn of(versions: &Versions<E>, message: &'a RawMessage) -> Option<Self> {
         let offset = message.stream_offset()?;
-        let event = match versions.decode_envelope(message.body()) {
-            Ok(envelope) => Ok(Delivery::new(envelope, topology::EVENT_STREAM, 0)),
-            Err(error) => Err(with_sources(&error)),
-        };
+        let event =
+            decode(versions, message).map(|envelope| Delivery::new(envelope, topology::EVENT_STREAM, 0));
         Some(Self { offset, message, event })
     }
 }

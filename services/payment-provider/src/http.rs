@@ -11,7 +11,7 @@ use axum::{
 };
 use http_api::{
     IdempotencyKey, Json, Path, Problem, Query,
-    page::{Cursor, Limit, Page},
+    page::{Cursor, Limit, Page, Scope},
 };
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -109,12 +109,17 @@ struct ReportPage {
     totals: BTreeMap<Currency, Sums>,
 }
 
-async fn report(State(app): State<App>, Query(query): Query<ReportQuery>) -> Json<ReportPage> {
+async fn report(
+    State(app): State<App>,
+    scope: Scope,
+    Query(query): Query<ReportQuery>,
+) -> Result<Json<ReportPage>, Problem> {
     let ReportQuery { merchant_reference, limit, cursor } = query;
-    let after = cursor.map(|Cursor(after)| after);
+    let after = scope.key(cursor)?;
     // One more than the page has tells whether another follows.
     let report = app.processor.report_page(merchant_reference.as_ref(), after.as_ref(), limit.get() + 1);
-    Json(ReportPage { page: Page::cut(report.items, limit, Item::key), totals: report.totals })
+    let page = Page::cut(report.items, limit, scope, Item::key);
+    Ok(Json(ReportPage { page, totals: report.totals }))
 }
 
 /// How often it was called, failed calls included: what a patient client keeps small while nothing works.

@@ -97,7 +97,12 @@ impl World {
         let channel = self.channel().await;
         let message = eventually(&format!("a message in {queue}"), async || {
             let got = channel.basic_get(queue.into(), BasicGetOptions::default()).await;
-            got.expect("the queue answers").ok_or("empty")
+            if let Some(got) = got.expect("the queue answers") {
+                return Ok(got);
+            }
+            let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            let declared = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
+            Err(format!("empty, with {} consumers", declared.expect("the queue is there").consumer_count()))
         })
         .await;
         let envelope = Envelope::from_json(&message.delivery.data).expect("an event");

@@ -35,19 +35,25 @@ async fn an_invalid_message_is_an_unchanged_dead_letter() {
         ("other", b"{}".to_vec(), "not a CloudEvents envelope"),
         ("unknown", json.replace("order.placed.v1", "order.mislaid.v1").into_bytes(), "not supported"),
         ("newer", json.replace("order.placed.v1", "order.placed.v9").into_bytes(), "not supported"),
-        ("stray", not_subscribed.to_vec(), "is not subscribed to here"),
+        (
+            "of another service",
+            not_subscribed.to_vec(),
+            "its routing key is \"order.placed\", and its type is of product.listed",
+        ),
     ];
     let (before, after) = (new_order(), new_order());
     raw_publisher.publish(&[placed_for(before)]).await;
     for (id, body, _) in &cases {
         raw_publisher.send(EVENTS, "order.placed", id, body).await;
     }
+    raw_publisher.send("inventory.own", &fixture.events_queue(), "stray", not_subscribed).await;
     raw_publisher.publish(&[placed_for(after)]).await;
 
     let replica = fixture.open(Recorder::default()).await;
     fixture.takes_effect(before, &[1]).await;
     fixture.takes_effect(after, &[1]).await;
-    for (id, body, reason) in &cases {
+    let stray = ("stray", not_subscribed.to_vec(), "is not subscribed to here");
+    for (id, body, reason) in cases.iter().chain([&stray]) {
         let dead = raw_publisher.take(&fixture.dead_letters()).await;
         assert_eq!(dead.id, *id, "in the order in which they came");
         assert_eq!(dead.body, *body, "{id}");
