@@ -22,7 +22,7 @@ use http_api::{
     idempotency::{self, Begin, Key, StoredResponse, while_in_flight},
 };
 use messaging::{
-    Effects, UnitOfWork,
+    Effects, OutgoingEvent, UnitOfWork,
     throttle::{self, BatchThrottle},
 };
 use runtime::{
@@ -212,25 +212,46 @@ impl PlacementBatcher {
         committing: &AtomicBool,
     ) -> sqlx::Result<Vec<PlacementResult>> {
         let mut tx = database::begin(&self.pool).await?;
+        let (results, events) = match self.write(&mut tx, requests).await {
+            Ok(written) => written,
+            Err(error) => {
+                // Waited for, so that the keys are free when the orders are tried again one by one.
+                if error.as_database_error().is_some() {
+                    tx.rollback().await?;
+                }
+                return Err(error);
+            }
+        };
+        if events.is_empty() {
+            // The rollback gives back the keys of refused orders.
+            return Ok(results);
+        }
+        committing.store(true, Ordering::Relaxed);
+        self.unit_of_work.commit(tx, Effects::publish(events)).await?;
+        Ok(results)
+    }
+
+    /// Everything but the outbox and the commit.
+    async fn write(
+        &self,
+        conn: &mut PgConnection,
+        requests: &[PlacementRequest],
+    ) -> sqlx::Result<(Vec<PlacementResult>, Vec<OutgoingEvent>)> {
         let keys: Vec<&Key> = requests.iter().map(|request| &request.key).collect();
-        let begun = idempotency::begin_all(&mut tx, &keys).await?;
+        let begun = idempotency::begin_all(conn, &keys).await?;
         let lines = requests.iter().flat_map(|request| &request.command.lines);
-        let prices = store::prices(&mut tx, &column(lines, |line| line.sku.as_str())).await?;
+        let prices = store::prices(conn, &column(lines, |line| line.sku.as_str())).await?;
 
         let mut batch = PlacementBatch { prices, now: clock::now(), recorder: EventRecorder::default() };
         let results: Vec<PlacementResult> =
             requests.iter().map(|request| self.decide(request, &begun, &mut batch)).collect();
         let placed: Vec<&Order> = results.iter().filter_map(placed_order).collect();
-        if placed.is_empty() {
-            // The rollback gives back the keys of refused orders.
-            return Ok(results);
+        if !placed.is_empty() {
+            store::insert(conn, &placed).await?;
+            store::append(conn, &batch.recorder.entries).await?;
+            complete_keys(conn, requests, &results).await?;
         }
-        store::insert(&mut tx, &placed).await?;
-        store::append(&mut tx, &batch.recorder.entries).await?;
-        complete_keys(&mut tx, requests, &results).await?;
-        committing.store(true, Ordering::Relaxed);
-        self.unit_of_work.commit(tx, Effects::publish(batch.recorder.events)).await?;
-        Ok(results)
+        Ok((results, batch.recorder.events))
     }
 
     fn decide(

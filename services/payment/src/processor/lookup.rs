@@ -36,13 +36,13 @@ pub fn found(request: &Request, why: &str, status: StatusCode, body: &[u8]) -> R
             Ok(List { items }) if items.len() > 1 => {
                 Reply::Unsettled(format!("the processor has {} authorizations of the order", items.len()))
             }
-            Ok(List { items }) => settle(items.into_iter().next()),
+            Ok(List { items }) => settle(items.first()),
             Err(error) => {
                 Reply::Unknown(format!("{status}, but its body is no list of authorizations: {error}"))
             }
         },
         (_, 200) => match strict_json::from_slice(body) {
-            Ok(authorization) => settle(Some(authorization)),
+            Ok(authorization) => settle(Some(&authorization)),
             Err(error) => Reply::Unknown(format!("{status}, but its body is no authorization: {error}")),
         },
         _ => Reply::Unknown(format!("{status} to the question what the authorization is")),
@@ -50,13 +50,13 @@ pub fn found(request: &Request, why: &str, status: StatusCode, body: &[u8]) -> R
 }
 
 /// What an authorization that was found, or `None`, means for the call.
-fn settle(request: &Request, why: &str, found: Option<Authorization>) -> Reply {
-    if let Some(Err(reason)) = found.as_ref().map(|authorization| authorization.is_about(request)) {
+fn settle(request: &Request, why: &str, found: Option<&Authorization>) -> Reply {
+    if let Some(Err(reason)) = found.map(|authorization| authorization.is_about(request)) {
         return Reply::Unsettled(reason);
     }
-    let shown_refunded = found.as_ref().map_or(0, |found| found.refunded_minor);
+    let shown_refunded = found.map_or(0, |found| found.refunded_minor);
     let (reason, amount) = (why.to_owned(), request.amount.clone());
-    let (status, id) = found.as_ref().map(|found| (found.status, found.id.clone())).unzip();
+    let (status, id) = found.map(|found| (found.status, found.id.clone())).unzip();
     Reply::Answer(match (&request.command, status, id) {
         (Command::Authorize { .. }, None, _) => Answer::Declined { reason },
         (Command::Authorize { .. }, Some(Status::Authorized), Some(authorization_id)) => {
