@@ -28,6 +28,8 @@ const WINDOW: usize = 256;
 /// How often the outbox is polled: a wake-up may be lost, and events of another replica have none.
 const POLL: Duration = Duration::from_millis(250);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the leader goes on publishing after it is to stop.
+const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 /// The advisory lock of the relay that leads. Any number, the same in all replicas.
 pub const LEADER_LOCK: i64 = 0x6f75_7462_6f78;
 
@@ -50,19 +52,20 @@ enum RelayError {
     Unconfirmed { unconfirmed: usize, published: usize },
 }
 
-/// Relays until the shutdown, also after every failure. A replica that does not lead waits until it can.
+/// Relays until it is to stop, also after every failure; the leader then empties the outbox, for up to 3 s. A replica that
+/// does not lead waits until it can.
 pub async fn run(
     pool: PgPool,
     publisher: Publisher,
     unit_of_work: UnitOfWork,
     health: Health,
-    shutdown: CancellationToken,
+    stop: CancellationToken,
 ) {
     let item = health.item("relay");
-    let relay = Relay { pool, publisher, unit_of_work, item };
+    let relay = Relay { pool, publisher, unit_of_work, item, stop };
     let lead_again = async {
         let mut attempt = 0;
-        loop {
+        while !relay.stop.is_cancelled() {
             let mut progressed = false;
             if let Err(error) = relay.follow_or_lead(&mut progressed).await {
                 relay.item.down(error.to_string());
@@ -71,8 +74,17 @@ pub async fn run(
             tokio::time::sleep(backoff(attempt)).await;
         }
     };
+    let time_is_up = async {
+        relay.stop.cancelled().await;
+        if relay.item.is_up() {
+            tokio::time::sleep(FLUSH_LIMIT).await;
+        }
+    };
     // What is cut off here is still in the outbox.
-    let _: Option<()> = shutdown.run_until_cancelled(lead_again).await;
+    tokio::select! {
+        () = lead_again => {}
+        () = time_is_up => {}
+    }
 }
 
 struct Relay {
@@ -80,6 +92,7 @@ struct Relay {
     publisher: Publisher,
     unit_of_work: UnitOfWork,
     item: HealthItem,
+    stop: CancellationToken,
 }
 
 impl Relay {
@@ -88,7 +101,9 @@ impl Relay {
         let mut conn = answer(ANSWER_TIMEOUT, PgConnection::connect_with(&options)).await?;
         while !answer(ANSWER_TIMEOUT, try_to_lead(&mut conn)).await? {
             self.item.up();
-            tokio::time::sleep(POLL).await;
+            if self.stop.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
+                return Ok(());
+            }
         }
         tracing::info!("this relay leads");
         self.lead(&mut conn, progressed).await
@@ -110,10 +125,14 @@ impl Relay {
             if rows.is_empty() || published > 0 {
                 self.item.up();
             }
+            if rows.is_empty() && self.stop.is_cancelled() {
+                return Ok(());
+            }
             if rows.is_empty() {
                 (published, confirmed) = (0, Vec::new());
-                // Either way the table is read again.
-                let _ = tokio::time::timeout(POLL, self.unit_of_work.events_written.notified()).await;
+                let written = tokio::time::timeout(POLL, self.unit_of_work.events_written.notified());
+                // In any case the table is read again.
+                let _ = self.stop.run_until_cancelled(written).await;
             } else {
                 throttle.begin_with(rows.len(), WINDOW);
                 (published, confirmed) = (rows.len(), publish(&channel, &rows).await);

@@ -119,10 +119,9 @@ impl ServiceHost {
         let host = self.clone();
         tasks.spawn("publisher", host.publisher.run(host.shutdown));
         let host = self.clone();
-        tasks.spawn(
-            "relay",
-            relay::run(host.pool, host.publisher, host.unit_of_work, host.health, host.shutdown),
-        );
+        tasks.spawn_last("relay", |stop| {
+            relay::run(host.pool, host.publisher, host.unit_of_work, host.health, stop)
+        });
     }
 
     /// Starts the tasks of a service that reads the event stream and publishes nothing.

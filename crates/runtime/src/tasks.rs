@@ -1,6 +1,10 @@
 //! Structured concurrency: the parts of a service run together, and end together.
 
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    future::Future,
+    time::Duration,
+};
 
 use anyhow::{Context, anyhow};
 use tokio::{
@@ -21,6 +25,9 @@ pub struct Tasks {
     set: JoinSet<anyhow::Result<()>>,
     names: HashMap<Id, &'static str>,
     shutdown: CancellationToken,
+    /// Those that stop after all others, and what tells them to.
+    last: HashSet<Id>,
+    stop_last: CancellationToken,
 }
 
 /// What a task may return: nothing, or an error that stops the others.
@@ -43,7 +50,8 @@ impl<E: Into<anyhow::Error>> TaskOutcome for Result<(), E> {
 impl Tasks {
     /// No tasks yet. `shutdown` is the token that the tasks watch, and that a failure cancels.
     pub fn new(shutdown: CancellationToken) -> Self {
-        Self { set: JoinSet::new(), names: HashMap::new(), shutdown }
+        let (last, stop_last) = (HashSet::new(), CancellationToken::new());
+        Self { set: JoinSet::new(), names: HashMap::new(), shutdown, last, stop_last }
     }
 
     /// Starts a task. Its `name` goes in front of its error.
@@ -54,6 +62,18 @@ impl Tasks {
     {
         let handle = self.set.spawn(async { task.await.into_result() });
         self.names.insert(handle.id(), name);
+    }
+
+    /// Starts a task that is to stop after all others: its token is cancelled once a shutdown has ended those.
+    pub fn spawn_last<F>(&mut self, name: &'static str, task: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future + Send + 'static,
+        F::Output: TaskOutcome,
+    {
+        let task = task(self.stop_last.clone());
+        let handle = self.set.spawn(async { task.await.into_result() });
+        self.names.insert(handle.id(), name);
+        self.last.insert(handle.id());
     }
 
     /// Waits for all tasks and returns the first error or panic, named; or, after a shutdown, the names of the tasks that
@@ -67,8 +87,13 @@ impl Tasks {
         };
         tokio::pin!(deadline);
         loop {
+            let only_last = self.names.len() == self.last.len();
             let ended = tokio::select! {
                 ended = self.set.join_next_with_id() => ended,
+                () = shutdown.cancelled(), if only_last && !self.stop_last.is_cancelled() => {
+                    self.stop_last.cancel();
+                    continue;
+                }
                 () = &mut deadline => return Err(first_error.unwrap_or_else(|| self.overdue())),
             };
             let Some(ended) = ended else {
@@ -87,6 +112,7 @@ impl Tasks {
             Err(error) => (error.id(), Err(anyhow!(end_of(error)))),
         };
         let name = self.names.remove(&id).unwrap_or("task");
+        self.last.remove(&id);
         result.context(name)
     }
 
@@ -139,6 +165,28 @@ mod tests {
         tasks.spawn("short", async {});
         tasks.join().await.unwrap();
         assert!(!shutdown.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn the_last_stop_after_all_others() {
+        let shutdown = CancellationToken::new();
+        let mut tasks = Tasks::new(shutdown.clone());
+        let (first_ended, was_first_ended) = (CancellationToken::new(), CancellationToken::new());
+        let (stopped, ended, seen) = (shutdown.clone(), first_ended.clone(), was_first_ended.clone());
+        tasks.spawn_last("last", |stop| async move {
+            stop.cancelled().await;
+            if first_ended.is_cancelled() {
+                seen.cancel();
+            }
+        });
+        tasks.spawn("first", async move {
+            stopped.cancelled().await;
+            tokio::task::yield_now().await;
+            ended.cancel();
+        });
+        shutdown.cancel();
+        tasks.join().await.unwrap();
+        assert!(was_first_ended.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]

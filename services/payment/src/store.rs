@@ -160,27 +160,42 @@ pub(crate) async fn find(
     Ok(Some((row.try_into()?, entries.collect::<sqlx::Result<_>>()?)))
 }
 
-/// The payments before a place in the list, newest order first: as many rows as the limit asks for.
+/// The payments before a place in the list, newest order first: as many rows as the limit asks for. A statement for each
+/// index.
 pub(crate) async fn list(
     pool: &PgPool,
     status: Option<Status>,
     before: Option<Uuid>,
     limit: Limit,
 ) -> sqlx::Result<Vec<Payment>> {
-    let rows = sqlx::query_as!(
-        Row,
-        "select order_id, payment_id, status, cancel_requested, amount_minor, currency, method, authorization_id,
-                reason, captured_minor, refunded_minor, refunds, version
-         from payments
-         where ($1::text is null or status = $1) and ($2::uuid is null or order_id < $2)
-         order by order_id desc
-         limit $3",
-        status.map(<&str>::from),
-        before,
-        limit.rows(),
-    )
-    .fetch_all(pool)
-    .await?;
+    let before = before.unwrap_or(Uuid::max());
+    let rows = match status {
+        Some(status) => {
+            sqlx::query_as!(
+                Row,
+                "select order_id, payment_id, status, cancel_requested, amount_minor, currency, method, authorization_id,
+                        reason, captured_minor, refunded_minor, refunds, version
+                 from payments where status = $1 and order_id < $2 order by order_id desc limit $3",
+                status.into_str(),
+                before,
+                limit.rows(),
+            )
+            .fetch_all(pool)
+            .await?
+        }
+        None => {
+            sqlx::query_as!(
+                Row,
+                "select order_id, payment_id, status, cancel_requested, amount_minor, currency, method, authorization_id,
+                        reason, captured_minor, refunded_minor, refunds, version
+                 from payments where order_id < $1 order by order_id desc limit $2",
+                before,
+                limit.rows(),
+            )
+            .fetch_all(pool)
+            .await?
+        }
+    };
     rows.into_iter().map(Payment::try_from).collect()
 }
 
