@@ -100,7 +100,7 @@ async fn event_of_a_clock_that_is_ahead_does_not_move_as_of_into_the_future() {
     shop.world.publish(&ahead).await;
     let summary = eventually("the event to be counted", async || {
         let (_, summary) = shop[Service::Analytics].get("/api/v1/summary").await;
-        if summary["as_of"]["events"] == 1 { Ok(summary) } else { Err(summary) }
+        if summary["as_of"]["events"].as_u64() > Some(0) { Ok(summary) } else { Err(summary) }
     })
     .await;
     let as_of: chrono::DateTime<chrono::Utc> =

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::connection::{close, connect, look_at};
 use crate::error::BrokerError;
@@ -11,10 +11,12 @@ use crate::held_queue::HeldQueue;
 use crate::message::RawMessage;
 use crate::receiver::ReceiverConnection;
 
-/// How long an empty stream is waited for. One that holds anything gives its last chunk at once.
-const EMPTY: Duration = Duration::from_secs(1);
+/// How long an empty stream is waited for, and the last chunk of another one is read. It comes at once.
+const CHUNK: Duration = Duration::from_secs(1);
 /// The messages of a chunk arrive together: it is over when none comes for so long.
 const CHUNK_OVER: Duration = Duration::from_millis(50);
+/// How long all of it may take, up to the closed connection.
+const END_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
@@ -38,17 +40,24 @@ pub async fn depths(amqp_url: &str, queues: &[String]) -> Result<BTreeMap<String
 }
 
 /// The offset that the next message of the event stream will have; 0 while the stream is empty. The broker counts the
-/// messages of a stream only every few seconds, so the last of them are read. Needs the permission to read the stream.
+/// messages of a stream only every few seconds, so the last of them are read. While events are published it may be one that
+/// was the end a moment ago. Needs the permission to read the stream.
 pub async fn stream_end(amqp_url: &str) -> Result<i64, BrokerError> {
+    let late = || BrokerError::Unavailable("it did not show the end of the event stream in 10 s".to_owned());
+    timeout(END_LIMIT, read_stream_end(amqp_url)).await.map_err(|_| late())?
+}
+
+async fn read_stream_end(amqp_url: &str) -> Result<i64, BrokerError> {
     let mut receiver =
         ReceiverConnection::of_user(amqp_url, "inspection").await?.end_of_event_stream().await?;
-    let (mut end, mut patience) = (0, EMPTY);
-    while let Ok(received) = timeout(patience, receiver.receive()).await {
+    let deadline = Instant::now() + CHUNK;
+    let (mut end, mut next_by) = (0, deadline);
+    while let Ok(received) = timeout_at(next_by, receiver.receive()).await {
         let messages = received?;
         let last = messages.iter().filter_map(RawMessage::stream_offset).max();
         end = end.max(last.map_or(0, |last| last + 1));
-        patience = CHUNK_OVER;
         receiver.ack_through(&messages).await?;
+        next_by = deadline.min(Instant::now() + CHUNK_OVER);
     }
     receiver.close().await?;
     Ok(end)

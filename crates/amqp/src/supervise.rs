@@ -24,7 +24,8 @@ pub trait Session: Sync {
 }
 
 /// Runs sessions one after the other until the shutdown. After a session that failed, the next one starts after a
-/// backoff with full jitter, which grows until a session works for 5 s. Fails with a [permanent](BrokerError::is_permanent) error when no session has worked yet.
+/// backoff with full jitter, which grows until a session works for 5 s. Fails with a
+/// [permanent](BrokerError::is_permanent) error when no session has worked yet.
 pub async fn supervise(
     item: &HealthItem,
     shutdown: &CancellationToken,

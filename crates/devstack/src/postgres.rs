@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -229,8 +230,11 @@ fn server_command(bin: &Path, name: &str) -> Command {
 /// The folder of the programs that suit the cluster in `dir`.
 fn installation(dir: &Path) -> Result<PathBuf> {
     let data = dir.join("data");
-    let written_by = fs::read_to_string(data.join("PG_VERSION")).ok();
-    let written_by = written_by.and_then(|version| version.trim().parse().ok());
+    let written_by = match fs::read_to_string(data.join("PG_VERSION")) {
+        Ok(version) => version.trim().parse().ok(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", data.display())),
+    };
     choose(installed(), written_by).with_context(|| format!("cannot run Postgres in {}", data.display()))
 }
 

@@ -152,7 +152,7 @@ pub async fn begin_all(conn: &mut PgConnection, keys: &[&Key]) -> sqlx::Result<H
     if all_are_fresh {
         return Ok(begun);
     }
-    // Also of keys that are not free: whoever holds one may just be reading its response.
+    // Also of keys that are not free: the request that holds one may only be reading its response.
     let known = sqlx::query!(
         r#"select key, fingerprint, status as "status?", location, body as "body?"
            from http_api.idempotency_keys where key = any($1)"#,

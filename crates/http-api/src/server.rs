@@ -47,7 +47,6 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let limits = Limits { request: config.request_timeout, cut_off: CancellationToken::new() };
     let app = with_common_behaviour(router, limits.clone()).merge(operations(health));
-    let app = app.layer(middleware::from_fn(require_host));
     connections::allow_files();
     let listener = Patient::new(listener, config.request_timeout + SILENCE);
     let server = axum::serve(listener, connections::limit(app, connections::OPEN))
@@ -80,6 +79,7 @@ fn with_common_behaviour(router: Router, limits: Limits) -> Router {
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(limits, limit_time))
+        .layer(middleware::from_fn(require_host))
         .layer(middleware::from_fn_with_state(observe::Metrics::new(), observe::observe))
 }
 
@@ -90,6 +90,7 @@ fn operations(health: Health) -> Router {
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn(require_host))
         .with_state(health)
 }
 
@@ -164,18 +165,23 @@ async fn limit_time(
 ) -> Result<Response, Problem> {
     let reading = BodyReading::default();
     request.extensions_mut().insert(reading.clone());
-    let advice = || match reading.is_under_way() {
-        true => "it had no effect: its body did not come to its end",
-        false => "it may have taken effect or not: repeat it with the same Idempotency-Key",
+    let late = || match reading.is_under_way() {
+        true => (
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body took too long"),
+            "it had no effect: its body did not come to its end",
+        ),
+        false => (
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "The request took too long"),
+            "it may have taken effect or not: repeat it with the same Idempotency-Key",
+        ),
     };
     tokio::select! {
         response = next.run(request) => Ok(response),
-        () = tokio::time::sleep(limits.request) => Err(match reading.is_under_way() {
-            true => Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body took too long"),
-            false => Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "The request took too long"),
+        () = tokio::time::sleep(limits.request) => {
+            let (problem, advice) = late();
+            Err(problem.detail(advice))
         }
-        .detail(advice())),
-        () = limits.cut_off.cancelled() => Err(Problem::unavailable(Duration::from_secs(1)).detail(advice())),
+        () = limits.cut_off.cancelled() => Err(Problem::unavailable(Duration::from_secs(1)).detail(late().1)),
     }
 }
 

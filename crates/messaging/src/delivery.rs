@@ -8,7 +8,7 @@ use tracing::{Span, field};
 use crate::effects::CausationContext;
 use crate::trace;
 
-/// The event of a message, or why it is none. Under which routing keys a service may publish is checked by the broker, so
+/// The event of a message, or why it cannot be read as one. Under which routing keys a service may publish is checked by the broker, so
 /// the type must agree with the key.
 pub(crate) fn decode<E: EventSet>(
     versions: &Versions<E>,

@@ -9,9 +9,11 @@ use std::time::Duration;
 use amqp::topology::EVENTS_EXCHANGE;
 use amqp::{BrokerError, ConfirmChannel, Headers, OutgoingMessage, Publisher};
 use runtime::{
+    config::MAX_DRAIN,
     database::answer,
     error::with_sources,
     health::{Health, HealthItem},
+    tasks::GRACE,
 };
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +31,9 @@ const WINDOW: usize = 256;
 const POLL: Duration = Duration::from_millis(250);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the leader goes on publishing after it is to stop.
-const FLUSH_LIMIT: Duration = Duration::from_secs(3);
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+/// Requests are drained first; to cut one off takes up to half a second more.
+const _: () = assert!(MAX_DRAIN.as_millis() + 500 + FLUSH_LIMIT.as_millis() < GRACE.as_millis());
 /// The advisory lock of the relay that leads. Any number, the same in all replicas.
 pub const LEADER_LOCK: i64 = 0x6f75_7462_6f78;
 
@@ -52,7 +56,7 @@ enum RelayError {
     Unconfirmed { unconfirmed: usize, published: usize },
 }
 
-/// Relays until it is to stop, also after every failure; the leader then empties the outbox, for up to 3 s. A replica that
+/// Relays until it is to stop, also after every failure; the leader then empties the outbox, for up to 2 s. A replica that
 /// does not lead waits until it can.
 pub async fn run(
     pool: PgPool,
@@ -65,10 +69,13 @@ pub async fn run(
     let relay = Relay { pool, publisher, unit_of_work, item, stop };
     let lead_again = async {
         let mut attempt = 0;
-        while !relay.stop.is_cancelled() {
+        loop {
             let mut progressed = false;
             if let Err(error) = relay.follow_or_lead(&mut progressed).await {
                 relay.item.down(error.to_string());
+            }
+            if relay.stop.is_cancelled() {
+                break;
             }
             attempt = if progressed { 0 } else { attempt + 1 };
             tokio::time::sleep(backoff(attempt)).await;
@@ -113,8 +120,11 @@ impl Relay {
         let channel = self.publisher.events_channel().await?;
         let mut throttle = BatchThrottle::new(throttle::INTERVAL);
         let (mut published, mut confirmed) = (0, Vec::new());
+        // Whether all events of this process were read, which writes no more. Another replica publishes its own.
+        let mut is_flushed = false;
         loop {
             throttle.ready().await;
+            let stops = self.stop.is_cancelled();
             let rows = answer(ANSWER_TIMEOUT, delete_and_read(conn, &confirmed, WINDOW as i64)).await?;
             METRICS.sent(confirmed.len());
             *progressed |= !confirmed.is_empty();
@@ -125,9 +135,10 @@ impl Relay {
             if rows.is_empty() || published > 0 {
                 self.item.up();
             }
-            if rows.is_empty() && self.stop.is_cancelled() {
+            if is_flushed || stops && rows.is_empty() {
                 return Ok(());
             }
+            is_flushed = stops && rows.len() < WINDOW;
             if rows.is_empty() {
                 (published, confirmed) = (0, Vec::new());
                 let written = tokio::time::timeout(POLL, self.unit_of_work.events_written.notified());

@@ -33,6 +33,9 @@ pub struct ProcessConfig {
     pub telemetry: TelemetryConfig,
 }
 
+/// The longest time that requests in flight have to finish when the service stops.
+pub const MAX_DRAIN: Duration = Duration::from_secs(7);
+
 /// The HTTP server's address and time limits.
 #[derive(Debug, Clone, Args)]
 pub struct HttpConfig {
@@ -45,9 +48,9 @@ pub struct HttpConfig {
     #[arg(default_value = "10s", value_parser = duration(Duration::from_millis(10)..=Duration::from_mins(10)))]
     pub request_timeout: Duration,
 
-    /// The time that requests in flight have to finish when the service stops, 1ms to 10m, e.g. 7s
+    /// The time that requests in flight have to finish when the service stops, 1ms to 7s, e.g. 5s
     #[arg(id = "HTTP_DRAIN_TIMEOUT", long = "http-drain-timeout", env = "HTTP_DRAIN_TIMEOUT")]
-    #[arg(default_value = "7s", value_parser = duration(Duration::from_millis(1)..=Duration::from_mins(10)))]
+    #[arg(default_value = "7s", value_parser = duration(Duration::from_millis(1)..=MAX_DRAIN))]
     pub drain_timeout: Duration,
 }
 

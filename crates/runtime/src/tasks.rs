@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::panic_message;
 
-const GRACE: Duration = Duration::from_secs(10);
+/// How long tasks have to stop after a shutdown.
+pub const GRACE: Duration = Duration::from_secs(10);
 
 /// The tasks of one service. The first that fails or panics stops all the others.
 ///

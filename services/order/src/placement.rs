@@ -45,7 +45,7 @@ use crate::{
 const BATCH: usize = 32;
 /// Concurrent transactions: while one waits for the disk, the next batch is collected.
 const WORKERS: usize = 2;
-/// So many contended orders in one batch mean that the next one would wait for the same lock.
+/// So many contended orders one after the other mean that the next one would wait for the same lock.
 const CONTENDED_AT_MOST: u32 = 2;
 /// The most orders that wait for a transaction. Admission control refuses more requests than that.
 pub(crate) const QUEUE_CAPACITY: u32 = 256;
@@ -65,6 +65,8 @@ struct PlacementRequest {
     key: Key,
     command: PlaceOrder,
     cause: Cause<'static>,
+    /// Whether it has taken its capacity, which it keeps when it is tried again.
+    is_admitted: AtomicBool,
     /// Gets nothing while another request holds the key.
     reply: oneshot::Sender<Result<Option<StoredResponse>, Problem>>,
 }
@@ -107,7 +109,13 @@ impl PlacementHandle {
 
     async fn hand_over(&self, key: Key, command: PlaceOrder) -> Result<Option<StoredResponse>, Problem> {
         let (reply, result) = oneshot::channel();
-        let request = PlacementRequest { key, command, cause: Cause::command(clock::now()), reply };
+        let request = PlacementRequest {
+            key,
+            command,
+            cause: Cause::command(clock::now()),
+            is_admitted: AtomicBool::new(false),
+            reply,
+        };
         let stopping = || Problem::unavailable(Duration::from_secs(1)).detail("the service is stopping");
         self.0.send(request).await.map_err(|_| stopping())?;
         result.await.map_err(|_| stopping())?
@@ -162,7 +170,7 @@ impl PlacementBatcher {
             Ok(results) => {
                 batch.into_iter().zip(results).for_each(|(request, result)| request.finish(result));
             }
-            Err(failure) if failure.scope != Scope::All && batch.len() > 1 => {
+            Err(failure) if failure.reach != Reach::Batch && batch.len() > 1 => {
                 self.place_one_by_one(batch).await;
             }
             Err(failure) => answer_all(batch, &failure.problem),
@@ -179,28 +187,31 @@ impl PlacementBatcher {
                     if let Some(result) = results.into_iter().next() {
                         request.finish(result);
                     }
+                    contended = 0;
                     continue;
                 }
                 Err(failure) => failure,
             };
             request.finish(Err(failure.problem.clone()));
-            contended += u32::from(failure.scope == Scope::Contended);
-            if failure.scope == Scope::All || contended == CONTENDED_AT_MOST {
+            contended += u32::from(failure.reach == Reach::Contended);
+            if failure.reach == Reach::Batch || contended == CONTENDED_AT_MOST {
                 return answer_all(requests, &failure.problem);
             }
         }
     }
 
     /// Places the requests, or says how far its failure reaches.
-    async fn attempt(&self, requests: &[PlacementRequest]) -> Result<Vec<PlacementResult>, Failure> {
+    async fn attempt(&self, requests: &[PlacementRequest]) -> Result<Vec<PlacementResult>, FailedAttempt> {
         let committing = AtomicBool::new(false);
         let attempted = catch_panic(self.place(requests, &committing)).await;
         let committing = committing.into_inner();
         match attempted {
             Ok(Ok(results)) => Ok(results),
-            Ok(Err(error)) => Err(Failure { scope: Scope::of(&error, committing), problem: error.into() }),
+            Ok(Err(error)) => {
+                Err(FailedAttempt { reach: Reach::of(&error, committing), problem: error.into() })
+            }
             Err(problem) => {
-                Err(Failure { scope: if committing { Scope::All } else { Scope::OneOrder }, problem })
+                Err(FailedAttempt { reach: if committing { Reach::Batch } else { Reach::OneOrder }, problem })
             }
         }
     }
@@ -216,8 +227,10 @@ impl PlacementBatcher {
             Ok(written) => written,
             Err(error) => {
                 // Waited for, so that the keys are free when the orders are tried again one by one.
-                if error.as_database_error().is_some() {
-                    tx.rollback().await?;
+                if error_kind(&error) != DbErrorKind::Unavailable
+                    && let Err(error) = tx.rollback().await
+                {
+                    tracing::warn!(%error, "a transaction that placed nothing could not be rolled back");
                 }
                 return Err(error);
             }
@@ -267,7 +280,10 @@ impl PlacementBatcher {
             Some(Begin::Fresh) | None => {}
         }
         // After the keys: a repeated request adds no work, so it is never refused here.
-        self.admission.try_admit()?;
+        if !request.is_admitted.load(Ordering::Relaxed) {
+            self.admission.try_admit()?;
+            request.is_admitted.store(true, Ordering::Relaxed);
+        }
         let placed = decide_place(OrderId(clock::new_id()), request.command.clone(), &batch.prices)?;
         let order = Order::placed(placed.clone(), batch.now, self.deadlines.at(batch.now));
         let response = order_accepted(&order)?;
@@ -325,30 +341,30 @@ fn answer_all(requests: impl IntoIterator<Item = PlacementRequest>, problem: &Pr
 }
 
 /// Why a transaction placed nothing, or perhaps did.
-struct Failure {
+struct FailedAttempt {
     problem: Problem,
-    scope: Scope,
+    reach: Reach,
 }
 
 /// Whom a failure concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scope {
+enum Reach {
     /// One order made the transaction fail: the others can be placed without it.
     OneOrder,
     /// Another transaction was in the way, of one order or of the whole table.
     Contended,
     /// All of them: the database is unavailable, or the orders may be placed, and a repeat would place them twice.
-    All,
+    Batch,
 }
 
-impl Scope {
+impl Reach {
     fn of(error: &sqlx::Error, committing: bool) -> Self {
         // The database's own error says that the transaction is rolled back, even if it is the answer to the commit.
         let nothing_in_effect = !committing || error.as_database_error().is_some();
         match error_kind(error) {
             DbErrorKind::Rejected if nothing_in_effect => Self::OneOrder,
             DbErrorKind::Contention if nothing_in_effect => Self::Contended,
-            _ => Self::All,
+            _ => Self::Batch,
         }
     }
 }
@@ -360,13 +376,13 @@ mod tests {
     #[test]
     fn only_a_failure_with_nothing_in_effect_is_of_one_order() {
         let lost = || sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
-        for (error, committing, scope) in [
-            (sqlx::Error::RowNotFound, false, Scope::OneOrder),
-            (sqlx::Error::RowNotFound, true, Scope::All),
-            (lost(), false, Scope::All),
-            (lost(), true, Scope::All),
+        for (error, committing, reach) in [
+            (sqlx::Error::RowNotFound, false, Reach::OneOrder),
+            (sqlx::Error::RowNotFound, true, Reach::Batch),
+            (lost(), false, Reach::Batch),
+            (lost(), true, Reach::Batch),
         ] {
-            assert_eq!(Scope::of(&error, committing), scope, "{error}, {committing}");
+            assert_eq!(Reach::of(&error, committing), reach, "{error}, {committing}");
         }
     }
 

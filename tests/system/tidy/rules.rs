@@ -87,7 +87,7 @@ pub(super) fn only_amqp_publishes(source: &Source) -> Vec<String> {
 }
 
 pub(super) fn foreign_json_is_strict(source: &Source) -> Vec<String> {
-    // What these two read comes from the broker, or is their own.
+    // What these read comes from the broker, or is their own.
     const EXCEPT: [&str; 3] = ["crates/amqp/", "crates/devstack/", "crates/strict-json/"];
     const LAX: [&str; 6] = [
         "json::from_slice",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 /// What the processor held, captured and refunded, by merchant reference, which is the order id, and currency: `<id> EUR`.
@@ -29,7 +29,7 @@ struct Page {
 /// The most items that the processor gives at once.
 const LIMIT: &str = "200";
 
-/// Reads the report page by page.
+/// Reads the report page by page; a charge may change between two pages.
 pub(super) async fn fetch(http: &reqwest::Client, provider_url: &str) -> Result<Charges> {
     let url = format!("{provider_url}/v1/report");
     let mut charges = Charges::new();
@@ -45,9 +45,10 @@ pub(super) async fn fetch(http: &reqwest::Client, provider_url: &str) -> Result<
             response.json().await.context("the report has an unexpected shape")?;
         let keyed = |charge: Charge| (format!("{} {}", charge.merchant_reference, charge.currency), charge);
         charges.extend(items.into_iter().map(keyed));
-        cursor = match next_cursor {
-            None => return Ok(charges),
-            more => more,
-        };
+        if next_cursor.is_none() {
+            return Ok(charges);
+        }
+        ensure!(next_cursor != cursor, "the report at {url} gives the same page again and again");
+        cursor = next_cursor;
     }
 }

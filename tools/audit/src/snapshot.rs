@@ -205,11 +205,12 @@ async fn waiting(tables: &mut Tables) -> Result<(i64, i64)> {
 }
 
 /// How far analytics is behind the end of the event stream. The end is asked for last: every event whose outbox row is
-/// gone in a snapshot is before it.
+/// gone in a snapshot is before it. At least one event is unread when the stream seems to end before what was read.
 async fn unread(tables: &mut Tables, sources: &Sources) -> Result<i64> {
     let next: Vec<(i64,)> = tables.rows(Service::Analytics, NEXT_OFFSET).await?;
     let end = amqp::inspect::stream_end(&sources.amqp_url).await.context("cannot read the event stream")?;
-    Ok((end - next[0].0).max(0))
+    let unread = end - next[0].0;
+    Ok(if unread < 0 { 1 } else { unread })
 }
 
 /// The ids of the messages in the dead-letter queues, and the offsets in the table of the stream reader.

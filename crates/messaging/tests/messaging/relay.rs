@@ -212,3 +212,19 @@ async fn a_relay_notices_a_blackholed_database() {
     replica.stop().await;
     stage.consumer.stop().await;
 }
+
+/// A relay that stops publishes what its process has written before, however short the time since its last poll is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_stops_empties_the_outbox() {
+    let stage = Stage::set().await;
+    for _ in 0..5 {
+        let replica = stage.inventory.open(Recorder::default()).await;
+        stage.leader(None).await;
+        let order = new_order();
+        // Without a wake-up: the relay finds it at its next poll, or when it stops.
+        stage.inventory.publish(&UnitOfWork::new(Service::Inventory.into()), reserved(order, 1)).await;
+        replica.stop().await;
+        assert_eq!(stage.inventory.count("select count(*) from messaging.outbox").await, 0);
+        stage.order.takes_effect(order, &[1]).await;
+    }
+}

@@ -16,9 +16,8 @@ pub(super) struct Authorization {
     pub(super) status: Status,
     pub(super) amount_minor: i64,
     pub(super) currency: Currency,
-    /// How much of what was captured was given back.
-    #[serde(default)]
-    pub(super) refunded_minor: i64,
+    /// How much of what was captured was given back, if the processor says it.
+    refunded_minor: Option<i64>,
 }
 
 /// What an authorization has become.
@@ -61,9 +60,10 @@ impl Authorization {
         if self.status != expected {
             return Reply::Unsettled(format!("the authorization is {}, not {expected}", self.status));
         }
-        if self.refunded_minor != refunded {
-            let shown = self.refunded_minor;
-            return Reply::Unsettled(format!("{shown} of the authorization are refunded, not {refunded}"));
+        if request.action() == Action::Refund && self.refunded_minor() != refunded {
+            let of = |amount_minor| Money { amount_minor, currency: self.currency.clone() };
+            let (shown, refunded) = (of(self.refunded_minor()), of(refunded));
+            return Reply::Unsettled(format!("{shown} of the authorization is refunded, not {refunded}"));
         }
         Reply::Answer(match request.action() {
             Action::Authorize => Answer::Approved { authorization_id: self.id },
@@ -73,7 +73,14 @@ impl Authorization {
         })
     }
 
-    /// Whether it has the id, the amount and the currency that the call is about.
+    /// How much of what was captured was given back: all of it when it is refunded, and the processor does not say how
+    /// much.
+    pub(super) fn refunded_minor(&self) -> i64 {
+        let all = if self.status == Status::Refunded { self.amount_minor } else { 0 };
+        self.refunded_minor.unwrap_or(all)
+    }
+
+    /// Whether it has the id, the amount and the currency that the call is about, and no more was refunded than captured.
     ///
     /// # Errors
     /// A text that says what differs.
@@ -86,6 +93,9 @@ impl Authorization {
         }
         if found != request.amount {
             return Err(format!("the authorization is over {found}, not {}", request.amount));
+        }
+        if !(0..=self.amount_minor).contains(&self.refunded_minor()) {
+            return Err("more of the authorization is refunded than was captured".to_owned());
         }
         if !is_token(&self.id) {
             return Err("the authorization's id is no token".to_owned());

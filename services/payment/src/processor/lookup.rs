@@ -54,7 +54,7 @@ fn settle(request: &Request, why: &str, found: Option<&Authorization>) -> Reply 
     if let Some(Err(reason)) = found.map(|authorization| authorization.is_about(request)) {
         return Reply::Unsettled(reason);
     }
-    let shown_refunded = found.map_or(0, |found| found.refunded_minor);
+    let shown_refunded = found.map_or(0, Authorization::refunded_minor);
     let (reason, amount) = (why.to_owned(), request.amount.clone());
     let (status, id) = found.map(|found| (found.status, found.id.clone())).unzip();
     Reply::Answer(match (&request.command, status, id) {

@@ -133,7 +133,8 @@ fn an_answer_that_is_not_what_was_asked_for_is_never_believed() {
         for (member, value) in [
             ("amount_minor", json!(2400)),
             ("currency", json!("USD")),
-            ("refunded_minor", json!(1)),
+            ("refunded_minor", json!(2501)),
+            ("refunded_minor", json!(-1)),
             ("status", json!("pending")),
             ("status", json!("expired")),
         ] {
