@@ -248,7 +248,7 @@ mod tests {
             ("HTTP_LISTEN", "8080", "invalid socket address syntax"),
             ("HTTP_REQUEST_TIMEOUT", "10", "write a duration as 250ms, 30s, 5m or 2h"),
             ("HTTP_REQUEST_TIMEOUT", "0s", "give a time of 10ms to 10m"),
-            ("HTTP_DRAIN_TIMEOUT", "11m", "give a time of 1ms to 10m"),
+            ("HTTP_DRAIN_TIMEOUT", "11m", "give a time of 1ms to 7s"),
             ("LOG_FORMAT", "xml", "[possible values: json, pretty]"),
             ("LOG_FILTER", "info,order=loud", "error parsing level filter"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost", "relative URL without a base"),
