@@ -82,7 +82,10 @@ fn management_url(text: &str) -> Result<SecretString, String> {
 
 /// The parsers' own errors may repeat a part of the URL; the password must not reach a log.
 fn secret_url<T: FromStr>(text: &str, scheme: &str) -> Result<SecretString, String> {
-    if !text.starts_with(&format!("{scheme}://")) && !text.starts_with(&format!("{scheme}s://")) {
+    if text.starts_with(&format!("{scheme}s://")) {
+        return Err(format!("it asks for TLS, which this build does not speak: use {scheme}://"));
+    }
+    if !text.starts_with(&format!("{scheme}://")) {
         return Err(format!("it does not begin with {scheme}://"));
     }
     text.parse::<T>().map_err(|_| "it is not a valid URL".to_owned())?;
@@ -111,6 +114,8 @@ mod tests {
         for (url, parse) in [
             ("http://order:hush@localhost", amqp_url as fn(&str) -> _),
             ("amqp://order:hush@local host", amqp_url),
+            ("amqps://order:hush@localhost", amqp_url),
+            ("https://order:hush@localhost:15672", management_url),
             ("amqp://order:hush@localhost", management_url),
             ("http://order:hush@local host", management_url),
         ] {

@@ -20,7 +20,7 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 use secrecy::SecretString;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tracing_subscriber::filter::Targets;
 use url::Url;
 
@@ -81,7 +81,7 @@ pub struct TelemetryConfig {
 
     /// The base URL to send traces to by OTLP/HTTP, e.g. http://localhost:4318; without it no traces are sent
     #[arg(id = "OTEL_EXPORTER_OTLP_ENDPOINT", long = "otel-exporter-otlp-endpoint")]
-    #[arg(env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    #[arg(env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = http_url)]
     pub otlp_endpoint: Option<Url>,
 }
 
@@ -190,10 +190,28 @@ fn database_url(text: &str) -> Result<SecretString, String> {
         return Err("it must begin with postgres://".to_owned());
     }
     // The parser's error may repeat a part of the URL; the password must not reach a log.
-    PgConnectOptions::from_str(text).map_err(|_| {
+    let options = PgConnectOptions::from_str(text).map_err(|_| {
         "it is not a valid URL, such as postgres://order:secret@localhost:5432/order".to_owned()
     })?;
+    if matches!(options.get_ssl_mode(), PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull) {
+        return Err(
+            "its sslmode asks for TLS, which this build does not speak: use sslmode=disable".to_owned()
+        );
+    }
     Ok(SecretString::from(text))
+}
+
+/// An HTTP URL that paths can be added to. A build without TLS cannot speak `https`.
+///
+/// # Errors
+/// A text that says what is wrong.
+pub fn http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        "http" if !url.cannot_be_a_base() => Ok(url),
+        "https" => Err("it asks for TLS, which this build does not speak: use http://".to_owned()),
+        _ => Err("it does not begin with http://".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -241,6 +259,23 @@ mod tests {
     }
 
     #[test]
+    fn a_database_that_asks_for_tls_is_refused() {
+        for (mode, is_ok) in [("disable", true), ("prefer", true), ("require", false), ("verify-full", false)]
+        {
+            let url = format!("postgres://order@localhost/order?sslmode={mode}");
+            assert_eq!(database_url(&url).is_ok(), is_ok, "{mode}");
+        }
+    }
+
+    #[test]
+    fn an_http_url_is_one_that_this_build_speaks() {
+        assert!(http_url("http://processor.example/base").is_ok());
+        for text in ["", "localhost:8090", "https://processor.example", "amqp://x"] {
+            assert!(http_url(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
     fn errors_name_the_variable_and_the_cause() {
         let missing = config(&[]).unwrap_err();
         assert!(missing.contains("not provided") && missing.contains("<DATABASE_URL>"), "{missing}");
@@ -252,6 +287,7 @@ mod tests {
             ("LOG_FORMAT", "xml", "[possible values: json, pretty]"),
             ("LOG_FILTER", "info,order=loud", "error parsing level filter"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost", "relative URL without a base"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://localhost:4318", "which this build does not speak"),
         ] {
             let malformed = config(&[DATABASE, (variable, value)]).unwrap_err();
             for part in [format!("<{variable}>"), format!("'{value}'"), cause.to_owned()] {

@@ -52,6 +52,7 @@ fn smtp_url(text: &str) -> Result<Url, String> {
     match url.scheme() {
         "smtp" if only_host_and_port => Ok(url),
         "smtp" => Err("it says more than host and port".to_owned()),
+        "smtps" => Err("it asks for TLS, which this build does not speak: use smtp://".to_owned()),
         _ => Err("it does not begin with smtp://".to_owned()),
     }
 }
