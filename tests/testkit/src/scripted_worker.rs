@@ -180,6 +180,7 @@ impl Worker for ScriptedWorker {
     fn resolve(&self, _: &Job, resolution: &Resolution) -> Result<(), String> {
         match resolution.outcome.as_str() {
             "done" => Ok(()),
+            "panic" => panic!("told to"),
             outcome => Err(format!("not {outcome}: it is done")),
         }
     }

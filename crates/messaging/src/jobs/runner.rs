@@ -168,7 +168,8 @@ impl<W: Worker> JobRunner<W> {
         job.origin.trace = trace::continue_in(&span, &job.origin.trace);
         let call = async move {
             if let Some(resolution) = &job.resolution {
-                let resolved = worker.resolve(&job, resolution);
+                let resolved = catch_panic(async { worker.resolve(&job, resolution) }).await;
+                let resolved = resolved.unwrap_or_else(|panic| Err(panic.to_string()));
                 let outcome = resolved.map_or_else(JobOutcome::Parked, JobOutcome::Completed);
                 return EndedCall { job, outcome, result: CallResult::Ignored, started };
             }

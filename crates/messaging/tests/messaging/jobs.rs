@@ -250,22 +250,24 @@ async fn an_operators_word_is_recorded_as_an_outcome_without_a_call() {
         Resolution { outcome, reference: None, reason }
     };
     let mut conn = fixture.pool.acquire().await.expect("a connection");
-    // An outcome that it cannot have parks it again.
-    assert!(operator::resolve(&mut conn, job, "ada", &say("undone")).await.expect("said"));
-    eventually("parked again", async || {
-        let row = operator::find(&mut fixture.pool.acquire().await.expect("a connection"), job).await;
-        let row = row.expect("found").expect("there");
-        let told = row.parked_at.and(row.last_error);
-        if told.as_deref() == Some("not undone: it is done") { Ok(()) } else { Err(format!("{told:?}")) }
-    })
-    .await;
+    // An outcome that it cannot have parks it again, and so does a panic.
+    for (outcome, reason) in [("undone", "not undone: it is done"), ("panic", "panic: told to")] {
+        assert!(operator::resolve(&mut conn, job, "ada", &say(outcome)).await.expect("said"));
+        eventually("parked again", async || {
+            let row = operator::find(&mut fixture.pool.acquire().await.expect("a connection"), job).await;
+            let row = row.expect("found").expect("there");
+            let told = row.parked_at.and(row.last_error);
+            if told.as_deref() == Some(reason) { Ok(()) } else { Err(format!("{told:?}")) }
+        })
+        .await;
+    }
     assert!(operator::resolve(&mut conn, job, "ada", &say("done")).await.expect("said"));
     all_done(&fixture, 1).await;
     replica.stop().await;
     assert_eq!(scripted_worker.calls(), [(job, 1)]);
     let actions = operator::history(&mut conn, None).await.expect("recorded");
     let outcomes: Vec<_> = actions.iter().map(|action| action.outcome.as_deref()).collect();
-    assert_eq!(outcomes, [Some("undone"), Some("done")]);
+    assert_eq!(outcomes, [Some("undone"), Some("panic"), Some("done")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
