@@ -76,29 +76,80 @@ impl BreakerGuard {
     fn report(&self, lane: &str, change: Change) {
         let dependency = self.dependency;
         let reason = self.breakers.get(lane).map_or("", |guarded| guarded.reason.as_str());
-        let subject = if lane.is_empty() { String::new() } else { format!(" for {lane}") };
-        let (state, note) = match change {
+        let state = match change {
             Change::Opened(pause) => {
                 let pause_ms = pause.as_millis();
                 tracing::warn!(dependency, lane, reason, pause_ms, "the breaker opens: jobs wait");
-                (BreakerState::Open, format!("failing{subject}, its jobs wait: {reason}"))
+                BreakerState::Open
             }
             Change::HalfOpened => {
                 tracing::info!(dependency, lane, "the breaker is half-open: a few jobs are tried");
-                (BreakerState::HalfOpen, format!("was failing{subject}, a few jobs are tried: {reason}"))
+                BreakerState::HalfOpen
             }
             Change::Closed => {
                 tracing::info!(dependency, lane, "the breaker closes: jobs run again");
-                (BreakerState::Closed, String::new())
+                BreakerState::Closed
             }
         };
-        let states = self.breakers.values().map(|guarded| guarded.breaker.state());
-        let worst = states.max().unwrap_or(BreakerState::Closed);
-        METRICS.breaker_becomes(dependency, state, worst);
-        if state != BreakerState::Closed {
-            self.health.note(dependency, note);
-        } else if worst == BreakerState::Closed {
-            self.health.drop_note(dependency);
+        let worst = self.breakers.iter().max_by_key(|(_, guarded)| guarded.breaker.state());
+        let worst_state = worst.map_or(BreakerState::Closed, |(_, guarded)| guarded.breaker.state());
+        METRICS.breaker_becomes(dependency, state, worst_state);
+        match worst.and_then(|(lane, guarded)| guarded.note(lane)) {
+            Some(note) => self.health.note(dependency, note),
+            None => self.health.drop_note(dependency),
         }
+    }
+}
+
+impl Guarded {
+    /// What readiness says of the lane; nothing while its jobs run.
+    fn note(&self, lane: &str) -> Option<String> {
+        let subject = if lane.is_empty() { String::new() } else { format!(" for {lane}") };
+        let reason = &self.reason;
+        match self.breaker.state() {
+            BreakerState::Open => Some(format!("failing{subject}, its jobs wait: {reason}")),
+            BreakerState::HalfOpen => Some(format!("was failing{subject}, a few jobs are tried: {reason}")),
+            BreakerState::Closed => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::effects::CausationContext;
+
+    #[test]
+    fn a_note_is_of_a_lane_that_is_held() {
+        let pause = Duration::from_hours(1);
+        let health = Health::of("payment");
+        let config = BreakerConfig { failures: 1, pause, pause_cap: pause };
+        let mut guard = BreakerGuard::new("processor", config, health.clone());
+        let job = |lane: &str| Job {
+            id: Uuid::nil(),
+            key: Uuid::nil(),
+            payload: Value::Null,
+            attempts: 1,
+            age: Duration::ZERO,
+            lane: lane.to_owned(),
+            resolution: None,
+            origin: CausationContext::default(),
+        };
+        for lane in ["visa", "amex"] {
+            guard.ended(Period::FIRST, &job(lane), CallResult::Failure, &format!("{lane} is down"));
+        }
+        let recovered = guard.breakers.remove("amex").expect("it failed");
+        guard.report("amex", Change::Closed);
+        let note = health.notes().remove("processor").expect("a note");
+        assert_eq!(note, "failing for visa, its jobs wait: visa is down");
+        guard.breakers = BTreeMap::from([("amex".to_owned(), recovered)]);
+        guard.report("visa", Change::Closed);
+        assert!(health.notes()["processor"].contains("for amex"));
+        guard.breakers.clear();
+        guard.report("amex", Change::Closed);
+        assert!(health.notes().is_empty());
     }
 }
