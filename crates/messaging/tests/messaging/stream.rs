@@ -74,6 +74,23 @@ async fn a_message_with_a_large_header_does_not_stop_the_reader() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_under_another_routing_key_is_a_dead_letter() {
+    let (_world, fixture, raw_publisher) = stage().await;
+    let (orders, envelopes) = events(1);
+    let listed = include_bytes!("../../../contracts/samples/product.listed.v1.json");
+    raw_publisher.send("domain.events", "payment.voided", "another's", listed).await;
+    raw_publisher.publish(&envelopes).await;
+    let replica = open(&fixture, &Recorder::default()).await;
+    all_in_effect(&fixture, &orders).await;
+    replica.stop().await;
+    let reasons: Vec<String> = sqlx::query_scalar("select reason from messaging.stream_dead_letters")
+        .fetch_all(&fixture.pool)
+        .await
+        .expect("reasons");
+    assert_eq!(reasons, ["its routing key is \"payment.voided\", and its type is of product.listed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_reader_continues_at_its_offset() {
     let (_world, fixture, raw_publisher) = stage().await;
     let (first, envelopes) = events(100);
