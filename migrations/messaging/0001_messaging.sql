@@ -70,13 +70,3 @@ create table messaging.stream_offsets (
     stream text primary key,
     next_offset bigint not null constraint next_offset_not_negative check (next_offset >= 0)
 );
-
--- Messages of a stream that could not be applied; the reader went on behind them.
-create table messaging.stream_dead_letters (
-    stream text not null,
-    stream_offset bigint not null,
-    reason text not null,
-    body bytea not null,
-    failed_at timestamptz not null default now(),
-    primary key (stream, stream_offset)
-);

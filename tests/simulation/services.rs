@@ -66,7 +66,7 @@ impl Tables {
 }
 
 fn delivery(message: &Envelope) -> Delivery {
-    Delivery::new(message.clone(), "simulation", 0)
+    Delivery::new(message.clone(), "simulation")
 }
 
 /// An invalid transition is a violation of its own.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use amqp::RetryDelays;
 use amqp::permissions::AUDITOR_USER;
 use audit::{Audit, Auditor, Sources, report};
 use system::Service;
@@ -39,7 +38,6 @@ impl Shop {
         Sources {
             databases: Service::ALL.iter().map(|service| (*service, database(service))).collect(),
             amqp_url: self.world.amqp_url(AUDITOR_USER),
-            retry_delays: RetryDelays::default(),
             provider_url: self.provider.url.clone(),
             expected_dead_letters: 0,
             recorded: Vec::new(),

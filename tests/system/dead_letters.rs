@@ -4,12 +4,10 @@ mod log;
 mod many;
 mod refusals;
 
-use amqp::permissions::OPERATOR_USER;
 use contracts::{Envelope, OrderId};
 use serde_json::Value;
 use system::Service;
 use testkit::World;
-use testkit::world::Servers;
 
 use crate::environment::process::{self, Ended, Variables};
 use testkit::facts::{envelope, new_order, placed};
@@ -20,7 +18,7 @@ use testkit::recorder::{Fault, Recorder};
 /// The first try, and one for each of three retry delays.
 const TRIES: usize = 4;
 
-/// A service in a world of its own, a way past it, and a person with the `shop` command.
+/// A service in a world of its own, a way past it, and a person with the `sagactl` command.
 struct Stage {
     fixture: ServiceFixture,
     raw_publisher: RawPublisher,
@@ -31,12 +29,11 @@ struct Stage {
 
 impl Stage {
     async fn set(service: Service) -> Self {
-        let world = World::with(Servers::shared(), &short_delays()).await;
+        let world = World::new().await;
         let fixture = ServiceFixture::take(&world, service, &short_delays()).await;
         let raw_publisher = RawPublisher::open(&world).await;
         let variables = [
             ("USER".to_owned(), "ada".to_owned()),
-            ("OPERATOR_AMQP_URL".to_owned(), world.amqp_url(OPERATOR_USER)),
             (
                 format!("{}_DATABASE_URL", service.as_str().to_uppercase()),
                 world.database_url(service.as_str()).await,
@@ -80,16 +77,34 @@ impl Stage {
         self.recorder.fail(order, vec![Fault::InvalidTransition; TRIES]);
         self.raw_publisher.publish(std::slice::from_ref(event)).await;
         let replica = self.fixture.open(self.recorder.clone()).await;
-        self.raw_publisher.holds(&self.fixture.dead_letters(), 1).await;
+        self.fixture.dead_letters(1).await;
         replica
+    }
+
+    /// Dead letters with these as the messages' ids.
+    async fn have_dead_letters(&self, message_ids: &[String]) {
+        sqlx::query(
+            "insert into messaging.failed_messages
+                 (id, source, key, message_id, headers, body, class, attempts, reason)
+             select gen_random_uuid(), 'inventory.events', id::bytea, id, '{}', id::bytea, 'garbage', 0, 'poison'
+             from unnest($1::text[]) as new (id)",
+        )
+        .bind(message_ids)
+        .execute(&self.fixture.pool)
+        .await
+        .expect("dead letters");
     }
 
     /// Nothing is left anywhere.
     async fn is_clean(&self) {
-        let queues = [self.fixture.events_queue(), self.fixture.dead_letters()].into_iter();
-        for queue in queues.chain(self.fixture.retry_queues()) {
-            self.raw_publisher.holds(&queue, 0).await;
-        }
+        self.raw_publisher.holds(&self.fixture.events_queue(), 0).await;
+        self.nothing_has_failed().await;
+    }
+
+    /// No message that failed is left.
+    async fn nothing_has_failed(&self) {
+        self.fixture.retries(0).await;
+        self.fixture.has_no_failed_message().await;
     }
 }
 
@@ -104,11 +119,11 @@ fn placed_for(order: OrderId) -> Envelope {
 #[tokio::test(flavor = "multi_thread")]
 async fn list_distinguishes_poison_from_exhausted_retries_and_removes_nothing() {
     let stage = Stage::set(Service::Inventory).await;
-    let (order, dead) = (new_order(), stage.fixture.dead_letters());
+    let order = new_order();
     let event = placed_for(order);
     let replica = stage.dead_letter(&event).await;
     stage.raw_publisher.send("domain.events", "order.placed", "poison", b"\x1b[2Jpoison").await;
-    stage.raw_publisher.holds(&dead, 2).await;
+    stage.fixture.dead_letters(2).await;
     replica.stop().await;
 
     let dead_letters = stage.list().await;
@@ -124,11 +139,6 @@ async fn list_distinguishes_poison_from_exhausted_retries_and_removes_nothing() 
     assert!(failed["failed_at"].is_string() && poison["failed_at"].is_string());
 
     assert_eq!(stage.list().await, dead_letters, "the same dead letters under the same ids");
-    assert_eq!(
-        stage.raw_publisher.depth(&dead).await,
-        2,
-        "and there they are as soon as the command has ended"
-    );
     let text = stage.done(&["list"]).await;
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].starts_with("when ") && lines[0].ends_with("reason"), "{text}");
@@ -142,9 +152,7 @@ async fn list_distinguishes_poison_from_exhausted_retries_and_removes_nothing() 
     assert!(lines.iter().all(|line| line.chars().count() <= 120), "{text}");
 
     let shown = stage.done(&["show", failed["id"].as_str().expect("an id")]).await;
-    for part in
-        [r#""x-attempts": 4"#, r#""x-origin": "inventory.events""#, "\n  \"type\": \"order.placed.v1\""]
-    {
+    for part in ["\nattempts 4\n", "\nfrom     inventory.events\n", "\n  \"type\": \"order.placed.v1\""] {
         assert!(shown.contains(part), "{part} is not in: {shown}");
     }
     let shown = stage.done(&["show", poison["id"].as_str().expect("an id")]).await;
@@ -157,7 +165,7 @@ async fn message_cannot_send_control_characters_to_the_terminal() {
     let _replica = stage.fixture.open(stage.recorder.clone()).await;
     let body = "{\"note\": \"\u{9b}2J\u{202e}\"}";
     stage.raw_publisher.send("domain.events", "order.placed", "\u{9b}poison\u{202e}", body.as_bytes()).await;
-    stage.raw_publisher.holds(&stage.fixture.dead_letters(), 1).await;
+    stage.fixture.dead_letters(1).await;
     let id = stage.only_id().await;
     for arguments in [&["show", &id][..], &["list"], &["list", "--json"]] {
         let shown = stage.done(arguments).await;
@@ -197,13 +205,10 @@ async fn replay_after_the_fix_succeeds_with_all_attempts_again() {
     ] {
         assert_eq!(action[name], value, "{name}");
     }
-    assert!(action["requested_at"].is_string() && action["done_at"].is_string(), "{action}");
+    assert!(action["requested_at"].is_string(), "{action}");
     let text = stage.done(&["list", "--history"]).await;
     assert!(text.contains("  ada        replay  order.placed.v1"), "{text}");
-    assert!(
-        text.contains(&format!("\n{id}  ")) && text.ends_with(&format!("  inventory  yes     {failing}\n")),
-        "{text}"
-    );
+    assert!(text.contains(&format!("\n{id}  inventory")), "{text}");
     replica.stop().await;
 }
 
@@ -217,7 +222,6 @@ async fn replay_of_an_applied_message_changes_nothing() {
     stage.raw_publisher.publish(std::slice::from_ref(&event)).await;
     stage.fixture.takes_effect(failed, &[1]).await;
     assert_eq!(stage.done(&["replay", "--all"]).await, "to be handled again: 1 of inventory\n");
-    // What comes behind it in the queue is handled, so it was, too.
     stage.raw_publisher.publish(&[placed_for(order)]).await;
     stage.fixture.takes_effect(order, &[1]).await;
     stage.is_clean().await;
@@ -229,9 +233,7 @@ async fn replay_of_an_applied_message_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn discarded_dead_letter_is_gone_and_others_stay() {
     let stage = Stage::set(Service::Inventory).await;
-    for id in ["first", "second", "third"] {
-        stage.raw_publisher.send("inventory.own", &stage.fixture.dead_letters(), id, id.as_bytes()).await;
-    }
+    stage.have_dead_letters(&["first", "second", "third"].map(str::to_owned)).await;
     let dead_letters = stage.list().await;
     let second =
         dead_letters.iter().find(|dead_letter| dead_letter["message_id"] == "second").expect("it is there");
@@ -244,7 +246,6 @@ async fn discarded_dead_letter_is_gone_and_others_stay() {
     assert_eq!(action["message_id"], "second");
     assert_eq!((&action["action"], &action["reason"]), (&"discard".into(), &"a test's".into()));
     assert_eq!(action["requested_by"], "grace");
-    assert!(action["done_at"].is_string());
     let dead_letters = stage.list().await;
     let mut left: Vec<_> = dead_letters.iter().map(|dead_letter| &dead_letter["message_id"]).collect();
     left.sort_by_key(|id| id.to_string());

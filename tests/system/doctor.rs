@@ -6,7 +6,6 @@ mod impostor;
 use std::time::Duration;
 
 use crate::shop::Shop;
-use amqp::RetryDelays;
 use amqp::permissions::{ADMIN_USER, AUDITOR_USER};
 use doctor::{Examination, Sources, Verdict, examine, report};
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
@@ -217,7 +216,7 @@ async fn unavailable_postgres_is_one_failed_check() {
 #[tokio::test(flavor = "multi_thread")]
 async fn full_or_unavailable_broker_is_one_failed_check() {
     let (mut rabbitmq, _folder, servers) = private::rabbitmq().await;
-    let shop = Shop::open_in(World::with(servers, &RetryDelays::default()).await, &[]).await;
+    let shop = Shop::open_in(World::with(servers).await, &[]).await;
     let patient = patient_of(&shop);
     rabbitmq.control(&["set_disk_free_limit", "900000GB"]).await.expect("the limit is set");
     let seen = patient.finds(&["RabbitMQ has room"]).await;
@@ -262,7 +261,6 @@ fn patient_of(shop: &Shop) -> Patient {
             databases: sources.databases,
             amqp_url: shop.world.amqp_url(AUDITOR_USER),
             management_url: shop.world.management_url(ADMIN_USER),
-            retry_delays: sources.retry_delays,
         },
     }
 }

@@ -10,7 +10,6 @@ use std::mem::replace;
 use system::Service;
 
 use crate::shop::Shop;
-use amqp::RetryDelays;
 use devstack::{Postgres, Shutdown};
 use serde_json::Value;
 use testkit::{Running, World, eventually, private};
@@ -23,7 +22,7 @@ const STOCK: i64 = 100;
 #[tokio::test(flavor = "multi_thread")]
 async fn broker_restarted_and_killed_five_times_loses_nothing() {
     let (mut rabbitmq, _folder, servers) = private::rabbitmq().await;
-    let shop = open(World::with(servers, &RetryDelays::default()).await).await;
+    let shop = open(World::with(servers).await).await;
     let topology = topology_of(&shop.world).await.expect("a topology");
     let ids = orders_during(&shop[Service::Order].url, async {
         for round in 0..5 {
@@ -63,7 +62,7 @@ async fn connections_cut_repeatedly_lose_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_crashes_and_terminated_sessions_lose_nothing() {
     let (mut postgres, _folder, servers) = private::postgres().await;
-    let shop = open(World::with(servers, &RetryDelays::default()).await).await;
+    let shop = open(World::with(servers).await).await;
     let ids = orders_during(&shop[Service::Order].url, async {
         postgres.restart(Shutdown::Immediate).await.expect("Postgres starts again");
         let mut cut = 0;

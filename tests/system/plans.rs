@@ -16,12 +16,12 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const BOUNDED: [&str; 10] = [
     "dead_letter_actions",
     "demo_catalogue",
+    "failed_messages",
     "job_actions",
     "jobs",
     "order_counts",
     "outbox",
     "revenue",
-    "stream_dead_letters",
     "stream_offsets",
     "totals",
 ];

@@ -32,8 +32,7 @@ impl Broker {
     pub fn new(config: &BrokerConfig, service: &str, routing_keys: &[&str]) -> Result<Self, BrokerError> {
         let uri = parse(config.amqp_url.expose_secret())?;
         let bindings = BindingsClient::new(config, &uri.vhost)?;
-        let own = (!routing_keys.is_empty())
-            .then(|| Topology::of_service(service, routing_keys, &config.retry_delays));
+        let own = (!routing_keys.is_empty()).then(|| Topology::of_service(service, routing_keys));
         Ok(Self(Arc::new(Inner { uri, config: config.clone(), service: service.to_owned(), own, bindings })))
     }
 

@@ -20,28 +20,6 @@ pub struct Death {
 }
 
 impl Headers {
-    /// Adds a text, or replaces the header of that name.
-    #[must_use]
-    pub fn with_text(mut self, name: &str, value: &str) -> Self {
-        self.0.insert(name.into(), AMQPValue::LongString(value.into()));
-        self
-    }
-
-    /// Adds a number, or replaces the header of that name.
-    #[must_use]
-    pub fn with_number(mut self, name: &str, value: i64) -> Self {
-        self.0.insert(name.into(), AMQPValue::LongLongInt(value));
-        self
-    }
-
-    pub fn text(&self, name: &str) -> Option<String> {
-        text_of(&self.0, name)
-    }
-
-    pub fn number(&self, name: &str) -> Option<i64> {
-        number_of(&self.0, name)
-    }
-
     /// The latest time that the broker dead-lettered the message itself.
     pub fn latest_death(&self) -> Option<Death> {
         let Some(AMQPValue::FieldArray(deaths)) = self.0.inner().get(DEATHS) else { return None };
@@ -67,7 +45,7 @@ fn text_of(table: &FieldTable, name: &str) -> Option<String> {
     }
 }
 
-fn number_of(table: &FieldTable, name: &str) -> Option<i64> {
+pub(crate) fn number_of(table: &FieldTable, name: &str) -> Option<i64> {
     json_of_value(table.inner().get(name)?).as_i64()
 }
 
@@ -108,8 +86,10 @@ mod tests {
 
     #[test]
     fn the_latest_death_has_reason_queue_and_time() {
-        let Headers(mut death) =
-            Headers::default().with_text("reason", "delivery_limit").with_text("queue", "payment.events");
+        let mut death = FieldTable::default();
+        for (name, text) in [("reason", "delivery_limit"), ("queue", "payment.events")] {
+            death.insert(name.into(), AMQPValue::LongString(text.into()));
+        }
         death.insert("time".into(), AMQPValue::Timestamp(1_700_000_000));
         let mut headers = Headers::default();
         let deaths = FieldArray::from(vec![AMQPValue::FieldTable(death)]);

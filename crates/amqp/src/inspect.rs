@@ -1,13 +1,12 @@
-//! Queues seen from outside: how many messages are ready, and which. All of them stay where they are.
+//! Queues seen from outside: how many messages are ready. All of them stay where they are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::connection::{close, connect, look_at};
 use crate::error::BrokerError;
-use crate::held_queue::HeldQueue;
 use crate::message::RawMessage;
 use crate::receiver::ReceiverConnection;
 
@@ -61,15 +60,4 @@ async fn read_stream_end(amqp_url: &str) -> Result<i64, BrokerError> {
     }
     receiver.close().await?;
     Ok(end)
-}
-
-/// The distinct ids of the messages that are ready in a queue; one without an id is named by its place. Needs the
-/// permission to read the queue.
-pub async fn message_ids(amqp_url: &str, queue: &str) -> Result<BTreeSet<String>, BrokerError> {
-    let (held, messages) = HeldQueue::hold(amqp_url, queue.to_owned()).await?;
-    held.release(messages.len()).await?;
-    let named = (1..)
-        .zip(&messages)
-        .map(|(number, message)| message.id().unwrap_or_else(|| format!("without an id, number {number}")));
-    Ok(named.collect())
 }

@@ -2,7 +2,7 @@
 
 use lapin::{BasicProperties, message::Delivery};
 
-use crate::headers::Headers;
+use crate::headers::{Headers, number_of};
 use crate::topology::EVENTS_EXCHANGE;
 
 /// A message to publish. It is persistent, `mandatory`, and identified by its id.
@@ -13,7 +13,6 @@ pub struct OutgoingMessage<'a> {
     pub exchange: &'a str,
     pub routing_key: &'a str,
     pub content_type: &'a str,
-    pub headers: Headers,
     pub body: &'a [u8],
 }
 
@@ -24,7 +23,6 @@ impl OutgoingMessage<'_> {
             .with_message_id(self.id.as_str().into())
             .with_content_type(self.content_type.into())
             .with_delivery_mode(PERSISTENT)
-            .with_headers(self.headers.0.clone())
     }
 }
 
@@ -61,9 +59,19 @@ impl RawMessage {
     }
 
     pub fn stream_offset(&self) -> Option<i64> {
-        self.headers().number(STREAM_OFFSET)
+        self.number(STREAM_OFFSET)
+    }
+
+    /// How often a quorum queue delivered it before, without an acknowledgement.
+    pub fn deliveries(&self) -> i64 {
+        self.number(DELIVERY_COUNT).unwrap_or_default()
+    }
+
+    fn number(&self, header: &str) -> Option<i64> {
+        number_of(self.0.properties.headers().as_ref()?, header)
     }
 }
 
 /// The header and the consumer's argument of that name.
 pub(crate) const STREAM_OFFSET: &str = "x-stream-offset";
+const DELIVERY_COUNT: &str = "x-delivery-count";

@@ -7,16 +7,13 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::config::RetryDelays;
 use crate::topology::{EVENT_STREAM, EVENTS_EXCHANGE, Topology};
 
 pub const TOPOLOGY_USER: &str = "topology";
 /// The user of people and of the tests.
 pub const ADMIN_USER: &str = "admin";
-/// The user of the auditor: it sees how many messages wait, which are dead letters, and where the event stream ends.
+/// The user of the auditor: it sees how many messages wait, and where the event stream ends.
 pub const AUDITOR_USER: &str = "auditor";
-/// The user of people who work on dead letters: it reads and replays them, and can do nothing else.
-pub const OPERATOR_USER: &str = "operator";
 
 #[derive(Debug, Clone)]
 pub struct ServicePermissions<'a> {
@@ -31,15 +28,13 @@ pub struct ServicePermissions<'a> {
 pub fn definitions(vhost: &str, services: &[ServicePermissions<'_>]) -> Value {
     let consumers: Vec<&str> =
         services.iter().filter(|service| !service.consumes.is_empty()).map(|service| service.name).collect();
-    let dead_letters = of_each(&consumers, "dead-letters");
     let stream = format!("^{}$", EVENT_STREAM.replace('.', "\\."));
     let mut users = vec![user(ADMIN_USER, &["administrator"])];
-    users.extend([TOPOLOGY_USER, AUDITOR_USER, OPERATOR_USER].map(|name| user(name, &[])));
+    users.extend([TOPOLOGY_USER, AUDITOR_USER].map(|name| user(name, &[])));
     let mut permissions = vec![
         permission(ADMIN_USER, vhost, ".*", ".*", ".*"),
         permission(TOPOLOGY_USER, vhost, ".*", ".*", ".*"),
-        permission(AUDITOR_USER, vhost, "^$", "^$", &format!("{dead_letters}|{stream}")),
-        permission(OPERATOR_USER, vhost, "^$", &of_each(&consumers, "own"), &dead_letters),
+        permission(AUDITOR_USER, vhost, "^$", "^$", &stream),
     ];
     let mut topic_permissions = Vec::new();
     for ServicePermissions { name, publishes, consumes } in services {
@@ -68,7 +63,7 @@ pub fn definitions(vhost: &str, services: &[ServicePermissions<'_>]) -> Value {
 
 fn exchanges(vhost: &str, consumers: &[&str]) -> Vec<Value> {
     let parts: Vec<(&str, &[&str])> = consumers.iter().map(|service| (*service, &[][..])).collect();
-    let exchanges = Topology::whole(&parts, &RetryDelays::default()).exchanges.into_iter();
+    let exchanges = Topology::whole(&parts).exchanges.into_iter();
     exchanges
         .map(|exchange| {
             json!({
@@ -91,11 +86,6 @@ fn user(name: &str, tags: &[&str]) -> Value {
 
 fn permission(user: &str, vhost: &str, configure: &str, write: &str, read: &str) -> Value {
     json!({ "user": user, "vhost": vhost, "configure": configure, "write": write, "read": read })
-}
-
-/// Matches the queue or exchange of that name of each of the services.
-fn of_each(services: &[&str], name: &str) -> String {
-    format!(r"^({})\.{name}$", services.join("|"))
 }
 
 fn one_of(routing_keys: &[&str]) -> String {
@@ -138,24 +128,5 @@ mod tests {
         assert_eq!(analytics["configure"], "^$");
         assert_eq!(analytics["write"], "^$");
         assert_eq!(analytics["read"], r"^domain-events\.log$");
-    }
-
-    #[test]
-    fn an_operator_reads_dead_letters_and_replays_them() {
-        let subscriptions = ["order.placed"];
-        let made = definitions(
-            "shop",
-            &[
-                service("payment", &[], &subscriptions),
-                service("inventory", &[], &subscriptions),
-                service("analytics", &[], &[]),
-            ],
-        );
-        let permissions = made["permissions"].as_array().expect("permissions");
-        let operator =
-            permissions.iter().find(|rights| rights["user"] == OPERATOR_USER).expect("a permission");
-        assert_eq!(operator["configure"], "^$");
-        assert_eq!(operator["write"], r"^(payment|inventory)\.own$");
-        assert_eq!(operator["read"], r"^(payment|inventory)\.dead-letters$");
     }
 }

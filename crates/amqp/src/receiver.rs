@@ -12,6 +12,7 @@ use crate::config::BATCH;
 use crate::connection::connect;
 use crate::error::BrokerError;
 use crate::message::{RawMessage, STREAM_OFFSET};
+use crate::polled_queue::PolledQueue;
 use crate::topology::{EVENT_STREAM, events_queue};
 
 const CONSUMER_TAG: &str = "receiver";
@@ -112,6 +113,11 @@ impl Receiver {
         let Some(last) = messages.iter().map(RawMessage::delivery_tag).max() else { return Ok(()) };
         let multiple = BasicAckOptions { multiple: true };
         Ok(self.channel.basic_ack(last, multiple).await?)
+    }
+
+    /// Another queue on the same connection, which is looked at now and then.
+    pub async fn poll(&self, queue: String) -> Result<PolledQueue, BrokerError> {
+        Ok(PolledQueue::new(self.connection.create_channel().await?, queue))
     }
 
     /// Whether the channel is open. When it is not, the broker has requeued every message without an acknowledgement.

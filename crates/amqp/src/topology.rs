@@ -14,7 +14,6 @@ use lapin::{
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::config::{RetryDelays, delay_name};
 use crate::connection::{close, connect};
 use crate::error::BrokerError;
 
@@ -31,7 +30,7 @@ const EVENT_STREAM_MAX_AGE: &str = "30D";
 const EVENT_STREAM_SEGMENT_BYTES: i64 = 50_000_000;
 /// The backstop against a message that kills its consumer over and over.
 const DELIVERY_LIMIT: i64 = 50;
-/// Each look at a dead letter counts as a delivery, so the limit must never be reached.
+/// Of the queue behind the backstop: it drops nothing itself.
 const DEAD_LETTER_DELIVERY_LIMIT: i64 = 2_000_000_000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,11 +85,7 @@ pub fn own_exchange(service: &str) -> String {
     format!("{service}.own")
 }
 
-/// The queue where a message waits for its next attempt, after it failed.
-pub fn retry_queue(service: &str, delay: Duration) -> String {
-    format!("{service}.retry.{}", delay_name(delay))
-}
-
+/// Where the broker puts what was delivered too often. The service stores it, and removes it there.
 pub fn dead_letter_queue(service: &str) -> String {
     format!("{service}.dead-letters")
 }
@@ -98,11 +93,11 @@ pub fn dead_letter_queue(service: &str) -> String {
 impl Topology {
     /// The event stream and the parts of all services that have a queue, each with the routing keys that it subscribes
     /// to: what `sagactl topology apply` declares.
-    pub fn whole(services: &[(&str, &[&str])], delays: &RetryDelays) -> Self {
+    pub fn whole(services: &[(&str, &[&str])]) -> Self {
         let mut whole = Self::event_stream();
         let stream_binding = std::mem::take(&mut whole.bindings);
         for (service, routing_keys) in services {
-            let part = Self::of_service(service, routing_keys, delays);
+            let part = Self::of_service(service, routing_keys);
             whole.exchanges.extend(part.exchanges);
             whole.queues.extend(part.queues);
             whole.bindings.extend(part.bindings);
@@ -132,13 +127,12 @@ impl Topology {
     }
 
     /// What one service needs for itself: its queues, and the bindings for the routing keys that it subscribes to.
-    pub fn of_service(service: &str, routing_keys: &[&str], delays: &RetryDelays) -> Self {
+    pub fn of_service(service: &str, routing_keys: &[&str]) -> Self {
         let own = own_exchange(service);
-        let mut queues = vec![
+        let queues = vec![
             quorum(events_queue(service), DELIVERY_LIMIT, Some((service, dead_letter_queue(service)))),
             quorum(dead_letter_queue(service), DEAD_LETTER_DELIVERY_LIMIT, None),
         ];
-        queues.extend(delays.as_slice().iter().map(|delay| retry(service, *delay)));
         let mut bindings: Vec<_> = queues
             .iter()
             .map(|queue| Binding {
@@ -239,14 +233,6 @@ impl Queue {
         }
         table
     }
-}
-
-/// One queue for each delay: with a TTL of its own, a message would wait until those before it have expired.
-fn retry(service: &str, delay: Duration) -> Queue {
-    let mut queue =
-        quorum(retry_queue(service, delay), DELIVERY_LIMIT, Some((service, events_queue(service))));
-    queue.arguments.push(number("x-message-ttl", i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)));
-    queue
 }
 
 fn quorum(name: String, delivery_limit: i64, dead_letters_to: Option<(&str, String)>) -> Queue {

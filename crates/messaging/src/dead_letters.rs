@@ -1,213 +1,223 @@
-//! Dead letters: list, replay and discard them.
+//! What an operator does with dead letters: list, replay and discard them. An action and its record are one transaction.
 //!
-//! A service with a queue has its dead letters in another queue; one that reads the event stream has them in a table. A
-//! [`DeadLetterSession`] shows both alike. AMQP can only show messages by delivering them, so the session holds the whole
-//! queue and releases it in the end; a lock in the service's database keeps out a second session, which would see an empty
-//! queue.
-//!
-//! No action is ever in effect without its record in `messaging.dead_letter_actions`. For the table both are one
-//! transaction. For a queue an action is recorded before it is carried out, and marked as done afterwards; a replay is
-//! published, confirmed, and only then removed. After a crash in between both exist, and the inbox knows the message.
-//! A dead letter of the table is replayed by the [reader](crate::stream_reader) on request: only the reader writes the
-//! handler's tables.
+//! A dead letter is a [message that failed](crate::failed_messages) and has no further attempt. A replayed one is due at
+//! once, with all its attempts again; the service itself takes it up. One that still waits for its next attempt can be
+//! replayed or discarded as well.
 
-mod actions;
-mod dead_letter;
-mod table;
+use chrono::{DateTime, Utc};
+use runtime::{clock, columns::column};
+use serde::Serialize;
+use serde_json::Value;
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
 
-use std::{str::FromStr, time::Duration};
-
-use amqp::{BrokerError, Headers, HeldQueue, OutgoingMessage, topology};
-use anyhow::{Context, Result, anyhow, bail, ensure};
-use contracts::ServiceName;
-use runtime::{clock, error::with_sources};
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
-use tokio::time::timeout;
-
-pub use actions::{Action, RecordedAction, Request};
-pub use dead_letter::{DeadLetter, DeadLetterId, hex};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to wait until another session of the same service is closed.
-const LOCK_TIMEOUT: &str = "30s";
-const EXAMPLE_URL: &str = "postgres://order:order@localhost:5432/order";
-/// Any number, the same in all processes.
-const SESSION_LOCK: i64 = 0x0064_6561_642d_6c65;
-const RECORDED_AT_ONCE: usize = 100;
-
-#[derive(Debug, Clone, Copy)]
-pub struct Source<'a> {
-    pub service: ServiceName,
-    pub database_url: &'a str,
-    /// The broker, with a user that may read and replay its dead letters; none for a service that reads the event stream,
-    /// whose dead letters are in its database.
-    pub amqp_url: Option<&'a str>,
+/// A message that failed. Serializes without its headers and its body.
+#[derive(Debug, Clone, Serialize)]
+pub struct FailedMessage {
+    pub id: Uuid,
+    /// The queue or the stream that it came from.
+    pub source: String,
+    /// The id that its publisher gave it; that of its event, when it is one.
+    pub message_id: Option<String>,
+    /// The event's type with its version, if the body is JSON that has one.
+    pub event_type: Option<String>,
+    /// What the event is about, usually the id of an order, if the body is JSON that has it.
+    pub subject: Option<String>,
+    /// `garbage`, `not_for_this_build` or `failed`.
+    pub class: String,
+    /// How many attempts have failed; 0 for a message that cannot be decoded.
+    pub attempts: i32,
+    pub reason: String,
+    pub received_at: DateTime<Utc>,
+    /// When it failed last.
+    pub failed_at: DateTime<Utc>,
+    /// When it is tried again; none for a dead letter.
+    pub due_at: Option<DateTime<Utc>>,
+    #[serde(skip)]
+    pub content_type: Option<String>,
+    #[serde(skip)]
+    pub headers: Value,
+    #[serde(skip)]
+    pub body: Vec<u8>,
 }
 
-/// All dead letters of one service, held until the session is closed or dropped, or its process ends.
-pub struct DeadLetterSession {
-    pub service: ServiceName,
-    database: PgConnection,
-    queue: Option<HeldQueue>,
-    dead_letters: Vec<DeadLetter>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str)]
+pub enum Action {
+    Replay,
+    Discard,
 }
 
-impl DeadLetterSession {
-    /// Holds the dead letters. Waits for another session of the service; to open sessions of several services, use the
-    /// same order everywhere, or two processes may wait for each other. The error is one line.
-    pub async fn open(source: &Source<'_>) -> Result<Self> {
-        let service = source.service;
-        let mut database = connect(source).await?;
-        lock(&mut database, service).await?;
-        let (queue, dead_letters) = match source.amqp_url {
-            Some(amqp_url) => {
-                let held = HeldQueue::hold(amqp_url, topology::dead_letter_queue(service.as_str())).await;
-                let (queue, messages) = held.map_err(|error| {
-                    let question = "is the broker up, and its URL right?";
-                    anyhow!("cannot look at the dead letters of {service}: {question} {error:#}")
-                })?;
-                let dead_letters =
-                    messages.iter().map(|message| DeadLetter::held(service, message)).collect();
-                (Some(queue), dead_letters)
-            }
-            None => (None, table::all(&mut database, service).await?),
-        };
-        Ok(Self { service, database, queue, dead_letters })
-    }
-
-    /// The dead letters that are held, in no particular order.
-    pub fn dead_letters(&self) -> &[DeadLetter] {
-        &self.dead_letters
-    }
-
-    /// Replays or discards the dead letters that the ids name, and returns their number; they are not held any more. A
-    /// replay is done when the message is in the service's queue again, or requested from the stream reader. After an error
-    /// some may be done, and the others are unchanged.
-    pub async fn act(&mut self, action: Action, ids: &[DeadLetterId], request: &Request) -> Result<usize> {
-        let held = std::mem::take(&mut self.dead_letters).into_iter();
-        let (chosen, rest): (Vec<_>, _) = held.partition(|dead_letter| ids.contains(&dead_letter.id));
-        self.dead_letters = rest;
-        let chosen: Vec<_> = chosen.iter().collect();
-        match &self.queue {
-            Some(queue) => {
-                for chunk in chosen.chunks(RECORDED_AT_ONCE) {
-                    act_on_queue(&mut self.database, queue, action, chunk, request).await?;
-                }
-            }
-            None => act_on_table(&mut self.database, action, &chosen, request).await?,
-        }
-        Ok(chosen.len())
-    }
-
-    /// Releases the dead letters that are still held. A broker that fails requeues them by itself.
-    pub async fn close(self) -> Result<()> {
-        if let Some(queue) = self.queue {
-            queue.release(self.dead_letters.len()).await?;
-        }
-        // The lock goes last: the next session must find every message in the queue.
-        Ok(self.database.close().await?)
-    }
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Usually the name of a person.
+    pub by: String,
+    pub reason: Option<String>,
 }
 
-/// Every action on the dead letters of a service, in the order of time.
-pub async fn history(source: &Source<'_>) -> Result<Vec<RecordedAction>> {
-    let mut database = connect(source).await?;
-    let actions = actions::all(&mut database).await?;
-    database.close().await?;
-    Ok(actions)
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RecordedAction {
+    pub dead_letter_id: Uuid,
+    pub message_id: Option<String>,
+    pub event_type: Option<String>,
+    pub subject: Option<String>,
+    /// `replay` or `discard`.
+    pub action: String,
+    pub reason: Option<String>,
+    pub requested_by: String,
+    pub requested_at: DateTime<Utc>,
 }
 
-async fn act_on_queue(
-    database: &mut PgConnection,
-    queue: &HeldQueue,
-    action: Action,
-    dead_letters: &[&DeadLetter],
-    request: &Request,
-) -> Result<()> {
-    let recorded = actions::record(database, action, dead_letters, request).await?;
-    for (count, dead_letter) in dead_letters.iter().enumerate() {
-        let acted = async {
-            if action == Action::Replay {
-                replay(queue, dead_letter).await?;
-            }
-            queue.remove(dead_letter.place).await
-        };
-        if let Err(error) = acted.await {
-            // When the broker does not answer, none is marked: it is unknown which removals it has carried out.
-            if queue.settle().await.is_ok() {
-                actions::done(database, &recorded[..count]).await?;
-            }
-            return Err(error)
-                .context("some dead letters were not processed and are unchanged: list them and try again");
-        }
-    }
-    queue.settle().await?;
-    Ok(actions::done(database, &recorded).await?)
+/// Which failed messages to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those without a further attempt.
+    DeadLetters,
+    /// Those that wait for their next attempt.
+    Waiting,
 }
 
-/// Publishes a dead letter to the events queue of its service without any headers, so that it has all its attempts again.
-async fn replay(queue: &HeldQueue, dead_letter: &DeadLetter) -> Result<(), BrokerError> {
-    let service = dead_letter.service.as_str();
-    // Without an id its confirm could not be told from others.
-    let id = Some(&dead_letter.message_id).filter(|id| !id.is_empty());
-    let message = OutgoingMessage {
-        id: id.cloned().unwrap_or_else(|| clock::new_id().to_string()),
-        exchange: &topology::own_exchange(service),
-        routing_key: &topology::events_queue(service),
-        content_type: dead_letter.content_type.as_deref().unwrap_or("application/octet-stream"),
-        headers: Headers::default(),
-        body: &dead_letter.body,
-    };
-    queue.publisher.publish_one(message).await
-}
-
-async fn act_on_table(
-    database: &mut PgConnection,
-    action: Action,
-    dead_letters: &[&DeadLetter],
-    request: &Request,
-) -> Result<()> {
-    #[expect(clippy::disallowed_methods, reason = "the connection is no pool's: it ends with the session")]
-    let mut tx = database.begin().await?;
-    let recorded = actions::record(&mut tx, action, dead_letters, request).await?;
-    let found = match action {
-        Action::Replay => table::request_replay(&mut tx, dead_letters).await?,
-        Action::Discard => table::remove(&mut tx, dead_letters).await?,
-    };
-    ensure!(
-        found == dead_letters.len() as u64,
-        "the stream reader has replayed some of these dead letters meanwhile, and nothing was changed: list them again"
+/// The failed messages, in the order in which they came.
+pub async fn list(conn: &mut PgConnection, which: Which) -> sqlx::Result<Vec<FailedMessage>> {
+    let rows = sqlx::query_as!(
+        Row,
+        "select id, source, message_id, content_type, headers, body, class, attempts, reason, received_at, failed_at,
+             due_at
+         from messaging.failed_messages where (due_at is null) = $1 order by id",
+        which == Which::DeadLetters
     );
-    actions::done(&mut tx, &recorded).await?;
-    Ok(tx.commit().await?)
+    Ok(rows.fetch_all(conn).await?.into_iter().map(FailedMessage::from).collect())
 }
 
-async fn connect(source: &Source<'_>) -> Result<PgConnection> {
-    let service = source.service;
-    let options = PgConnectOptions::from_str(source.database_url)
-        .map_err(|_| anyhow!("the database URL of {service} is not valid: use one such as {EXAMPLE_URL}"))?
-        .application_name("sagactl dead-letters")
-        .options([("lock_timeout", LOCK_TIMEOUT)]);
-    let connected = timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await;
-    let mut database = connected.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|error| {
-        let why = with_sources(&error);
-        anyhow!("cannot open the database of {service}: is it up, and its URL right? {why}")
-    })?;
-    let migrated =
-        sqlx::query_scalar!(r#"select to_regclass('messaging.dead_letter_actions') is not null as "is!""#)
-            .fetch_one(&mut database)
-            .await?;
-    ensure!(migrated, "the database of {service} is not up to date: start the service, which migrates it");
-    Ok(database)
+/// The failed message of this id, if there is one.
+pub async fn find(conn: &mut PgConnection, id: Uuid) -> sqlx::Result<Option<FailedMessage>> {
+    let row = sqlx::query_as!(
+        Row,
+        "select id, source, message_id, content_type, headers, body, class, attempts, reason, received_at, failed_at,
+             due_at
+         from messaging.failed_messages where id = $1",
+        id
+    );
+    Ok(row.fetch_optional(conn).await?.map(FailedMessage::from))
 }
 
-async fn lock(database: &mut PgConnection, service: ServiceName) -> Result<()> {
-    const LOCK_NOT_AVAILABLE: &str = "55P03";
-    match sqlx::query!("select pg_advisory_lock($1)", SESSION_LOCK).execute(database).await {
-        Ok(_) => Ok(()),
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(LOCK_NOT_AVAILABLE) => {
-            bail!("another session holds the dead letters of {service}: wait until it is closed")
+/// Every action, in the order of time.
+pub async fn history(conn: &mut PgConnection) -> sqlx::Result<Vec<RecordedAction>> {
+    sqlx::query_as!(
+        RecordedAction,
+        "select dead_letter_id, message_id, event_type, subject, action, reason, requested_by, requested_at
+         from messaging.dead_letter_actions order by id"
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Replays or discards those of the messages that are still as they were seen, records it, and returns their number.
+pub async fn act(
+    conn: &mut PgConnection,
+    action: Action,
+    messages: &[&FailedMessage],
+    request: &Request,
+) -> sqlx::Result<usize> {
+    #[expect(clippy::disallowed_methods, reason = "the connection is no pool's: it ends with the command")]
+    let mut tx = conn.begin().await?;
+    let acted = match action {
+        Action::Replay => replay(&mut tx, messages).await?,
+        Action::Discard => discard(&mut tx, messages).await?,
+    };
+    let acted: Vec<_> = messages.iter().copied().filter(|message| acted.contains(&message.id)).collect();
+    record(&mut tx, action, &acted, request).await?;
+    tx.commit().await?;
+    Ok(acted.len())
+}
+
+async fn replay(conn: &mut PgConnection, messages: &[&FailedMessage]) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "update messaging.failed_messages as message
+         set due_at = now(), received_at = now(), attempts = 0, unfinished = 0
+         from unnest($1::uuid[], $2::timestamptz[]) as seen (id, due_at)
+         where message.id = seen.id and message.due_at is not distinct from seen.due_at
+         returning message.id",
+        &column(messages, |message| message.id),
+        &column(messages, |message| message.due_at) as _
+    )
+    .fetch_all(conn)
+    .await
+}
+
+async fn discard(conn: &mut PgConnection, messages: &[&FailedMessage]) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "delete from messaging.failed_messages as message
+         using unnest($1::uuid[], $2::timestamptz[]) as seen (id, due_at)
+         where message.id = seen.id and message.due_at is not distinct from seen.due_at
+         returning message.id",
+        &column(messages, |message| message.id),
+        &column(messages, |message| message.due_at) as _
+    )
+    .fetch_all(conn)
+    .await
+}
+
+async fn record(
+    conn: &mut PgConnection,
+    action: Action,
+    acted: &[&FailedMessage],
+    request: &Request,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "insert into messaging.dead_letter_actions
+             (id, dead_letter_id, message_id, event_type, subject, action, reason, requested_by)
+         select new.*, $6, $7, $8 from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[]) as new",
+        &column(acted, |_| clock::new_id()),
+        &column(acted, |dead_letter| dead_letter.id),
+        &column(acted, |dead_letter| dead_letter.message_id.as_deref()) as _,
+        &column(acted, |dead_letter| dead_letter.event_type.as_deref()) as _,
+        &column(acted, |dead_letter| dead_letter.subject.as_deref()) as _,
+        action.into_str(),
+        request.reason,
+        request.by,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+struct Row {
+    id: Uuid,
+    source: String,
+    message_id: Option<String>,
+    content_type: Option<String>,
+    headers: Value,
+    body: Vec<u8>,
+    class: String,
+    attempts: i32,
+    reason: String,
+    received_at: DateTime<Utc>,
+    failed_at: DateTime<Utc>,
+    due_at: Option<DateTime<Utc>>,
+}
+
+impl From<Row> for FailedMessage {
+    fn from(row: Row) -> Self {
+        // Also of an event that this build does not know.
+        let json: Value = strict_json::from_slice(&row.body).unwrap_or_default();
+        // Postgres has no text with NUL, and the history keeps these as text.
+        let text = |name: &str| json[name].as_str().map(|text| text.replace('\0', "\u{fffd}"));
+        Self {
+            event_type: text("type"),
+            subject: text("subject"),
+            id: row.id,
+            source: row.source,
+            message_id: row.message_id,
+            content_type: row.content_type,
+            headers: row.headers,
+            body: row.body,
+            class: row.class,
+            attempts: row.attempts,
+            reason: row.reason,
+            received_at: row.received_at,
+            failed_at: row.failed_at,
+            due_at: row.due_at,
         }
-        Err(error) => Err(error.into()),
     }
 }

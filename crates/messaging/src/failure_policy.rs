@@ -5,9 +5,9 @@
 //! | transient | the database is unavailable | the batch is repeated until it is in effect; no attempt is counted |
 //! | contention | a deadlock, a lock timeout | the batch is repeated up to 10 times; no attempt is counted |
 //! | permanent | a violated constraint, an invalid transition, a panic | each item is tried alone; what fails alone has failed |
+//! | not for this build | a row that a newer build wrote | the same |
 //!
-//! What happens to an item that has failed is up to the caller: the consumer schedules a retry or makes it a dead letter,
-//! the stream reader stores it as a dead letter, a job runs again later.
+//! A permanent failure of a message is [stored](crate::failed_messages) with it, and a job that failed runs again later.
 
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
@@ -35,11 +35,17 @@ pub enum Failure {
     /// An item of the batch cannot be handled.
     #[error("{0}")]
     Permanent(String),
+    /// A row of the database cannot be read by this build.
+    #[error("not for this build: {0}")]
+    NotForThisBuild(String),
 }
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         let text = with_sources(&error);
+        if let sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } = error {
+            return Self::NotForThisBuild(text);
+        }
         match database::error_kind(&error) {
             DbErrorKind::Unavailable => Self::Transient(text),
             DbErrorKind::Contention => Self::Contention(text),
@@ -57,7 +63,7 @@ impl Failure {
     /// A failure before any item was looked at. Whatever the database says, no item caused it.
     pub(crate) fn of_no_item(error: sqlx::Error) -> Self {
         match error.into() {
-            Self::Permanent(reason) => Self::Transient(reason),
+            Self::Permanent(reason) | Self::NotForThisBuild(reason) => Self::Transient(reason),
             other => other,
         }
     }
@@ -85,7 +91,7 @@ pub(crate) trait BatchTransaction: Sync {
     fn may_repeat(&self) -> bool;
 
     /// Marks an item that has failed, so that the next commit stores its failure. False when it is up to the caller.
-    fn store_failure(&self, _item: &mut Self::Item, _reason: &str) -> bool {
+    fn store_failure(&self, _item: &mut Self::Item, _failure: &Failure) -> bool {
         false
     }
 }
@@ -110,32 +116,32 @@ pub(crate) async fn commit_batch<T: BatchTransaction>(
     mut batch: Vec<T::Item>,
 ) -> BatchOutcome<FailedItems<T::Item>> {
     // Alone already: to try it alone again would count one failure twice.
-    let mut reason_alone = match repeat(health, transaction, &mut batch).await {
+    let mut failure_alone = match repeat(health, transaction, &mut batch).await {
         BatchOutcome::Committed => return BatchOutcome::Committed,
         BatchOutcome::Interrupted => return BatchOutcome::Interrupted,
-        BatchOutcome::Failed(reason) => (batch.len() == 1).then_some(reason),
+        BatchOutcome::Failed(failure) => (batch.len() == 1).then_some(failure),
     };
     let mut failed = Vec::new();
     for item in batch {
         let mut alone = vec![item];
-        let attempt = match reason_alone.take() {
-            Some(reason) => BatchOutcome::Failed(reason),
+        let attempt = match failure_alone.take() {
+            Some(failure) => BatchOutcome::Failed(failure),
             None => repeat(health, transaction, &mut alone).await,
         };
         match (attempt, alone.pop()) {
             (BatchOutcome::Interrupted, _) => return BatchOutcome::Interrupted,
             (BatchOutcome::Committed, _) | (_, None) => {}
-            (BatchOutcome::Failed(reason), Some(mut item)) => {
-                if !transaction.store_failure(&mut item, &reason) {
-                    failed.push((item, reason));
+            (BatchOutcome::Failed(failure), Some(mut item)) => {
+                if !transaction.store_failure(&mut item, &failure) {
+                    failed.push((item, failure.to_string()));
                     continue;
                 }
                 // In order: the items after it must not be in effect before its failure is stored.
                 match repeat(health, transaction, &mut vec![item]).await {
                     BatchOutcome::Committed => {}
                     BatchOutcome::Interrupted => return BatchOutcome::Interrupted,
-                    BatchOutcome::Failed(reason) => {
-                        tracing::error!(reason, "a failure could not be stored and is tried again");
+                    BatchOutcome::Failed(failure) => {
+                        tracing::error!(%failure, "a failure could not be stored: the batch is received again");
                         return BatchOutcome::Interrupted;
                     }
                 }
@@ -150,7 +156,7 @@ async fn repeat<T: BatchTransaction>(
     health: &Health,
     transaction: &T,
     batch: &mut Vec<T::Item>,
-) -> BatchOutcome<String> {
+) -> BatchOutcome<Failure> {
     let (mut attempt, mut contended, mut unavailable) = (0, 0, false);
     loop {
         let committed = timeout(TRANSACTION_TIMEOUT, transaction.commit(batch)).await;
@@ -162,9 +168,9 @@ async fn repeat<T: BatchTransaction>(
         };
         tracing::debug!(%failure, attempt, "the transaction failed");
         match failure {
-            Failure::Permanent(reason) => return BatchOutcome::Failed(reason),
-            Failure::Contention(reason) if contended == CONTENTION_REPEATS => {
-                return BatchOutcome::Failed(reason);
+            Failure::Permanent(_) | Failure::NotForThisBuild(_) => return BatchOutcome::Failed(failure),
+            Failure::Contention(_) if contended == CONTENTION_REPEATS => {
+                return BatchOutcome::Failed(failure);
             }
             Failure::Contention(_) => contended += 1,
             Failure::Transient(reason) => {

@@ -10,7 +10,8 @@
 //! | [`consumer`] | takes a batch of messages through [`Reaction`] and [`inbox`] in one transaction |
 //! | [`stream_reader`] | reads the event stream, its offset stored in the reader's transaction |
 //! | [`failure_policy`] | which failures are waited for, repeated, or belong to one item |
-//! | [`dead_letters`] | list, replay and discard dead letters |
+//! | [`failed_messages`] | messages that failed as rows, and their retries |
+//! | [`dead_letters`] | list, replay and discard those that have no further attempt |
 //! | [`jobs`], [`breaker`] | calls to the outside from a durable queue, held back while the outside fails |
 //! | [`throttle`] | how often batches begin, so that they are large under load |
 //! | [`transitions`] | prints state transition tables |
@@ -24,7 +25,7 @@ pub mod consumer;
 pub mod dead_letters;
 pub mod delivery;
 pub mod effects;
-mod failed_message;
+pub mod failed_messages;
 pub mod failpoint;
 pub mod failure_policy;
 pub mod inbox;
@@ -41,11 +42,12 @@ mod trace;
 pub mod transitions;
 pub mod unit_of_work;
 
-pub use amqp::{BrokerConfig, RetryDelays};
+pub use amqp::BrokerConfig;
 pub use breaker::{BreakerConfig, CallResult};
 pub use consumer::Consumer;
 pub use delivery::Delivery;
 pub use effects::{CausationContext, Effects, NewJob, OutgoingEvent};
+pub use failed_messages::{RetryConfig, RetryDelays};
 pub use jobs::{Job, JobOutcome, Worker};
 pub use reaction::{Outcome, Reaction, ReactionError};
 pub use service_host::{HostConfig, ServiceHost};

@@ -19,6 +19,9 @@ pub(crate) struct Metrics {
     process_duration: Histogram<f64>,
     retries_scheduled: Counter<u64>,
     dead_letters: Counter<u64>,
+    retries_waiting: Gauge<i64>,
+    unsupported_waiting: Gauge<i64>,
+    dead_letters_waiting: Gauge<i64>,
     outbox_depth: Gauge<i64>,
     outbox_age: Gauge<f64>,
     jobs_waiting: Gauge<i64>,
@@ -43,9 +46,21 @@ impl Metrics {
                 .build(),
             retries_scheduled: counter(
                 "messaging.retries.scheduled",
-                "Messages that failed and wait in a retry queue",
+                "Messages that failed and wait for their next attempt",
             ),
             dead_letters: counter("messaging.dead_letters", "Messages that became dead letters"),
+            retries_waiting: gauge(
+                "messaging.retries.depth",
+                "Messages that failed and wait for their next attempt",
+            ),
+            unsupported_waiting: gauge(
+                "messaging.unsupported.depth",
+                "Messages that wait for a build that supports them; alarm when they stay after a deployment",
+            ),
+            dead_letters_waiting: gauge(
+                "messaging.dead_letters.depth",
+                "Dead letters; alarm on more than 0: see `sagactl dead-letters`",
+            ),
             outbox_depth: gauge("messaging.outbox.depth", "Events that wait to be published"),
             outbox_age: meter
                 .f64_gauge("messaging.outbox.oldest.age")
@@ -79,17 +94,18 @@ impl Metrics {
         self.process_duration.record(took.as_secs_f64(), &[]);
     }
 
-    pub(crate) fn retry_scheduled(&self, queue: &str) {
-        self.retries_scheduled.add(1, &[destination(queue)]);
+    pub(crate) fn retry_scheduled(&self, source: &str) {
+        self.retries_scheduled.add(1, &[destination(source)]);
     }
 
-    pub(crate) fn dead_lettered(&self, queue: &str, count: usize) {
-        if count > 0 {
-            self.dead_letters.add(count as u64, &[destination(queue)]);
-        }
+    pub(crate) fn dead_lettered(&self, source: &str) {
+        self.dead_letters.add(1, &[destination(source)]);
     }
 
     pub(crate) fn backlog(&self, backlog: &Backlog) {
+        self.retries_waiting.record(backlog.retries, &[]);
+        self.unsupported_waiting.record(backlog.unsupported, &[]);
+        self.dead_letters_waiting.record(backlog.dead_letters, &[]);
         self.outbox_depth.record(backlog.events, &[]);
         self.outbox_age.record(backlog.oldest_seconds, &[]);
         self.jobs_waiting.record(backlog.jobs, &[]);
@@ -121,4 +137,7 @@ pub(crate) struct Backlog {
     pub(crate) jobs: i64,
     pub(crate) parked: i64,
     pub(crate) oldest_job_seconds: f64,
+    pub(crate) retries: i64,
+    pub(crate) unsupported: i64,
+    pub(crate) dead_letters: i64,
 }

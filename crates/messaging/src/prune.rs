@@ -41,7 +41,8 @@ async fn measure(pool: &PgPool) -> sqlx::Result<()> {
     let backlog = sqlx::query_as!(
         Backlog,
         r#"select outbox.count as "events!", outbox.oldest as "oldest_seconds!", jobs.count as "jobs!",
-                  jobs.parked as "parked!", jobs.oldest as "oldest_job_seconds!"
+                  jobs.parked as "parked!", jobs.oldest as "oldest_job_seconds!",
+                  failed.retries as "retries!", failed.unsupported as "unsupported!", failed.dead as "dead_letters!"
            from (
                select count(*), coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as oldest
                from messaging.outbox
@@ -49,7 +50,12 @@ async fn measure(pool: &PgPool) -> sqlx::Result<()> {
                select count(*), count(parked_at) as parked,
                       coalesce(extract(epoch from now() - min(created_at)), 0)::float8 as oldest
                from messaging.jobs
-           ) as jobs"#
+           ) as jobs, (
+               select count(*) filter (where due_at is not null and class = 'failed') as retries,
+                      count(*) filter (where due_at is not null and class = 'not_for_this_build') as unsupported,
+                      count(*) filter (where due_at is null) as dead
+               from messaging.failed_messages
+           ) as failed"#
     )
     .fetch_one(pool)
     .await?;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use amqp::topology::EVENTS_EXCHANGE;
-use amqp::{BrokerError, ConfirmChannel, Headers, OutgoingMessage, Publisher};
+use amqp::{BrokerError, ConfirmChannel, OutgoingMessage, Publisher};
 use runtime::{
     config::MAX_DRAIN,
     database::answer,
@@ -160,7 +160,6 @@ async fn publish(channel: &ConfirmChannel, rows: &[Row]) -> Vec<i64> {
         exchange: EVENTS_EXCHANGE,
         routing_key: &row.routing_key,
         content_type: contracts::envelope::CONTENT_TYPE,
-        headers: Headers::default(),
         body: row.body.as_bytes(),
     });
     let messages: Vec<_> = messages.collect();

@@ -14,6 +14,7 @@ use sqlx::{PgPool, migrate::Migrator};
 use tokio_util::sync::CancellationToken;
 
 use crate::consumer::Consumer;
+use crate::failed_messages::{RetryConfig, Source};
 use crate::reaction::Reaction;
 use crate::stream_reader::StreamReader;
 use crate::unit_of_work::UnitOfWork;
@@ -29,6 +30,8 @@ pub struct HostConfig {
     pub database: DatabaseConfig,
     #[command(flatten)]
     pub broker: BrokerConfig,
+    #[command(flatten)]
+    pub retries: RetryConfig,
 }
 
 /// What the tasks of one service share.
@@ -42,6 +45,7 @@ pub struct ServiceHost {
     routing_keys: Vec<&'static str>,
     broker: Broker,
     publisher: Publisher,
+    retries: RetryConfig,
 }
 
 impl ServiceHost {
@@ -68,6 +72,7 @@ impl ServiceHost {
             shutdown,
             routing_keys,
             broker,
+            retries: config.retries.clone(),
         })
     }
 
@@ -100,16 +105,10 @@ impl ServiceHost {
         need(&self.health, &["consuming"]);
         self.start_publisher(tasks);
         let host = self.clone();
-        let consumer = Consumer {
-            broker: host.broker,
-            routing_keys: host.routing_keys,
-            publisher: host.publisher,
-            pool: host.pool,
-            unit_of_work: host.unit_of_work,
-            health: host.health,
-            reaction,
-        };
-        tasks.spawn("consumer", consumer.run(host.shutdown));
+        let Self { broker, pool, unit_of_work, health, shutdown, .. } = host;
+        let source = Source::queue(broker.service(), host.routing_keys, reaction.versions(), host.retries);
+        let consumer = Consumer { broker, pool, unit_of_work, health, source, reaction };
+        tasks.spawn("consumer", consumer.run(shutdown));
     }
 
     /// Starts the tasks of a service that only publishes.
@@ -129,8 +128,9 @@ impl ServiceHost {
         need(&self.health, &["consuming"]);
         self.start_watchers(tasks);
         let host = self.clone();
-        let reader = StreamReader { broker: host.broker, pool: host.pool, health: host.health, reaction };
-        tasks.spawn("reader", reader.run(host.shutdown));
+        let Self { broker, pool, health, retries, shutdown, .. } = host;
+        let reader = StreamReader { broker, pool, health, retries, reaction };
+        tasks.spawn("reader", reader.run(shutdown));
     }
 
     fn start_watchers(&self, tasks: &mut Tasks) {

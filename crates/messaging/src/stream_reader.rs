@@ -1,49 +1,66 @@
 //! The event stream, read with an exactly-once effect: the next offset and an inbox are stored in the transaction that
 //! handles the events.
 //!
-//! One replica reads at a time, by an advisory lock. An event that fails becomes a row of the dead-letter table in the
-//! same transaction, and the reader continues after it. It is tried again when a person requests its replay.
+//! One replica reads at a time, by an advisory lock. A message that fails becomes a [row](crate::failed_messages) in the
+//! same transaction, and the reader continues after it. Only the reader tries it again, since it alone writes the
+//! reaction's tables.
 
-mod replay;
 mod store;
 
 use std::time::Duration;
 
 use amqp::supervise::{Session, supervise};
-use amqp::{Broker, BrokerError, RawMessage, Receiver, ReceiverConnection, topology};
-use contracts::{EventSet, Versions};
+use amqp::{Broker, BrokerError, Receiver, ReceiverConnection};
+use contracts::EventSet;
 use runtime::error::with_sources;
 use runtime::health::{Health, HealthItem};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use crate::delivery::{Delivery, decode};
 use crate::effects::Effects;
+use crate::failed_messages::{Applied, Item, Rejection, Retrier, RetryConfig, Source};
 use crate::failpoint::{self, Failpoint};
 use crate::failure_policy::{BatchOutcome, BatchTransaction, Failure, commit_batch};
-use crate::inbox;
 use crate::metrics::METRICS;
-use crate::reaction::{Reaction, react};
+use crate::reaction::Reaction;
 use crate::throttle::{self, BatchThrottle};
+use crate::unit_of_work::Commit;
 
 /// How often a replica that does not read tries to become the reader.
 const LOCK_INTERVAL: Duration = Duration::from_millis(500);
-const REPLAY_INTERVAL: Duration = Duration::from_secs(1);
 
 pub struct StreamReader<R> {
     pub broker: Broker,
     pub pool: PgPool,
     pub health: Health,
+    pub retries: RetryConfig,
     pub reaction: R,
 }
 
-/// A message of the stream: an event, or the reason why it is a dead letter.
-struct StreamItem<'a, E> {
-    offset: i64,
-    message: &'a RawMessage,
-    event: Result<Delivery<E>, String>,
+/// How a transaction of a reader begins and ends. Without relay and job runner, its reaction changes its own tables and
+/// nothing else.
+struct Alone;
+
+impl<E: EventSet> Commit<E> for Alone {
+    async fn begin(&self, pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+        let mut tx = runtime::database::begin(pool).await?;
+        failpoint::hit(Failpoint::AfterBegin);
+        // Waits for a reader that lost its lock and has not noticed. What it committed is not applied again.
+        store::lock_offset(&mut tx).await?;
+        Ok(tx)
+    }
+
+    async fn commit(&self, tx: Transaction<'static, Postgres>, effects: Effects<E>) -> Result<(), Failure> {
+        if !effects.events.is_empty() || !effects.jobs.is_empty() {
+            let reason = "a reader of the event stream publishes no events and has no jobs";
+            return Err(Failure::Permanent(reason.to_owned()));
+        }
+        failpoint::hit(Failpoint::BeforeCommit);
+        tx.commit().await?;
+        failpoint::hit(Failpoint::AfterCommitBeforePublish);
+        Ok(())
+    }
 }
 
 impl<R: Reaction> StreamReader<R> {
@@ -52,7 +69,7 @@ impl<R: Reaction> StreamReader<R> {
         supervise(&self.health.item("consuming"), &shutdown, &self).await
     }
 
-    async fn read(&self, item: &HealthItem) -> Result<(), BrokerError> {
+    async fn read(&self, item: &HealthItem, shutdown: &CancellationToken) -> Result<(), BrokerError> {
         // Before the lock: a replica that the broker refuses is not ready to take over.
         let connection = ReceiverConnection::open(&self.broker, "stream reader").await?;
         let (_lock, offset) = self
@@ -60,10 +77,12 @@ impl<R: Reaction> StreamReader<R> {
             .await
             .map_err(|error| BrokerError::Unavailable(format!("database: {}", with_sources(&error))))?;
         let mut receiver = connection.event_stream(offset).await?;
+        let source = Source::stream(self.reaction.versions(), self.retries.clone());
+        let retrier = self.retrier(&source, shutdown);
         let mut throttle = BatchThrottle::new(throttle::BACKGROUND_INTERVAL);
         item.up();
-        let mut replays = interval(REPLAY_INTERVAL);
-        replays.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = interval(retrier.look_interval());
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let next = async {
                 throttle.ready().await;
@@ -71,17 +90,15 @@ impl<R: Reaction> StreamReader<R> {
             };
             let received = tokio::select! {
                 received = next => received?,
-                _ = replays.tick() => {
-                    replay::replay_requested(&self.pool, &self.reaction).await;
+                _ = looks.tick() => {
+                    retrier.try_due().await;
                     continue;
                 }
             };
             throttle.begin_with(received.len(), self.broker.config().batch.into());
-            let versions = self.reaction.versions();
-            let items: Vec<_> =
-                received.iter().filter_map(|message| StreamItem::of(&versions, message)).collect();
-            let transaction = StreamTransaction { reader: self, receiver: &receiver };
-            match commit_batch(&self.health, &transaction, items).await {
+            let items = received.iter().map(|message| source.item(message));
+            let transaction = StreamTransaction { reader: self, receiver: &receiver, source: &source };
+            match commit_batch(&self.health, &transaction, items.collect()).await {
                 BatchOutcome::Committed => receiver.ack_through(&received).await?,
                 // The next session starts at the stored offset.
                 BatchOutcome::Interrupted | BatchOutcome::Failed(_) => {
@@ -89,6 +106,15 @@ impl<R: Reaction> StreamReader<R> {
                 }
             }
         }
+    }
+
+    fn retrier<'a>(
+        &'a self,
+        source: &'a Source<R::Event>,
+        shutdown: &'a CancellationToken,
+    ) -> Retrier<'a, R, Alone> {
+        let Self { pool, health, reaction, .. } = self;
+        Retrier { pool, health, source, reaction, commit: Alone, shutdown }
     }
 
     /// Waits until no other replica reads. The lock lives as long as the connection.
@@ -108,55 +134,37 @@ impl<R: Reaction> StreamReader<R> {
 impl<R: Reaction> Session for StreamReader<R> {
     async fn session(&self, item: &HealthItem, shutdown: &CancellationToken) -> Result<(), BrokerError> {
         // A transaction that is cut off here is repeated by the next reader: its offset was not stored.
-        shutdown.run_until_cancelled(self.read(item)).await.unwrap_or(Ok(()))
+        shutdown.run_until_cancelled(self.read(item, shutdown)).await.unwrap_or(Ok(()))
     }
 }
 
-impl<'a, E: EventSet> StreamItem<'a, E> {
-    fn of(versions: &Versions<E>, message: &'a RawMessage) -> Option<Self> {
-        let offset = message.stream_offset()?;
-        let event =
-            decode(versions, message).map(|envelope| Delivery::new(envelope, topology::EVENT_STREAM, 0));
-        Some(Self { offset, message, event })
-    }
-}
-
-struct StreamTransaction<'a, R> {
+struct StreamTransaction<'a, R: Reaction> {
     reader: &'a StreamReader<R>,
     receiver: &'a Receiver,
+    source: &'a Source<R::Event>,
 }
 
 impl<'a, R: Reaction> BatchTransaction for StreamTransaction<'a, R> {
-    type Item = StreamItem<'a, R::Event>;
+    type Item = Item<'a, R::Event>;
 
-    /// Offset, inbox, dead letters and the reaction's tables in one transaction.
-    async fn commit(&self, items: &mut Vec<StreamItem<'a, R::Event>>) -> Result<(), Failure> {
-        let Some(last) = items.last().map(|item| item.offset) else { return Ok(()) };
+    /// Offset, inbox, failed messages and the reaction's tables in one transaction.
+    async fn commit(&self, items: &mut Vec<Item<'a, R::Event>>) -> Result<(), Failure> {
+        let Some(last) = items.iter().filter_map(|item| item.message.stream_offset()).max() else {
+            return Ok(());
+        };
         let begun = Instant::now();
         let mut tx = runtime::database::begin(&self.reader.pool).await.map_err(Failure::of_no_item)?;
         failpoint::hit(Failpoint::AfterBegin);
         // Waits for a reader that lost its lock and has not noticed. What it committed is not applied again.
         let from = store::lock_offset(&mut tx).await.map_err(Failure::of_no_item)?;
-        items.retain(|item| item.offset >= from);
-        if items.is_empty() {
-            return Ok(());
-        }
-        let events: Vec<_> = items.iter().filter_map(|item| item.event.as_ref().ok()).collect();
-        let dead = items
-            .iter()
-            .filter_map(|item| Some((item.offset, item.event.as_ref().err()?, item.message.body())));
-        let dead: Vec<_> = dead.collect();
-        store::insert_dead_letters(&mut tx, &dead).await?;
-        let ids: Vec<Uuid> = events.iter().map(|event| event.envelope.id).collect();
-        let mut fresh = inbox::enter(&mut tx, &ids).await.map_err(Failure::of_no_item)?;
-        let fresh = events.into_iter().filter(|event| fresh.remove(&event.envelope.id));
-        react_alone(&self.reader.reaction, &mut tx, fresh).await?;
-        store::save_offset(&mut tx, last + 1).await?;
-        failpoint::hit(Failpoint::BeforeCommit);
-        tx.commit().await?;
-        failpoint::hit(Failpoint::AfterCommitBeforePublish);
-        METRICS.consumed(items.len(), begun.elapsed());
-        METRICS.dead_lettered(topology::EVENT_STREAM, dead.len());
+        items.retain(|item| item.message.stream_offset().is_some_and(|offset| offset >= from));
+        let applied = self.source.apply(&self.reader.reaction, &mut tx, items).await?;
+        let (effects, count) =
+            applied.map_or_else(Default::default, |Applied { effects, count }| (effects, count));
+        store::save_offset(&mut tx, from.max(last + 1)).await?;
+        Alone.commit(tx, effects).await?;
+        METRICS.consumed(count, begun.elapsed());
+        self.source.report(items);
         Ok(())
     }
 
@@ -164,23 +172,8 @@ impl<'a, R: Reaction> BatchTransaction for StreamTransaction<'a, R> {
         self.receiver.is_open()
     }
 
-    fn store_failure(&self, item: &mut StreamItem<'a, R::Event>, reason: &str) -> bool {
-        tracing::error!(offset = item.offset, reason, "an event failed: it is a dead letter");
-        item.event = Err(reason.to_owned());
+    fn store_failure(&self, item: &mut Item<'a, R::Event>, failure: &Failure) -> bool {
+        item.event = Err(Rejection::of(failure));
         true
     }
-}
-
-/// A reader has no relay and no job runner, so its reaction changes its own tables and nothing else.
-async fn react_alone<'a, R: Reaction>(
-    reaction: &R,
-    conn: &mut PgConnection,
-    events: impl Iterator<Item = &'a Delivery<R::Event>>,
-) -> Result<(), Failure> {
-    let inputs: Vec<_> = events.filter_map(R::input).collect();
-    let Effects { events, jobs } = react(reaction, conn, &inputs).await?;
-    if events.is_empty() && jobs.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::Permanent("a reader of the event stream publishes no events and has no jobs".to_owned()))
 }

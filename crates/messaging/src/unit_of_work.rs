@@ -3,13 +3,29 @@
 use std::sync::Arc;
 
 use contracts::{EventSet, ServiceName};
-use sqlx::{Postgres, Transaction};
+use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::Notify;
 
 use crate::effects::Effects;
 use crate::failpoint::{self, Failpoint};
+use crate::failure_policy::Failure;
 use crate::jobs::store;
 use crate::outbox;
+
+/// How the transaction of a batch begins and ends.
+pub(crate) trait Commit<E>: Send + Sync {
+    fn begin(
+        &self,
+        pool: &PgPool,
+    ) -> impl Future<Output = sqlx::Result<Transaction<'static, Postgres>>> + Send;
+
+    /// Writes the effects and commits.
+    fn commit(
+        &self,
+        tx: Transaction<'static, Postgres>,
+        effects: Effects<E>,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+}
 
 /// Commits the transactions of one service. Clones share it.
 #[derive(Debug, Clone)]
@@ -46,5 +62,15 @@ impl UnitOfWork {
             self.jobs_written.notify_one();
         }
         Ok(())
+    }
+}
+
+impl<E: EventSet> Commit<E> for UnitOfWork {
+    async fn begin(&self, pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+        runtime::database::begin(pool).await
+    }
+
+    async fn commit(&self, tx: Transaction<'static, Postgres>, effects: Effects<E>) -> Result<(), Failure> {
+        Ok(Self::commit(self, tx, effects).await?)
     }
 }

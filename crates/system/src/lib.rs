@@ -8,17 +8,18 @@ mod table;
 pub use service::{Dependency, Outside, Program, Reads, Service, UnknownService, programs};
 
 use amqp::permissions::{self, ServicePermissions};
-use amqp::{BrokerError, RetryDelays, Topology};
+use amqp::{BrokerError, Topology};
 use contracts::EventType;
 use serde_json::Value;
 
 pub const VHOST: &str = "shop";
 
-pub fn topology(delays: &RetryDelays) -> Topology {
+/// What the broker must have.
+pub fn topology() -> Topology {
     let parts: Vec<_> =
         Service::with_queue().map(|service| (service.as_str(), service.routing_keys())).collect();
     let parts: Vec<_> = parts.iter().map(|(service, keys)| (*service, keys.as_slice())).collect();
-    Topology::whole(&parts, delays)
+    Topology::whole(&parts)
 }
 
 /// The definitions of one vhost of the broker: users, permissions and exchanges.
@@ -37,9 +38,9 @@ pub fn definitions(vhost: &str) -> Value {
     permissions::definitions(vhost, &services)
 }
 
-/// Declares the topology of the whole system, with the usual delays.
+/// Declares the topology of the whole system.
 pub async fn apply_topology(amqp_url: &str) -> Result<(), BrokerError> {
-    amqp::apply_topology(amqp_url, &topology(&RetryDelays::default())).await
+    amqp::apply_topology(amqp_url, &topology()).await
 }
 
 pub fn subscribers_of(event: EventType) -> impl Iterator<Item = Service> {

@@ -30,6 +30,6 @@ pub struct Config {
 
 /// Declares every queue, so that none misses an event that is published before its service has run.
 async fn declare_topology(config: &BrokerConfig) -> anyhow::Result<()> {
-    let topology = Topology::whole(&[("listener", &[EventType::Greeted.name()])], &config.retry_delays);
+    let topology = Topology::whole(&[("listener", &[EventType::Greeted.name()])]);
     Ok(amqp::apply_topology(config.amqp_url.expose_secret(), &topology).await?)
 }

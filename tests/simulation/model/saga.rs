@@ -73,7 +73,7 @@ fn published(events: Vec<OutgoingEvent>) -> Vec<Published> {
 
 fn delivery(event: Event, aggregate_version: i64) -> Delivery {
     let (id, time, trace) = (Uuid::nil(), DateTime::UNIX_EPOCH, TraceContext::default());
-    Delivery::new(Envelope { id, time, causation_id: None, aggregate_version, trace, event }, "model", 0)
+    Delivery::new(Envelope { id, time, causation_id: None, aggregate_version, trace, event }, "model")
 }
 
 pub(super) fn sku() -> Sku {

@@ -318,8 +318,8 @@ pub(super) const CORRUPTIONS: &[Corruption] = &[
     corruption(
         Analytics,
         "an event of the log could not be applied",
-        "insert into messaging.stream_dead_letters (stream, stream_offset, reason, body)
-         values ('domain-events.log', 7, 'poison', '')",
+        "insert into messaging.failed_messages (id, source, key, headers, body, class, attempts, reason)
+         values (gen_random_uuid(), 'domain-events.log', '', '{}', '', 'garbage', 0, 'poison')",
         &["only expected dead letters"],
     ),
 ];

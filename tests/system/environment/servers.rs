@@ -5,7 +5,6 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
 
-use amqp::RetryDelays;
 use devstack::{
     Postgres, RabbitMq, RabbitMqPorts, Service, Services, Shutdown, Storage, free_ports, local_address,
     temporary_folder,
@@ -127,7 +126,7 @@ async fn service_waits_for_servers_and_exits_with_0_without_them() {
     postgres.resume().await.expect("Postgres starts");
     let broker_folder = folder.path().join("rabbitmq");
     let mut rabbitmq = RabbitMq::start(&broker_folder, ports).await.expect("RabbitMQ starts");
-    let topology = system::topology(&RetryDelays::default());
+    let topology = system::topology();
     amqp::apply_topology(&rabbitmq.user_url("topology", "shop"), &topology).await.expect("applied");
     services.wait_until_ready(READY_LIMIT).await.expect("ready");
 
@@ -160,7 +159,7 @@ async fn service_waiting_for_servers_exits_with_0() {
 #[tokio::test]
 async fn service_exits_with_0_while_the_broker_hangs() {
     let (rabbitmq, _folder, servers) = private::rabbitmq().await;
-    let world = World::with(servers, &RetryDelays::default()).await;
+    let world = World::with(servers).await;
     let folder = TempDir::new().expect("a folder");
     let mut services = Services::new(folder.path()).expect("a folder");
     for service in service_names() {

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use amqp::RetryDelays;
-use amqp::permissions::{AUDITOR_USER, OPERATOR_USER};
+use amqp::permissions::AUDITOR_USER;
 use amqp::topology::{
     Argument, Binding, EVENT_STREAM, EVENTS_EXCHANGE, Exchange, Queue, Topology, own_exchange,
 };
@@ -92,7 +91,7 @@ async fn all_of(user: &'static str, visitor: &mut Visitor, attempts: &[Attempt])
 
 /// Everybody but who applies the topology, and the administrator.
 fn users() -> impl Iterator<Item = &'static str> {
-    Service::ALL.iter().map(|service| service.as_str()).chain([AUDITOR_USER, OPERATOR_USER])
+    Service::ALL.iter().map(|service| service.as_str()).chain([AUDITOR_USER])
 }
 
 fn expected(user: &str, attempt: &Attempt) -> Outcome {
@@ -128,8 +127,7 @@ fn owns(user: &str, name: &str) -> bool {
 /// To read is to take away: for the broker it is one right.
 fn reads(user: &str, queue: &str) -> bool {
     match user {
-        AUDITOR_USER => queue.ends_with(".dead-letters") || queue == EVENT_STREAM,
-        OPERATOR_USER => queue.ends_with(".dead-letters"),
+        AUDITOR_USER => queue == EVENT_STREAM,
         _ if user.parse().is_ok_and(|service: Service| service.reads() == Reads::EventStream) => {
             queue == EVENT_STREAM
         }
@@ -147,8 +145,7 @@ fn listens(user: &str, exchange: &str, key: &str) -> bool {
 
 fn publishes(user: &str, exchange: &str, key: &str) -> bool {
     let publishes = EventType::ALL.iter().any(|event| event.name() == key && event.owner().as_str() == user);
-    let puts_back = user == OPERATOR_USER && exchange.ends_with(".own");
-    owns(user, exchange) || puts_back || exchange == EVENTS_EXCHANGE && publishes
+    owns(user, exchange) || exchange == EVENTS_EXCHANGE && publishes
 }
 
 /// Whether the user may have an exchange get what comes from elsewhere. That who publishes events may do it, and with
@@ -168,7 +165,7 @@ fn may_pass_on(user: &str, queue: &Queue) -> bool {
 
 /// What there is to try, by kind.
 fn everything() -> Vec<Vec<Attempt>> {
-    let topology = system::topology(&RetryDelays::default());
+    let topology = system::topology();
     let queues: Vec<&str> = topology.queues.iter().map(|queue| queue.name.as_str()).collect();
     let of_queues =
         |make: fn(String) -> Attempt| queues.iter().map(|queue| make((*queue).to_owned())).collect();

@@ -1,12 +1,17 @@
 //! What these tests stand on: a [`ServiceFixture`] is a service's place in a world, and a [`Replica`] runs there.
 
 use crate::{DEADLINE, World, eventually};
-use amqp::{Broker, Publisher, RetryDelays};
+use amqp::Broker;
 use contracts::OrderId;
 use devstack::Proxy;
+use messaging::dead_letters::{self, FailedMessage, Which};
+use messaging::failed_messages::Source;
 use messaging::{
-    BrokerConfig, Consumer, Effects, HostConfig, OutgoingEvent, Reaction, ServiceHost, UnitOfWork,
+    BrokerConfig, Consumer, Effects, HostConfig, OutgoingEvent, Reaction, RetryConfig, RetryDelays,
+    ServiceHost, UnitOfWork,
 };
+use std::time::Duration;
+
 use runtime::config::DatabaseConfig;
 use runtime::tasks::Tasks;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
@@ -19,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 pub fn short_delays() -> RetryDelays {
     "50ms,100ms,150ms".parse().expect("delays")
 }
+
+/// How long an event waits for a build that supports it, unless a test says otherwise.
+const UNSUPPORTED_WAIT: Duration = Duration::from_millis(300);
 
 /// A service's place in a world: its database, migrated, and its configuration.
 #[derive(Debug)]
@@ -42,10 +50,10 @@ impl ServiceFixture {
             amqp_url: world.amqp_url(service.as_str()).into(),
             management_url: world.management_url(service.as_str()).into(),
             batch: 100,
-            retry_delays: delays.clone(),
         };
         let database = DatabaseConfig { url: url.clone().into(), max_connections: 8 };
-        Self { service, pool, url, config: HostConfig { database, broker } }
+        let retries = RetryConfig { delays: delays.clone(), unsupported_wait: UNSUPPORTED_WAIT };
+        Self { service, pool, url, config: HostConfig { database, broker, retries } }
     }
 
     /// The same, with a fault proxy before its database.
@@ -80,13 +88,14 @@ impl ServiceFixture {
         let routing_keys = self.service.routing_keys();
         let broker =
             Broker::new(&self.config.broker, self.service.as_str(), &routing_keys).expect("a broker");
+        let retries = self.config.retries.clone();
+        let source = Source::queue(self.service.as_str(), routing_keys, reaction.versions(), retries);
         let consumer = Consumer {
-            publisher: Publisher::new(&broker, &host.health),
             broker,
-            routing_keys,
             pool: host.pool.clone(),
             unit_of_work: host.unit_of_work.clone(),
             health: host.health.clone(),
+            source,
             reaction,
         };
         let mut tasks = Tasks::new(host.shutdown.clone());
@@ -154,15 +163,45 @@ impl ServiceFixture {
         amqp::topology::events_queue(self.service.as_str())
     }
 
-    /// The queue of its dead letters.
-    pub fn dead_letters(&self) -> String {
+    /// The queue behind the broker's backstop.
+    pub fn backstop(&self) -> String {
         amqp::topology::dead_letter_queue(self.service.as_str())
     }
 
-    /// Its retry queues.
-    pub fn retry_queues(&self) -> Vec<String> {
-        let delays = self.config.broker.retry_delays.as_slice();
-        delays.iter().map(|delay| amqp::topology::retry_queue(self.service.as_str(), *delay)).collect()
+    /// The same, where an event waits so long for a build that supports it.
+    #[must_use]
+    pub fn with_unsupported_wait(mut self, wait: Duration) -> Self {
+        self.config.retries.unsupported_wait = wait;
+        self
+    }
+
+    /// The messages that failed, in the order in which they came.
+    pub async fn failed(&self, which: Which) -> Vec<FailedMessage> {
+        let mut conn = self.pool.acquire().await.expect("a connection");
+        dead_letters::list(&mut conn, which).await.expect("a list")
+    }
+
+    /// Waits until there are so many dead letters, and gives them.
+    pub async fn dead_letters(&self, count: usize) -> Vec<FailedMessage> {
+        eventually(&format!("{count} dead letters"), async || {
+            let dead = self.failed(Which::DeadLetters).await;
+            if dead.len() == count { Ok(dead) } else { Err(dead) }
+        })
+        .await
+    }
+
+    /// Waits until so many messages wait for their next attempt, and gives them.
+    pub async fn retries(&self, count: usize) -> Vec<FailedMessage> {
+        eventually(&format!("{count} messages that wait"), async || {
+            let waiting = self.failed(Which::Waiting).await;
+            if waiting.len() == count { Ok(waiting) } else { Err(waiting) }
+        })
+        .await
+    }
+
+    /// No message is among those that failed.
+    pub async fn has_no_failed_message(&self) {
+        assert_eq!(self.count("select count(*) from messaging.failed_messages").await, 0);
     }
 }
 

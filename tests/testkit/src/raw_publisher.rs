@@ -56,26 +56,6 @@ impl RawPublisher {
         self.0.queue_purge(queue.into(), QueuePurgeOptions::default()).await.expect("purged");
     }
 
-    /// Puts a message that was set aside back, as a person would: its headers with it.
-    pub async fn put_back(&self, taken: &Taken, exchange: &str, queue: &str) {
-        let properties = BasicProperties::default()
-            .with_message_id(taken.id.as_str().into())
-            .with_delivery_mode(2)
-            .with_headers(taken.headers.clone());
-        self.0
-            .basic_publish(
-                exchange.into(),
-                queue.into(),
-                BasicPublishOptions::default(),
-                &taken.body,
-                properties,
-            )
-            .await
-            .expect("published")
-            .await
-            .expect("confirmed");
-    }
-
     /// How many messages are ready in the queue.
     pub async fn depth(&self, queue: &str) -> u32 {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -90,6 +70,20 @@ impl RawPublisher {
             if depth == count { Ok(()) } else { Err(depth) }
         })
         .await;
+    }
+
+    /// Takes so many messages, and dies: the channel ends without an acknowledgement.
+    pub async fn die_with(world: &World, queue: &str, count: usize) {
+        let channel = world.channel().await;
+        let options = BasicConsumeOptions::default();
+        let mut consumer = channel
+            .basic_consume(queue.into(), "mortal".into(), options, FieldTable::default())
+            .await
+            .expect("a consumer");
+        for _ in 0..count {
+            timeout(DEADLINE, consumer.next()).await.expect("a message").expect("one more").expect("intact");
+        }
+        channel.close(200, "dead".into()).await.expect("closed");
     }
 
     /// The body of the first message of the log, once there is one.
@@ -119,7 +113,6 @@ impl RawPublisher {
         message.delivery.acker.ack(BasicAckOptions::default()).await.expect("acknowledged");
         Taken {
             id: message.properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default(),
-            headers: message.properties.headers().clone().unwrap_or_default(),
             body: message.data.clone(),
         }
     }
@@ -130,16 +123,4 @@ impl RawPublisher {
 pub struct Taken {
     pub id: String,
     pub body: Vec<u8>,
-    headers: FieldTable,
-}
-
-impl Taken {
-    /// A header as text.
-    pub fn header(&self, name: &str) -> String {
-        match self.headers.inner().get(name) {
-            Some(AMQPValue::LongString(text)) => text.to_string(),
-            Some(AMQPValue::LongLongInt(number)) => number.to_string(),
-            other => panic!("{name} is {other:?}"),
-        }
-    }
 }

@@ -3,7 +3,6 @@
 use std::env;
 use std::time::Duration;
 
-use amqp::RetryDelays;
 use amqp::permissions::TOPOLOGY_USER;
 use lapin::{Channel, Connection, ConnectionProperties};
 use serde_json::{Value, json};
@@ -62,17 +61,17 @@ pub struct World {
 impl World {
     /// A world with the whole topology, on the shared servers.
     pub async fn new() -> Self {
-        Self::with(Servers::shared(), &RetryDelays::default()).await
+        Self::with(Servers::shared()).await
     }
 
-    /// A world with retry delays of its own.
+    /// A world with the whole topology, on these servers.
     ///
     /// # Panics
     /// When the broker does not do what it is told.
-    pub async fn with(servers: Servers, delays: &RetryDelays) -> Self {
+    pub async fn with(servers: Servers) -> Self {
         let world = Self::bare(servers).await;
         let url = world.amqp_url(TOPOLOGY_USER);
-        let topology = system::topology(delays);
+        let topology = system::topology();
         // Again when a busy machine takes longer than a service would wait: to apply it twice changes nothing.
         eventually("the topology", async || amqp::apply_topology(&url, &topology).await).await;
         world

@@ -17,7 +17,6 @@ pub mod snapshot;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use amqp::RetryDelays;
 use amqp::topology::EVENT_STREAM;
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
@@ -34,10 +33,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 pub struct Sources {
     /// The database of each service, with a role that may read all of it.
     pub databases: Vec<(Service, String)>,
-    /// The broker, with a user that may read dead letters.
+    /// The broker, with a user that may read the event stream.
     pub amqp_url: String,
-    /// The retry delays that the services are configured with.
-    pub retry_delays: RetryDelays,
     /// Base URL of the card processor.
     pub provider_url: String,
     /// How many dead letters are expected, by distinct message id.
@@ -195,7 +192,7 @@ impl Auditor {
 
     /// Every queue that services consume; the event stream keeps what was read.
     fn queues(&self) -> Vec<String> {
-        let topology = system::topology(&self.sources.retry_delays);
+        let topology = system::topology();
         topology.queues.into_iter().map(|queue| queue.name).filter(|name| name != EVENT_STREAM).collect()
     }
 

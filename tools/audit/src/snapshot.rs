@@ -30,14 +30,23 @@ pub struct Snapshot {
     pub summary: BTreeMap<String, i64>,
     pub charges: Charges,
     pub queues: BTreeMap<String, u32>,
-    /// Dead letters by where they are, with their message ids.
-    pub dead_letters: BTreeMap<String, BTreeSet<String>>,
+    /// The message ids of the dead letters.
+    pub dead_letters: BTreeMap<Service, BTreeSet<String>>,
     pub expected_dead_letters: usize,
     pub recorded: Vec<Recorded>,
-    /// Rows of outbox and of jobs, in all databases.
-    pub waiting: (i64, i64),
+    /// What waits, in all databases.
+    pub waiting: Waiting,
     /// Events of the stream that analytics has not read yet.
     pub unread: i64,
+}
+
+/// Rows that wait for their service.
+#[derive(Debug, Clone, Copy, Default, FromRow)]
+pub struct Waiting {
+    pub outbox: i64,
+    pub jobs: i64,
+    /// Messages that failed and are tried again.
+    pub retries: i64,
 }
 
 #[derive(Debug, Clone, FromRow)]
@@ -118,6 +127,10 @@ impl Tables {
         Ok(found)
     }
 
+    fn services(&self) -> Vec<Service> {
+        self.0.keys().copied().collect()
+    }
+
     async fn rows<T>(&mut self, service: Service, query: impl Into<String>) -> Result<Vec<T>>
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
@@ -155,7 +168,7 @@ impl Snapshot {
             mails: mails_of,
             summary: summary.into_iter().collect(),
             charges,
-            dead_letters: dead_letters(tables, sources, &queues).await?,
+            dead_letters: dead_letters(tables).await?,
             queues,
             expected_dead_letters: sources.expected_dead_letters,
             recorded: sources.recorded.clone(),
@@ -168,16 +181,15 @@ impl Snapshot {
     pub(super) fn under_way(&self) -> Vec<String> {
         let open = |order: &&OrderRow| order.status != "completed" && !order.settled;
         let orders = self.orders.values().filter(open).count();
-        let (outbox, jobs) = self.waiting;
-        let dead = |queue: &str| self.dead_letters.contains_key(queue);
-        let messages =
-            self.queues.iter().filter(|(queue, _)| !dead(queue)).map(|(_, depth)| i64::from(*depth));
+        let Waiting { outbox, jobs, retries } = self.waiting;
+        let messages = self.queues.values().map(|depth| i64::from(*depth));
         [
             (i64::try_from(orders).unwrap_or(i64::MAX), "orders not ended"),
             (outbox, "events not published"),
             (messages.sum(), "messages in queues"),
             (self.unread, "events not read by analytics"),
             (jobs, "jobs not done"),
+            (retries, "messages to be tried again"),
         ]
         .iter()
         .filter(|(count, _)| *count > 0)
@@ -193,12 +205,13 @@ impl Snapshot {
     }
 }
 
-async fn waiting(tables: &mut Tables) -> Result<(i64, i64)> {
-    let mut waiting = (0, 0);
-    for service in tables.0.keys().copied().collect::<Vec<_>>() {
-        for (outbox, jobs) in tables.rows::<(i64, i64)>(service, WAITING).await? {
-            waiting.0 += outbox;
-            waiting.1 += jobs;
+async fn waiting(tables: &mut Tables) -> Result<Waiting> {
+    let mut waiting = Waiting::default();
+    for service in tables.services() {
+        for Waiting { outbox, jobs, retries } in tables.rows(service, WAITING).await? {
+            waiting.outbox += outbox;
+            waiting.jobs += jobs;
+            waiting.retries += retries;
         }
     }
     Ok(waiting)
@@ -213,22 +226,12 @@ async fn unread(tables: &mut Tables, sources: &Sources) -> Result<i64> {
     Ok(if unread < 0 { 1 } else { unread })
 }
 
-/// The ids of the messages in the dead-letter queues, and the offsets in the table of the stream reader.
-async fn dead_letters(
-    tables: &mut Tables,
-    sources: &Sources,
-    queues: &BTreeMap<String, u32>,
-) -> Result<BTreeMap<String, BTreeSet<String>>> {
+async fn dead_letters(tables: &mut Tables) -> Result<BTreeMap<Service, BTreeSet<String>>> {
     let mut dead_letters = BTreeMap::new();
-    for (queue, depth) in queues.iter().filter(|(queue, _)| queue.ends_with(".dead-letters")) {
-        let ids = match depth {
-            0 => BTreeSet::new(),
-            _ => amqp::inspect::message_ids(&sources.amqp_url, queue).await?,
-        };
-        dead_letters.insert(queue.clone(), ids);
+    for service in tables.services() {
+        let ids: Vec<(String,)> = tables.rows(service, DEAD_LETTERS).await?;
+        dead_letters.insert(service, ids.into_iter().map(|(id,)| id).collect());
     }
-    let of_the_stream: Vec<(String,)> = tables.rows(Service::Analytics, STREAM_DEAD_LETTERS).await?;
-    dead_letters.insert("analytics".to_owned(), of_the_stream.into_iter().map(|(place,)| place).collect());
     Ok(dead_letters)
 }
 
@@ -263,12 +266,14 @@ const PAYMENTS: &str = "
         ) as calling
     from payments left join posted using (order_id)";
 
-const WAITING: &str = "select (select count(*) from messaging.outbox), (select count(*) from messaging.jobs)";
+const WAITING: &str = "
+    select (select count(*) from messaging.outbox) as outbox, (select count(*) from messaging.jobs) as jobs,
+        (select count(*) from messaging.failed_messages where due_at is not null) as retries";
 
 const NEXT_OFFSET: &str = "select coalesce(max(next_offset), 0) from messaging.stream_offsets";
 
-const STREAM_DEAD_LETTERS: &str =
-    "select stream || ' at ' || stream_offset from messaging.stream_dead_letters";
+const DEAD_LETTERS: &str = "
+    select coalesce(message_id, id::text) from messaging.failed_messages where due_at is null";
 
 const SUMMARY: &str = "
     select concat_ws(' ', 'orders', status, cancel_reason), orders from order_counts where orders <> 0

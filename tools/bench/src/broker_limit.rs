@@ -11,7 +11,7 @@ use tokio::{task::JoinSet, time::Instant};
 use amqp::config::BATCH;
 use amqp::connection::connect;
 use amqp::topology::{self, Topology};
-use amqp::{ConfirmChannel, Headers, OutgoingMessage, Receiver, ReceiverConnection};
+use amqp::{ConfirmChannel, OutgoingMessage, Receiver, ReceiverConnection};
 use messaging::consumer::commit_events;
 use messaging::{Delivery, Reaction, UnitOfWork};
 
@@ -44,10 +44,8 @@ pub async fn commit<R: Reaction<Event = Event>>(
     batch: Vec<Envelope>,
 ) -> anyhow::Result<()> {
     let queue = topology::events_queue(unit_of_work.service.as_str());
-    let deliveries = batch.into_iter().enumerate();
-    let mut batch: Vec<_> =
-        deliveries.map(|(position, envelope)| Delivery::new(envelope, &queue, position)).collect();
-    Ok(commit_events(pool, unit_of_work, reaction, &mut batch).await?)
+    let batch: Vec<_> = batch.into_iter().map(|envelope| Delivery::new(envelope, &queue)).collect();
+    Ok(commit_events(pool, unit_of_work, reaction, &batch).await?)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +110,6 @@ async fn publish(channel: &ConfirmChannel, body: &[u8], count: usize) -> usize {
             exchange: "",
             routing_key: QUEUE,
             content_type: contracts::envelope::CONTENT_TYPE,
-            headers: Headers::default(),
             body,
         })
         .collect();

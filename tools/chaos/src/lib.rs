@@ -12,14 +12,15 @@ mod recovery;
 mod report;
 mod stage;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use amqp::topology::dead_letter_queue;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use devstack::{Signals, print};
 use loadgen::{Accepted, Catalogue, Customers, LoadResult};
+use messaging::dead_letters::{self, Which};
 use messaging::jobs::operator;
 use reqwest::Client;
 use sqlx::{Connection, PgConnection};
@@ -212,9 +213,11 @@ async fn retry_parked_calls(payments: &mut PgConnection) -> Result<()> {
 /// Dead letters that were not injected, and injected poison that is not among them.
 async fn unexpected_dead_letters(stage: &Stage) -> Result<Vec<String>> {
     let mut unexpected = Vec::new();
-    let amqp_url = stage.sources().amqp_url;
+    let server = stage.system.postgres.superuser_url();
     for (service, faults) in &stage.message_faults {
-        let found = amqp::inspect::message_ids(&amqp_url, &dead_letter_queue(service.as_str())).await?;
+        let mut conn = PgConnection::connect(&format!("{server}/{service}")).await?;
+        let found = dead_letters::list(&mut conn, Which::DeadLetters).await?;
+        let found: BTreeSet<_> = found.into_iter().filter_map(|dead_letter| dead_letter.message_id).collect();
         unexpected
             .extend(found.symmetric_difference(&faults.injected()).map(|id| format!("{service}: {id}")));
     }

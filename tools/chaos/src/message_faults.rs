@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use amqp::connection::connect;
 use amqp::topology::{Binding, EVENTS_EXCHANGE, Topology, events_queue, own_exchange};
 use amqp::{
-    BrokerError, ConfirmChannel, Headers, OutgoingMessage, RawMessage, ReceiverConnection, apply_topology,
+    BrokerError, ConfirmChannel, OutgoingMessage, RawMessage, ReceiverConnection, apply_topology,
     remove_topology,
 };
 
@@ -228,7 +228,6 @@ impl Mover {
             exchange: &exchange,
             routing_key: &key,
             content_type: contracts::envelope::CONTENT_TYPE,
-            headers: Headers::default(),
             body,
         };
         let events = due.iter().map(|event| message(event.id().unwrap_or_default(), event.body()));

@@ -5,7 +5,6 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use amqp::RetryDelays;
 use amqp::permissions::{AUDITOR_USER, TOPOLOGY_USER};
 use anyhow::{Context, Result};
 use audit::Sources;
@@ -15,6 +14,8 @@ use system::{Service, VHOST};
 
 use crate::message_faults::MessageFaults;
 
+/// How long an event of an unknown version waits for a build that supports it: none comes here.
+const UNSUPPORTED_WAIT: &str = "5s";
 /// Names the service that this program is to be, instead of the `chaos` command.
 const VARIABLE: &str = "CHAOS_SERVICE";
 /// The card processor's name, which is no service's.
@@ -73,7 +74,6 @@ impl Stage {
         Sources {
             databases: Service::with_database().map(database).collect(),
             amqp_url: self.system.rabbitmq.user_url(AUDITOR_USER, VHOST),
-            retry_delays: RetryDelays::default(),
             provider_url: self.system.url(PROVIDER),
             expected_dead_letters: 0,
             recorded: Vec::new(),
@@ -92,6 +92,7 @@ fn configure(program: &str, service: &mut devstack::Service) {
         (VARIABLE, program),
         (FILE_VARIABLE, &failpoint_file(&service.name)),
         ("HANG_DURATION", HANG_DURATION),
+        ("UNSUPPORTED_WAIT", UNSUPPORTED_WAIT),
     ];
     service.environment.extend(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
 }

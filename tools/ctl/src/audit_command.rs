@@ -55,7 +55,6 @@ fn sources(args: &Args) -> Result<Sources> {
     Ok(Sources {
         databases: servers.databases(),
         amqp_url: servers.amqp_url.clone(),
-        retry_delays: servers.retry_delays.clone(),
         provider_url: servers.provider_url.trim_end_matches('/').to_owned(),
         expected_dead_letters: args.dead_letters,
         recorded: args.recorded.as_deref().map(read_recorded).transpose()?.unwrap_or_default(),

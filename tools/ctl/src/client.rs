@@ -1,6 +1,5 @@
 //! Where the services and the servers are.
 
-use amqp::RetryDelays;
 use system::Service;
 
 /// The servers behind the services, for commands that look at the whole system.
@@ -14,7 +13,7 @@ pub(crate) struct Servers {
         default_value = "postgres://auditor:auditor@127.0.0.1:8432"
     )]
     postgres_url: String,
-    /// The broker, with a user that may read dead letters
+    /// The broker, with a user that may read the event stream
     #[arg(
         long,
         env = "AUDIT_AMQP_URL",
@@ -25,9 +24,6 @@ pub(crate) struct Servers {
     /// The card processor
     #[arg(long, env = "PAYMENT_PROVIDER_URL", default_value = "http://127.0.0.1:8090")]
     pub(crate) provider_url: String,
-    /// The retry delays that the services are configured with
-    #[arg(long, env = "RETRY_DELAYS", default_value_t)]
-    pub(crate) retry_delays: RetryDelays,
 }
 
 impl Servers {

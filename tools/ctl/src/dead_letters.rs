@@ -2,6 +2,7 @@
 
 mod show;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,40 +10,45 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::ArgGroup;
 use devstack::print;
-use messaging::dead_letters::{self, Action, DeadLetter, DeadLetterId, DeadLetterSession, Request, Source};
+use messaging::dead_letters::{self, Action, FailedMessage, Request, Which};
 use runtime::clock;
 use runtime::config::duration;
+use runtime::database::{ANSWER_TIMEOUT, answer};
+use sqlx::types::Uuid;
 use system::Service;
 
+use crate::databases::Databases;
 use crate::table::as_json;
-use crate::urls::{Database, Urls};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// List them, the oldest first
     List {
         #[command(flatten)]
-        place: Place,
+        databases: Databases,
         /// Print JSON
         #[arg(long)]
         json: bool,
-        /// List replays and discards instead: by whom, when and why
+        /// List the messages that failed and are tried again instead
         #[arg(long)]
+        waiting: bool,
+        /// List replays and discards instead: by whom, when and why
+        #[arg(long, conflicts_with = "waiting")]
         history: bool,
     },
-    /// Show the headers and the body of one
+    /// Show the headers and the body of one, or of a message that is tried again
     Show {
         /// Its id, as `list` shows it
-        id: DeadLetterId,
+        id: Uuid,
         #[command(flatten)]
-        place: Place,
+        databases: Databases,
     },
     /// Have them handled again, with all their attempts
     Replay {
         #[command(flatten)]
-        which: Which,
+        which: Chosen,
         #[command(flatten)]
-        place: Place,
+        databases: Databases,
         #[command(flatten)]
         signature: Signature,
         /// Why, for the history
@@ -52,9 +58,9 @@ pub(crate) enum Command {
     /// Remove one for ever
     Discard {
         /// Its id, as `list` shows it
-        id: DeadLetterId,
+        id: Uuid,
         #[command(flatten)]
-        place: Place,
+        databases: Databases,
         #[command(flatten)]
         signature: Signature,
         /// Why, for the history
@@ -64,28 +70,11 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct Place {
-    /// Only the dead letters of this service
-    #[arg(long)]
-    service: Option<Service>,
-    /// The broker, with the user that may read dead letters and put them back
-    #[arg(
-        long,
-        env = "OPERATOR_AMQP_URL",
-        hide_env_values = true,
-        default_value = "amqp://operator:operator@127.0.0.1:8672/shop"
-    )]
-    amqp_url: String,
-    #[command(flatten)]
-    databases: Urls<Database>,
-}
-
-#[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("which").args(["ids", "all"]).required(true)))]
-pub(crate) struct Which {
+pub(crate) struct Chosen {
     /// Their ids, as `list` shows them
     #[arg(value_name = "ID")]
-    ids: Vec<DeadLetterId>,
+    ids: Vec<Uuid>,
     /// All of them
     #[arg(long)]
     all: bool,
@@ -103,149 +92,124 @@ pub(crate) struct Signature {
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::List { place, json, history: true } => history(&place, json).await?,
-        Command::List { place, json, history: false } => list(&place, json).await?,
-        Command::Show { id, place } => {
-            in_sessions(&place, async |sessions| {
-                print(&show::dead_letter(find(sessions, &id, &place)?)?);
-                Ok(())
-            })
-            .await?;
+        Command::List { databases, json, history: true, .. } => history(&databases, json).await?,
+        Command::List { databases, json, waiting, .. } => list(&databases, waiting, json).await?,
+        Command::Show { id, databases } => {
+            let found = databases.find(async |conn| dead_letters::find(conn, id).await).await?;
+            let (service, _, message) = found.with_context(|| unknown(id, &databases))?;
+            print(&show::message(service, &message)?);
         }
-        Command::Replay { which, place, signature, reason } => {
-            let request = Request { by: signature.name(), reason };
-            in_sessions(&place, async |sessions| replay(sessions, &which, &place, &request).await).await?;
+        Command::Replay { which, databases, signature, reason } => {
+            replay(&which, &databases, &Request { by: signature.name(), reason }).await?;
         }
-        Command::Discard { id, place, signature, reason } => {
+        Command::Discard { id, databases, signature, reason } => {
             ensure!(
                 contracts::is_visible(&reason),
                 "a reason is required: only the history will tell that the message existed"
             );
             let request = Request { by: signature.name(), reason: Some(reason) };
-            in_sessions(&place, async |sessions| {
-                find(sessions, &id, &place)?;
-                act(sessions, Action::Discard, &[id], &request, "discarded").await
-            })
-            .await?;
+            let all = found(&databases, &[id]).await?;
+            act(&databases, Action::Discard, &all.iter().collect::<Vec<_>>(), &request).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(place: &Place, json: bool) -> Result<()> {
-    in_sessions(place, async |sessions| {
-        let mut all: Vec<_> = sessions.iter().flat_map(DeadLetterSession::dead_letters).collect();
-        all.sort_by_key(|dead_letter| dead_letter.failed_at);
-        print(&match (json, all.is_empty()) {
-            (true, _) => serde_json::to_string_pretty(&all)?,
-            (false, true) => format!("there are no dead letters{}", place.suffix()),
-            (false, false) => show::dead_letters(&all),
-        });
-        Ok(())
-    })
-    .await
+async fn of_services(databases: &Databases, which: Which) -> Result<Vec<(Service, FailedMessage)>> {
+    let mut all = databases.all(async |conn| dead_letters::list(conn, which).await).await?;
+    all.sort_by_key(|(_, message)| message.failed_at);
+    Ok(all)
 }
 
-async fn history(place: &Place, json: bool) -> Result<()> {
-    let mut taken = Vec::new();
-    for source in place.sources() {
-        let of_service = dead_letters::history(&source).await?;
-        taken.extend(of_service.into_iter().map(|taken| (source.service.as_str(), taken)));
-    }
-    taken.sort_by_key(|(_, taken)| taken.requested_at);
-    print(&match (json, taken.is_empty()) {
-        (true, _) => as_json(&taken)?,
-        (false, true) => format!("no dead letter{} was replayed or discarded yet", place.suffix()),
-        (false, false) => show::history(&taken),
+async fn list(databases: &Databases, waiting: bool, json: bool) -> Result<()> {
+    let (which, none) = match waiting {
+        true => (Which::Waiting, "no message is to be tried again"),
+        false => (Which::DeadLetters, "there are no dead letters"),
+    };
+    let all = of_services(databases, which).await?;
+    print(&match (json, all.is_empty()) {
+        (true, _) => as_json(&all)?,
+        (false, true) => format!("{none}{}", databases.suffix()),
+        (false, false) => show::messages(&all),
     });
     Ok(())
 }
 
-async fn replay(
-    sessions: &mut [DeadLetterSession],
-    which: &Which,
-    place: &Place,
-    request: &Request,
-) -> Result<()> {
-    let ids = which.ids(sessions, place)?;
-    if ids.is_empty() {
-        let there = sessions.iter().map(|session| session.dead_letters().len()).sum();
-        print(&nothing_to_replay(there, place));
-        return Ok(());
-    }
-    act(sessions, Action::Replay, &ids, request, "to be handled again").await
+async fn history(databases: &Databases, json: bool) -> Result<()> {
+    let mut actions = databases.all(async |conn| dead_letters::history(conn).await).await?;
+    actions.sort_by_key(|(_, action)| action.requested_at);
+    print(&match (json, actions.is_empty()) {
+        (true, _) => as_json(&actions)?,
+        (false, true) => format!("no dead letter{} was replayed or discarded yet", databases.suffix()),
+        (false, false) => show::history(&actions),
+    });
+    Ok(())
 }
 
-/// Does it in every session, and prints the counts.
+async fn replay(which: &Chosen, databases: &Databases, request: &Request) -> Result<()> {
+    let all = match which.all {
+        true => of_services(databases, Which::DeadLetters).await?,
+        false => found(databases, &which.ids).await?,
+    };
+    let wanted: Vec<_> = all.iter().filter(|(_, message)| which.wants(message)).collect();
+    if wanted.is_empty() {
+        let suffix = databases.suffix();
+        print(&match all.len() {
+            0 => format!("nothing to replay: there are no dead letters{suffix}"),
+            there => format!("nothing to replay: of {there} dead letters{suffix} none is old enough"),
+        });
+        return Ok(());
+    }
+    act(databases, Action::Replay, &wanted, request).await
+}
+
+/// Those with the ids, whether they are dead letters or tried again; an error when one does not exist.
+async fn found(databases: &Databases, ids: &[Uuid]) -> Result<Vec<(Service, FailedMessage)>> {
+    let mut all = Vec::new();
+    for id in ids {
+        let found = databases.find(async |conn| dead_letters::find(conn, *id).await).await?;
+        let (service, _, message) = found.with_context(|| unknown(*id, databases))?;
+        all.push((service, message));
+    }
+    Ok(all)
+}
+
+fn unknown(id: Uuid, databases: &Databases) -> String {
+    format!("there is no dead letter {id}{}: see `sagactl dead-letters list`", databases.suffix())
+}
+
+/// Does it in each service, in one transaction, and prints the counts.
 async fn act(
-    sessions: &mut [DeadLetterSession],
+    databases: &Databases,
     action: Action,
-    ids: &[DeadLetterId],
+    wanted: &[&(Service, FailedMessage)],
     request: &Request,
-    done: &str,
 ) -> Result<()> {
-    for session in sessions {
-        let count = session.act(action, ids, request).await?;
-        if count > 0 {
-            print(&format!("{done}: {count} of {}", session.service));
-        }
+    let mut by_service: BTreeMap<Service, Vec<&FailedMessage>> = BTreeMap::new();
+    for (service, message) in wanted {
+        by_service.entry(*service).or_default().push(message);
+    }
+    for (service, messages) in by_service {
+        let mut conn = databases.connect(service).await?;
+        let count = answer(ANSWER_TIMEOUT, dead_letters::act(&mut conn, action, &messages, request)).await?;
+        let done = match action {
+            Action::Replay => "to be handled again",
+            Action::Discard => "discarded",
+        };
+        let missed = match messages.len() - count {
+            0 => String::new(),
+            missed => format!("; {missed} changed meanwhile: list them again"),
+        };
+        print(&format!("{done}: {count} of {service}{missed}"));
     }
     Ok(())
 }
 
-/// Opens a session for each wanted service, always in the same order, does the work, and closes them.
-async fn in_sessions(
-    place: &Place,
-    work: impl AsyncFnOnce(&mut [DeadLetterSession]) -> Result<()>,
-) -> Result<()> {
-    let mut sessions = Vec::new();
-    for source in place.sources() {
-        sessions.push(DeadLetterSession::open(&source).await?);
-    }
-    let done = work(&mut sessions).await;
-    for session in sessions {
-        session.close().await?;
-    }
-    done
-}
-
-fn find<'a>(sessions: &'a [DeadLetterSession], id: &DeadLetterId, place: &Place) -> Result<&'a DeadLetter> {
-    let mut all = sessions.iter().flat_map(DeadLetterSession::dead_letters);
-    all.find(|dead_letter| dead_letter.id == *id).with_context(|| {
-        format!("there is no dead letter {id}{}: see `sagactl dead-letters list`", place.suffix())
-    })
-}
-
-fn nothing_to_replay(there: usize, place: &Place) -> String {
-    let suffix = place.suffix();
-    match there {
-        0 => format!("nothing to replay: there are no dead letters{suffix}"),
-        _ => format!(
-            "nothing to replay: of {there} dead letters{suffix} none is old enough, or all are requested already"
-        ),
-    }
-}
-
-impl Which {
-    /// The wanted ids; an error when one does not exist.
-    fn ids(&self, sessions: &[DeadLetterSession], place: &Place) -> Result<Vec<DeadLetterId>> {
-        if !self.all {
-            return self.ids.iter().map(|id| Ok(find(sessions, id, place)?.id.clone())).collect();
-        }
-        let wanted = sessions
-            .iter()
-            .flat_map(DeadLetterSession::dead_letters)
-            .filter(|dead_letter| self.wants(dead_letter));
-        Ok(wanted.map(|dead_letter| dead_letter.id.clone()).collect())
-    }
-
-    /// Whether `--all` includes it. One whose replay was requested already is left alone.
-    fn wants(&self, dead_letter: &DeadLetter) -> bool {
-        let old_enough = |age: Duration| {
-            let past = dead_letter.failed_at.and_then(|time| (clock::now() - time).to_std().ok());
-            past.is_some_and(|past| past > age)
-        };
-        dead_letter.replay_requested_at.is_none() && self.older_than.is_none_or(old_enough)
+impl Chosen {
+    /// Whether it is old enough.
+    fn wants(&self, message: &FailedMessage) -> bool {
+        let past = (clock::now() - message.failed_at).to_std().unwrap_or_default();
+        self.older_than.is_none_or(|age| past > age)
     }
 }
 
@@ -254,21 +218,5 @@ impl Signature {
         let user = || env::var("USER").or_else(|_| env::var("LOGNAME")).ok().filter(|name| !name.is_empty());
         let by = self.by.clone().or_else(user);
         by.unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()))
-    }
-}
-
-impl Place {
-    /// The wanted services, and where their dead letters are.
-    fn sources(&self) -> impl Iterator<Item = Source<'_>> {
-        self.databases.wanted(self.service).map(|(service, database_url)| Source {
-            service: service.into(),
-            database_url,
-            amqp_url: service.has_queue().then_some(self.amqp_url.as_str()),
-        })
-    }
-
-    /// The end of a sentence: which service was looked at.
-    fn suffix(&self) -> String {
-        self.service.map(|service| format!(" of {service}")).unwrap_or_default()
     }
 }

@@ -57,6 +57,5 @@ fn sources(args: Args) -> Sources {
         databases,
         amqp_url: args.servers.amqp_url,
         management_url: args.management_url,
-        retry_delays: args.servers.retry_delays,
     }
 }

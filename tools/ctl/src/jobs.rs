@@ -8,14 +8,14 @@ use devstack::print;
 use messaging::jobs::{Resolution, operator};
 use operator::{JobAction, JobRow};
 use runtime::database::{ANSWER_TIMEOUT, answer};
+use sqlx::PgConnection;
 use sqlx::types::Uuid;
-use sqlx::{Connection, PgConnection};
 use system::Service;
 use tokio::time::{Instant, sleep};
 
+use crate::databases::Databases;
 use crate::dead_letters::Signature;
 use crate::table::{as_json, cell, table, time};
-use crate::urls::{Database, Urls};
 
 /// The most jobs of a service that are listed.
 const MOST: i64 = 1_000;
@@ -28,7 +28,7 @@ pub(crate) enum Command {
     /// List those that no call can settle, the oldest first
     List {
         #[command(flatten)]
-        place: Place,
+        databases: Databases,
         /// List every job that is not done
         #[arg(long)]
         all: bool,
@@ -44,14 +44,14 @@ pub(crate) enum Command {
         /// Its id, as `list` shows it
         id: Uuid,
         #[command(flatten)]
-        place: Place,
+        databases: Databases,
     },
     /// Have one tried again at once
     Retry {
         /// Its id, as `list` shows it
         id: Uuid,
         #[command(flatten)]
-        place: Place,
+        databases: Databases,
         #[command(flatten)]
         signature: Signature,
         /// Why, for the history
@@ -69,7 +69,7 @@ pub(crate) enum Command {
         #[arg(long)]
         reference: Option<String>,
         #[command(flatten)]
-        place: Place,
+        databases: Databases,
         #[command(flatten)]
         signature: Signature,
         /// How you know, for the history
@@ -78,30 +78,21 @@ pub(crate) enum Command {
     },
 }
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Place {
-    /// Only the jobs of this service
-    #[arg(long)]
-    service: Option<Service>,
-    #[command(flatten)]
-    databases: Urls<Database>,
-}
-
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::List { place, history: true, json, .. } => history(&place, json).await?,
-        Command::List { place, all, json, .. } => list(&place, all, json).await?,
-        Command::Show { id, place } => show(&place, id).await?,
-        Command::Retry { id, place, signature, reason } => {
-            let (service, mut conn, _) = place.find(id).await?;
+        Command::List { databases, history: true, json, .. } => history(&databases, json).await?,
+        Command::List { databases, all, json, .. } => list(&databases, all, json).await?,
+        Command::Show { id, databases } => show(&databases, id).await?,
+        Command::Retry { id, databases, signature, reason } => {
+            let (service, mut conn, _) = find(&databases, id).await?;
             let by = signature.name();
             let asked = operator::retry(&mut conn, id, &by, reason.as_deref());
             ensure!(answer(ANSWER_TIMEOUT, asked).await?, "job {id} was done meanwhile");
             print(&format!("to be tried again: job {id} of {service}"));
         }
-        Command::Resolve { id, outcome, reference, place, signature, reason } => {
+        Command::Resolve { id, outcome, reference, databases, signature, reason } => {
             ensure!(contracts::is_visible(&reason), "a reason is required: the history tells how you knew");
-            let (service, mut conn, _) = place.find(id).await?;
+            let (service, mut conn, _) = find(&databases, id).await?;
             let resolution = Resolution { outcome, reference, reason };
             resolve(&mut conn, id, &signature.name(), &resolution).await?;
             print(&format!("recorded: job {id} of {service} is {}", resolution.outcome));
@@ -127,8 +118,8 @@ async fn resolve(conn: &mut PgConnection, id: Uuid, by: &str, resolution: &Resol
     Ok(())
 }
 
-async fn list(place: &Place, all: bool, json: bool) -> Result<()> {
-    let mut jobs = place.all(async |conn| operator::list(conn, !all, MOST).await).await?;
+async fn list(databases: &Databases, all: bool, json: bool) -> Result<()> {
+    let mut jobs = databases.all(async |conn| operator::list(conn, !all, MOST).await).await?;
     jobs.sort_by_key(|(_, job)| job.created_at);
     print(&match (json, jobs.is_empty()) {
         (true, _) => as_json(&jobs)?,
@@ -149,8 +140,8 @@ async fn list(place: &Place, all: bool, json: bool) -> Result<()> {
     Ok(())
 }
 
-async fn history(place: &Place, json: bool) -> Result<()> {
-    let mut actions = place.all(async |conn| operator::history(conn, None).await).await?;
+async fn history(databases: &Databases, json: bool) -> Result<()> {
+    let mut actions = databases.all(async |conn| operator::history(conn, None).await).await?;
     actions.sort_by_key(|(_, action)| action.requested_at);
     print(&match (json, actions.is_empty()) {
         (true, _) => as_json(&actions)?,
@@ -160,8 +151,8 @@ async fn history(place: &Place, json: bool) -> Result<()> {
     Ok(())
 }
 
-async fn show(place: &Place, id: Uuid) -> Result<()> {
-    let (service, mut conn, job) = place.find(id).await?;
+async fn show(databases: &Databases, id: Uuid) -> Result<()> {
+    let (service, mut conn, job) = find(databases, id).await?;
     print(&as_json(&[(service, job)])?);
     let actions = answer(ANSWER_TIMEOUT, operator::history(&mut conn, Some(id))).await?;
     if !actions.is_empty() {
@@ -182,34 +173,8 @@ fn actions_table(actions: &[(Service, JobAction)]) -> String {
     table(["when\nid", "by\nservice", "action\noutcome", "reason"], actions.iter().map(row))
 }
 
-impl Place {
-    /// What a query finds in the databases of the wanted services.
-    async fn all<T>(
-        &self,
-        mut query: impl AsyncFnMut(&mut PgConnection) -> sqlx::Result<Vec<T>>,
-    ) -> Result<Vec<(Service, T)>> {
-        let mut all = Vec::new();
-        for (service, url) in self.databases.wanted(self.service) {
-            let mut conn = connect(service, url).await?;
-            let of_service = answer(ANSWER_TIMEOUT, query(&mut conn)).await?;
-            all.extend(of_service.into_iter().map(|row| (service, row)));
-        }
-        Ok(all)
-    }
-
-    /// The service whose job it is, a connection to its database, and the job.
-    async fn find(&self, id: Uuid) -> Result<(Service, PgConnection, JobRow)> {
-        for (service, url) in self.databases.wanted(self.service) {
-            let mut conn = connect(service, url).await?;
-            if let Some(job) = answer(ANSWER_TIMEOUT, operator::find(&mut conn, id)).await? {
-                return Ok((service, conn, job));
-            }
-        }
-        bail!("there is no job {id}: see `sagactl jobs list --all`")
-    }
-}
-
-async fn connect(service: Service, url: &str) -> Result<PgConnection> {
-    let connected = answer(ANSWER_TIMEOUT, PgConnection::connect(url)).await;
-    connected.with_context(|| format!("no connection to the database of {service}"))
+/// The service whose job it is, a connection to its database, and the job.
+async fn find(databases: &Databases, id: Uuid) -> Result<(Service, PgConnection, JobRow)> {
+    let found = databases.find(async |conn| operator::find(conn, id).await).await?;
+    found.with_context(|| format!("there is no job {id}: see `sagactl jobs list --all`"))
 }

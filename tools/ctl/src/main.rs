@@ -2,6 +2,7 @@
 
 mod audit_command;
 mod client;
+mod databases;
 mod dead_letters;
 mod doctor_command;
 mod down;

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use amqp::RetryDelays;
 use amqp::apply_topology;
 use anyhow::Result;
 use devstack::print;
@@ -19,14 +18,11 @@ pub(crate) enum Action {
             default_value = "amqp://topology:topology@127.0.0.1:8672/shop"
         )]
         amqp_url: String,
-        /// The delays of the retries, as the services have them
-        #[arg(long, env = "RETRY_DELAYS", default_value_t)]
-        retry_delays: RetryDelays,
     },
 }
 
-pub(crate) async fn run(Action::Apply { amqp_url, retry_delays }: Action) -> Result<ExitCode> {
-    let topology = system::topology(&retry_delays);
+pub(crate) async fn run(Action::Apply { amqp_url }: Action) -> Result<ExitCode> {
+    let topology = system::topology();
     apply_topology(&amqp_url, &topology).await?;
     print(&format!(
         "applied: {} exchanges, {} queues, {} bindings",

@@ -5,7 +5,7 @@ mod judge;
 mod tests;
 mod topology;
 
-use amqp::topology::{EVENT_STREAM, dead_letter_queue, events_queue};
+use amqp::topology::{EVENT_STREAM, events_queue};
 use chrono::TimeDelta;
 use serde::Serialize;
 use serde_json::Value;
@@ -56,7 +56,8 @@ pub const CHECKS: &[Check] = &[
     check("relays lead", "the leader lock in each database with an outbox", relays_lead),
     check("queues have consumers", "consumers of each queue and of the event stream", queues_have_consumers),
     check("outboxes drain", "the oldest event that is not published", outboxes_drain),
-    check("no dead letters wait", "dead-letter queues, and the stream reader's table", no_dead_letters_wait),
+    check("no dead letters wait", "messages that failed for good", no_dead_letters_wait),
+    check("messages are supported", "messages that wait for a newer build", every_message_is_supported),
 ];
 
 fn services_answer(seen: &Seen) -> Verdict {
@@ -278,24 +279,34 @@ fn outboxes_drain(seen: &Seen) -> Verdict {
 }
 
 fn no_dead_letters_wait(seen: &Seen) -> Verdict {
-    let (mut waiting, mut skipped) = (Vec::new(), Vec::new());
-    for service in Service::ALL.iter().filter(|service| service.reads() != Reads::Nothing) {
-        let count = if service.has_queue() {
-            let depths = seen.depths.as_ref().ok();
-            let depth = depths.and_then(|depths| depths.get(&dead_letter_queue(service.as_str())));
-            depth.map(|depth| i64::from(depth.messages))
-        } else {
-            let database = seen.databases.get(service).and_then(|database| database.as_ref().ok());
-            database.and_then(|database| Some(database.backlog.as_ref()?.dead_letters))
-        };
-        match count {
-            Some(0) => {}
-            Some(count) => waiting.push(format!("{count} of {service}")),
-            None => skipped.push(format!("those of {service} cannot be seen")),
+    databases(seen, |all| {
+        let waiting: Vec<_> = all
+            .iter()
+            .filter_map(|(service, database)| Some((service, database.backlog.as_ref()?.dead_letters)))
+            .filter(|(_, count)| *count > 0)
+            .map(|(service, count)| format!("{count} of {service}"))
+            .collect();
+        if waiting.is_empty() {
+            return Fine("0 dead letters".to_owned());
         }
-    }
-    if waiting.is_empty() {
-        return skipping(&skipped, Fine("0 dead letters".to_owned()));
-    }
-    Hint(format!("{}: see `sagactl dead-letters list`", waiting.join(", ")))
+        Hint(format!("{}: see `sagactl dead-letters list`", waiting.join(", ")))
+    })
+}
+
+fn every_message_is_supported(seen: &Seen) -> Verdict {
+    databases(seen, |all| {
+        let waiting = all.iter().filter_map(|(service, database)| {
+            let backlog = database.backlog.as_ref()?;
+            let (count, age) = (backlog.unsupported, backlog.oldest_unsupported?);
+            Some(format!("{count} messages wait for a newer build of {service}, the first for {age:.0} s"))
+        });
+        let waiting: Vec<_> = waiting.collect();
+        if waiting.is_empty() {
+            return Fine("0 messages wait for a newer build".to_owned());
+        }
+        Hint(format!(
+            "{}: see `sagactl dead-letters list --waiting`, and end the rollout",
+            waiting.join(", ")
+        ))
+    })
 }

@@ -37,8 +37,10 @@ pub(super) struct Backlog {
     /// Age of the oldest event in the outbox, in seconds.
     pub(super) oldest_event: Option<f64>,
     pub(super) events: i64,
-    /// Dead letters of the stream reader.
     pub(super) dead_letters: i64,
+    /// Messages that wait for a build that supports them, and since when the first does, in seconds.
+    pub(super) unsupported: i64,
+    pub(super) oldest_unsupported: Option<f64>,
 }
 
 // pg_locks(5): the two halves of the key, and 1 for a key of one number.
@@ -60,7 +62,11 @@ const FACTS: &str = "
 
 const BACKLOG: &str = "
     select extract(epoch from clock_timestamp() - min(created_at))::float8 as oldest_event, count(*) as events,
-        (select count(*) from messaging.stream_dead_letters) as dead_letters
+        (select count(*) from messaging.failed_messages where due_at is null) as dead_letters,
+        (select count(*) from messaging.failed_messages where due_at is not null and class = 'not_for_this_build')
+            as unsupported,
+        (select extract(epoch from clock_timestamp() - min(received_at))::float8 from messaging.failed_messages
+            where due_at is not null and class = 'not_for_this_build') as oldest_unsupported
     from messaging.outbox";
 
 pub(super) async fn read(databases: &[(Service, String)]) -> BTreeMap<Service, Asked<Database>> {

@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::Duration;
 
-use amqp::RetryDelays;
 use amqp::inspect::{self, Depth};
 use amqp::topology::Topology;
 use anyhow::{Context, Result};
@@ -43,8 +42,6 @@ pub struct Sources {
     pub amqp_url: String,
     /// The broker's management API, with an administrator, who alone sees the rights of users.
     pub management_url: String,
-    /// The retry delays that the services are configured with.
-    pub retry_delays: RetryDelays,
 }
 
 /// An answer, or why there is none.
@@ -120,7 +117,7 @@ pub async fn examine(sources: &Sources, patience: Duration) -> Result<Examinatio
 
 async fn look(sources: &Sources) -> Result<Seen> {
     let vhost = amqp::connection::vhost(&sources.amqp_url)?;
-    let topology = system::topology(&sources.retry_delays);
+    let topology = system::topology();
     let management = sources.management_url.parse().context("not a valid URL of the management API")?;
     let client = reqwest::Client::builder().timeout(ANSWER_LIMIT).build()?;
     let (services, databases, broker) = tokio::join!(

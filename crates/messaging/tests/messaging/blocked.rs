@@ -18,7 +18,7 @@ async fn consumers_continue_while_the_broker_blocks_publishers() {
         RabbitMq::start(folder.path(), RabbitMqPorts::free().expect("ports")).await.expect("a broker");
     let servers =
         Servers { amqp: broker.admin_url(), management: broker.admin_management_url(), ..Servers::shared() };
-    let world = World::with(servers, &short_delays()).await;
+    let world = World::with(servers).await;
     let fixture = ServiceFixture::take(&world, Service::Inventory, &short_delays()).await;
     let raw_publisher = RawPublisher::open(&world).await;
     // More than one consumer prefetches: some wait on the broker.

@@ -15,7 +15,7 @@ async fn fixture(world: &World) -> ServiceFixture {
 }
 
 async fn world() -> World {
-    World::with(testkit::world::Servers::shared(), &short_delays()).await
+    World::new().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,7 +62,7 @@ async fn messages_that_wait_are_handled_in_batches() {
 async fn a_shutdown_requeues_the_current_batch() {
     // A scheduled retry stays where the test sees it.
     let delays = "10m".parse().expect("delays");
-    let world = World::with(testkit::world::Servers::shared(), &delays).await;
+    let world = World::new().await;
     let fixture = ServiceFixture::take(&world, Service::Inventory, &delays).await;
     let raw_publisher = RawPublisher::open(&world).await;
     let messages: Vec<Envelope> = (0..20).map(|_| envelope(placed(new_order(), "BEANS", 1), 1)).collect();
@@ -78,7 +78,7 @@ async fn a_shutdown_requeues_the_current_batch() {
         .await;
     replica.stop().await;
     raw_publisher.holds(&fixture.events_queue(), 20).await;
-    assert_eq!(raw_publisher.depth(&fixture.dead_letters()).await, 0);
+    fixture.has_no_failed_message().await;
     assert_eq!(fixture.count("select count(*) from messaging.inbox").await, 0);
 
     let replica = fixture.open(Recorder::default()).await;
@@ -105,7 +105,7 @@ async fn a_killed_replica_loses_nothing() {
     }
     replica.stop().await;
     raw_publisher.holds(&fixture.events_queue(), 0).await;
-    assert_eq!(raw_publisher.depth(&fixture.dead_letters()).await, 0);
+    fixture.has_no_failed_message().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

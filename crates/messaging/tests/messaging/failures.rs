@@ -1,6 +1,5 @@
 //! The failure policy of the consumer: which failures wait, which are repeated, which schedule a retry.
 
-use chrono::DateTime;
 use contracts::{Envelope, OrderId};
 use system::Service;
 use testkit::{World, eventually};
@@ -20,7 +19,7 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
-        let world = World::with(testkit::world::Servers::shared(), &short_delays()).await;
+        let world = World::new().await;
         let fixture = ServiceFixture::take(&world, Service::Inventory, &short_delays()).await;
         Self {
             fixture,
@@ -54,14 +53,10 @@ impl Stage {
         self.recorder.batches().split_off(1)
     }
 
-    /// Every queue is empty, the dead letters included.
+    /// Nothing waits, and nothing is a dead letter.
     async fn is_clean(&self) {
-        for queue in [self.fixture.events_queue(), self.fixture.dead_letters()]
-            .into_iter()
-            .chain(self.fixture.retry_queues())
-        {
-            self.raw_publisher.holds(&queue, 0).await;
-        }
+        self.raw_publisher.holds(&self.fixture.events_queue(), 0).await;
+        self.fixture.has_no_failed_message().await;
     }
 }
 
@@ -81,14 +76,13 @@ async fn check_that_neighbours_commit(fault: Fault, reason: &str) {
     stage.recorder.fail(failing, vec![fault; 4]);
     let replica = stage.play(&orders).await;
 
-    let dead = stage.raw_publisher.take(&stage.fixture.dead_letters()).await;
-    assert!(dead.header("x-reason").contains(reason), "{dead:?}");
-    assert_eq!(dead.header("x-origin"), "inventory.events");
-    assert_eq!(dead.header("x-attempts"), "4", "the first and one for each of three retry delays");
-    DateTime::parse_from_rfc3339(&dead.header("x-failed-at")).expect("a time");
+    let [dead] = <[_; 1]>::try_from(stage.fixture.dead_letters(1).await).expect("one");
+    assert!(dead.reason.contains(reason), "{dead:?}");
+    assert_eq!((dead.source.as_str(), dead.class.as_str()), ("inventory.events", "failed"));
+    assert_eq!(dead.attempts, 4, "the first and one for each of three retry delays");
     let envelope = Envelope::from_json(&dead.body).expect("untouched");
     assert_eq!(envelope.event.order_id(), Some(failing));
-    assert_eq!(envelope.id.to_string(), dead.id);
+    assert_eq!(dead.message_id, Some(envelope.id.to_string()));
 
     for order in orders.iter().filter(|order| **order != failing) {
         stage.fixture.takes_effect(*order, &[1]).await;
@@ -96,7 +90,7 @@ async fn check_that_neighbours_commit(fault: Fault, reason: &str) {
     replica.stop().await;
     assert!(stage.fixture.effects(failing).await.is_empty());
     assert_eq!(stage.fixture.count("select count(*) from messaging.inbox").await, 10, "nine and the first");
-    stage.is_clean().await;
+    stage.raw_publisher.holds(&stage.fixture.events_queue(), 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,35 +121,99 @@ async fn a_message_that_fails_twice_takes_effect_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn attempts_are_counted_in_the_message() {
+async fn attempts_are_counted_with_the_message() {
     // Retry delays longer than the test looks at a message.
     let delays = "10m,20m".parse().expect("delays");
-    let world = World::with(testkit::world::Servers::shared(), &delays).await;
+    let world = World::new().await;
     let fixture = ServiceFixture::take(&world, Service::Inventory, &delays).await;
     let (raw_publisher, recorder, order) =
         (RawPublisher::open(&world).await, Recorder::default(), new_order());
     recorder.fail(order, vec![Fault::InvalidTransition; 3]);
-    let replica = fixture.open(recorder).await;
+    let replica = fixture.open(recorder.clone()).await;
     let message = envelope(placed(order, "BEANS", 1), 1);
     raw_publisher.publish(std::slice::from_ref(&message)).await;
 
-    for (attempts, queue) in (1..).zip(fixture.retry_queues().into_iter().chain([fixture.dead_letters()])) {
-        let failed = raw_publisher.take(&queue).await;
-        assert_eq!(failed.header("x-attempts"), attempts.to_string(), "in {queue}");
-        assert_eq!(failed.body, message.to_json().expect("JSON").into_bytes());
-        raw_publisher
-            .put_back(
-                &failed,
-                &amqp::topology::own_exchange(fixture.service.as_str()),
-                &fixture.events_queue(),
-            )
-            .await;
-        if queue == fixture.dead_letters() {
-            break;
-        }
+    for attempts in 1..=2 {
+        let failed = eventually(&format!("{attempts} attempts"), async || {
+            let waiting = fixture.retries(1).await;
+            if waiting[0].attempts == attempts { Ok(waiting) } else { Err(waiting) }
+        })
+        .await;
+        assert_eq!(failed[0].body, message.to_json().expect("JSON").into_bytes());
+        let wait = failed[0].due_at.expect("a time") - failed[0].failed_at;
+        assert_eq!(wait.num_minutes(), i64::from(attempts) * 10);
+        // Delivered again, as after a lost acknowledgement, it is still one.
+        sqlx::query("update messaging.failed_messages set due_at = now()")
+            .execute(&fixture.pool)
+            .await
+            .expect("due");
     }
+    assert_eq!(fixture.dead_letters(1).await[0].attempts, 3);
     // The fourth attempt succeeds.
+    sqlx::query("update messaging.failed_messages set due_at = now()")
+        .execute(&fixture.pool)
+        .await
+        .expect("due");
     fixture.takes_effect(order, &[1]).await;
+    replica.stop().await;
+    fixture.has_no_failed_message().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_message_that_is_delivered_again_is_one() {
+    let delays = "10m".parse().expect("delays");
+    let world = World::new().await;
+    let fixture = ServiceFixture::take(&world, Service::Inventory, &delays).await;
+    let (raw_publisher, recorder, order) =
+        (RawPublisher::open(&world).await, Recorder::default(), new_order());
+    recorder.fail(order, vec![Fault::InvalidTransition; 2]);
+    let replica = fixture.open(recorder.clone()).await;
+    let message = envelope(placed(order, "BEANS", 1), 1);
+    for tries in 1..=2 {
+        raw_publisher.publish(std::slice::from_ref(&message)).await;
+        eventually("a try", async || if recorder.tries(order) == tries { Ok(()) } else { Err("none") }).await;
+        fixture.retries(1).await;
+    }
+    // Meanwhile the cause is gone. The delivery takes effect, and the retry finds it in the inbox.
+    raw_publisher.publish(std::slice::from_ref(&message)).await;
+    fixture.takes_effect(order, &[1]).await;
+    sqlx::query("update messaging.failed_messages set due_at = now()")
+        .execute(&fixture.pool)
+        .await
+        .expect("due");
+    fixture.retries(0).await;
+    replica.stop().await;
+    assert_eq!(fixture.effects(order).await, [1]);
+    fixture.has_no_failed_message().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_in_which_the_process_dies_counts() {
+    let world = World::new().await;
+    let fixture = ServiceFixture::take(&world, Service::Inventory, &short_delays()).await;
+    let (raw_publisher, recorder, order) =
+        (RawPublisher::open(&world).await, Recorder::default(), new_order());
+    recorder.fail(order, [Fault::InvalidTransition]);
+    let message = envelope(placed(order, "BEANS", 1), 1);
+    raw_publisher.publish(std::slice::from_ref(&message)).await;
+    let lock = fixture.lock("effects").await;
+    // The first attempt fails before it comes to the locked table; each of the others is in progress for as long as its
+    // process lives.
+    for attempt in 1..=3 {
+        let replica = fixture.open(recorder.clone()).await;
+        eventually("an attempt", async || {
+            let tries = recorder.tries(order);
+            if tries > attempt { Ok(()) } else { Err(tries) }
+        })
+        .await;
+        replica.kill().await;
+    }
+    lock.rollback().await.expect("unlocked");
+    let replica = fixture.open(recorder.clone()).await;
+    let dead = fixture.dead_letters(1).await;
+    assert_eq!(dead[0].reason, "the process died in each of 3 attempts");
+    assert_eq!(dead[0].attempts, 1, "of those that ended");
+    assert!(fixture.effects(order).await.is_empty());
     replica.stop().await;
 }
 

@@ -6,7 +6,6 @@ use futures::future::join_all;
 use messaging::{Effects, UnitOfWork};
 use sqlx::PgPool;
 use system::Service;
-use testkit::world::Servers;
 use testkit::{World, eventually};
 
 use testkit::facts::{envelope, new_order, reserved};
@@ -23,7 +22,7 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
-        let world = World::with(Servers::shared(), &short_delays()).await;
+        let world = World::new().await;
         let inventory = ServiceFixture::take(&world, Service::Inventory, &short_delays()).await;
         let order = ServiceFixture::take(&world, Service::Order, &short_delays()).await;
         let consumer = order.open(Recorder::default()).await;

@@ -4,7 +4,6 @@ use contracts::{Envelope, OrderId};
 use runtime::tasks::Tasks;
 use system::Service;
 use testkit::World;
-use testkit::world::Servers;
 
 use testkit::facts::{envelope, new_order, placed};
 use testkit::fixture::{Replica, ServiceFixture, short_delays};
@@ -12,7 +11,7 @@ use testkit::raw_publisher::RawPublisher;
 use testkit::recorder::{Fault, Recorder};
 
 async fn stage() -> (World, ServiceFixture, RawPublisher) {
-    let world = World::with(Servers::shared(), &short_delays()).await;
+    let world = World::new().await;
     let fixture = ServiceFixture::take(&world, Service::Analytics, &short_delays()).await;
     let raw_publisher = RawPublisher::open(&world).await;
     (world, fixture, raw_publisher)
@@ -69,7 +68,7 @@ async fn a_message_with_a_large_header_does_not_stop_the_reader() {
     raw_publisher.publish(&envelopes[1..]).await;
     let replica = open(&fixture, &Recorder::default()).await;
     all_in_effect(&fixture, &orders).await;
-    assert_eq!(fixture.count("select count(*) from messaging.stream_dead_letters").await, 2);
+    fixture.dead_letters(2).await;
     replica.stop().await;
 }
 
@@ -83,11 +82,8 @@ async fn an_event_under_another_routing_key_is_a_dead_letter() {
     let replica = open(&fixture, &Recorder::default()).await;
     all_in_effect(&fixture, &orders).await;
     replica.stop().await;
-    let reasons: Vec<String> = sqlx::query_scalar("select reason from messaging.stream_dead_letters")
-        .fetch_all(&fixture.pool)
-        .await
-        .expect("reasons");
-    assert_eq!(reasons, ["its routing key is \"payment.voided\", and its type is of product.listed"]);
+    let [dead] = <[_; 1]>::try_from(fixture.dead_letters(1).await).expect("one");
+    assert_eq!(dead.reason, "its routing key is \"payment.voided\", and its type is of product.listed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,8 +114,8 @@ async fn a_failed_event_is_a_dead_letter_and_the_reader_continues() {
     let (_world, fixture, raw_publisher) = stage().await;
     let (orders, envelopes) = events(9);
     let recorder = Recorder::default();
-    recorder.fail(orders[3], [Fault::InvalidTransition]);
-    recorder.fail(orders[5], [Fault::Panic]);
+    recorder.fail(orders[3], vec![Fault::InvalidTransition; 4]);
+    recorder.fail(orders[5], vec![Fault::Panic; 4]);
     recorder.fail(orders[7], [Fault::Raise("57P01"), Fault::Terminate, Fault::Raise("40001")]);
     raw_publisher.publish(&envelopes[..4]).await;
     raw_publisher.send("domain.events", "order.placed", "poison", b"poison").await;
@@ -130,19 +126,29 @@ async fn a_failed_event_is_a_dead_letter_and_the_reader_continues() {
             fixture.takes_effect(*order, &[1]).await;
         }
     }
+    let dead = fixture.dead_letters(3).await;
     replica.stop().await;
-    let dead: Vec<(i64, String, Vec<u8>)> = sqlx::query_as(
-        "select stream_offset, reason, body from messaging.stream_dead_letters order by stream_offset",
-    )
-    .fetch_all(&fixture.pool)
-    .await
-    .expect("dead letters");
+    let dead: Vec<_> = dead.into_iter().map(|dead| (dead.attempts, dead.reason, dead.body)).collect();
     let [invalid, poison, panic] = dead.as_slice() else { panic!("{dead:?}") };
     let reason = format!("order {} is told to fail and cannot take this", orders[3]);
-    assert_eq!(*invalid, (3, reason, body(&envelopes[3])));
-    assert_eq!((poison.0, poison.2.as_slice()), (4, b"poison".as_slice()));
+    assert_eq!(*invalid, (4, reason, body(&envelopes[3])));
+    assert_eq!((poison.0, poison.2.as_slice()), (0, b"poison".as_slice()));
     assert!(poison.1.contains("not a CloudEvents envelope"), "{}", poison.1);
-    assert_eq!(*panic, (6, format!("panic: told to, for order {}", orders[5]), body(&envelopes[5])));
+    assert_eq!(*panic, (4, format!("panic: told to, for order {}", orders[5]), body(&envelopes[5])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_fails_twice_counts_once() {
+    let (_world, fixture, raw_publisher) = stage().await;
+    let (orders, envelopes) = events(3);
+    let recorder = Recorder::default();
+    recorder.fail(orders[1], [Fault::InvalidTransition, Fault::Panic]);
+    raw_publisher.publish(&envelopes).await;
+    let replica = open(&fixture, &recorder).await;
+    all_in_effect(&fixture, &orders).await;
+    replica.stop().await;
+    assert_eq!(recorder.tries(orders[1]), 3);
+    fixture.has_no_failed_message().await;
 }
 
 fn body(envelope: &Envelope) -> Vec<u8> {

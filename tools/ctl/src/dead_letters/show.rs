@@ -2,55 +2,62 @@
 //! everything else by `devstack::print`.
 
 use anyhow::Result;
-use messaging::dead_letters::{DeadLetter, RecordedAction, hex};
+use messaging::dead_letters::{FailedMessage, RecordedAction};
 use serde_json::Value;
+use system::Service;
 
 use crate::table::{cell, table, time};
 
 /// Bytes in a line of a body that is no text.
 const BYTES_PER_LINE: usize = 32;
 
-pub(super) fn dead_letters(dead_letters: &[&DeadLetter]) -> String {
-    let row = |dead_letter: &&DeadLetter| {
-        let requested = dead_letter.replay_requested_at.map(|_| "(replay requested) ").unwrap_or_default();
+pub(super) fn messages(messages: &[(Service, FailedMessage)]) -> String {
+    let row = |(service, message): &(Service, FailedMessage)| {
+        let class = match message.class.as_str() {
+            "not_for_this_build" => "waits for a newer build: ",
+            _ => "",
+        };
         [
-            format!("{}\n{}", time(dead_letter.failed_at), dead_letter.id),
-            format!("{}\n{}", dead_letter.service, dead_letter.attempts),
-            format!("{}\n{}", cell(dead_letter.event_type.as_deref()), cell(dead_letter.subject.as_deref())),
-            format!("{requested}{}", cell(Some(&dead_letter.reason))),
+            format!("{}\n{}", time(Some(message.failed_at)), message.id),
+            format!("{service}\n{}", message.attempts),
+            format!("{}\n{}", cell(message.event_type.as_deref()), cell(message.subject.as_deref())),
+            format!("{class}{}", cell(Some(&message.reason))),
         ]
     };
-    table(["when\nid", "service\nattempts", "event\norder", "reason"], dead_letters.iter().map(row))
+    table(["when\nid", "service\nattempts", "event\norder", "reason"], messages.iter().map(row))
 }
 
-pub(super) fn history(taken: &[(&str, RecordedAction)]) -> String {
-    let row = |(service, taken): &(&str, RecordedAction)| {
-        // A command that was interrupted leaves its outcome open.
-        let done = if taken.done_at.is_some() { "yes" } else { "unknown" };
+pub(super) fn history(actions: &[(Service, RecordedAction)]) -> String {
+    let row = |(service, action): &(Service, RecordedAction)| {
         [
-            format!("{}\n{}", time(Some(taken.requested_at)), taken.dead_letter_id),
-            format!("{}\n{}", cell(Some(&taken.requested_by)), service),
-            format!("{}\n{done}", taken.action),
-            format!("{}\n{}", cell(taken.event_type.as_deref()), cell(taken.subject.as_deref())),
-            cell(taken.reason.as_deref()),
+            format!("{}\n{}", time(Some(action.requested_at)), action.dead_letter_id),
+            format!("{}\n{service}", cell(Some(&action.requested_by))),
+            action.action.clone(),
+            format!("{}\n{}", cell(action.event_type.as_deref()), cell(action.subject.as_deref())),
+            cell(action.reason.as_deref()),
         ]
     };
-    table(["when\nid", "by\nservice", "action\ndone", "event\norder", "reason"], taken.iter().map(row))
+    table(["when\nid", "by\nservice", "action", "event\norder", "reason"], actions.iter().map(row))
 }
 
-/// Everything that is known of a dead letter.
-pub(super) fn dead_letter(dead_letter: &DeadLetter) -> Result<String> {
+/// Everything that is known of a message that failed.
+pub(super) fn message(service: Service, message: &FailedMessage) -> Result<String> {
+    let next = message.due_at.map_or_else(|| "none: a dead letter".to_owned(), |due| time(Some(due)));
     let mut lines = vec![
-        format!("dead letter {} of {}", dead_letter.id, dead_letter.service),
-        format!("message  {}", cell(Some(&dead_letter.message_id))),
-        format!("when     {}", time(dead_letter.failed_at)),
-        format!("attempts {}", dead_letter.attempts),
-        format!("reason   {}", cell(Some(&dead_letter.reason))),
+        format!("{} of {service}", message.id),
+        format!("message  {}", cell(message.message_id.as_deref())),
+        format!("from     {}", message.source),
+        format!("came     {}", time(Some(message.received_at))),
+        format!("failed   {}", time(Some(message.failed_at))),
+        format!("attempts {}", message.attempts),
+        format!("next     {next}"),
+        format!("reason   {}", cell(Some(&message.reason))),
+        format!("content  {}", cell(message.content_type.as_deref())),
         "headers".to_owned(),
-        serde_json::to_string_pretty(&dead_letter.headers)?,
+        serde_json::to_string_pretty(&message.headers)?,
         "body".to_owned(),
     ];
-    lines.extend(body(&dead_letter.body)?);
+    lines.extend(body(&message.body)?);
     Ok(lines.join("\n"))
 }
 
@@ -65,6 +72,10 @@ fn body(body: &[u8]) -> Result<Vec<String>> {
         Some(text) => Ok(text.lines().map(str::to_owned).collect()),
         None => Ok(body.chunks(BYTES_PER_LINE).map(hex).collect()),
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use amqp::Topology;
 use amqp::topology::{Argument, Queue};
-use amqp::{RetryDelays, Topology};
 use anyhow::{Context, Result};
 use contracts::EventType;
 use system::{Dependency, Program, Reads, Service, programs, subscribers_of};
@@ -35,7 +35,7 @@ pub(super) fn choreography() -> String {
 
 /// `docs/generated/topology.md`.
 pub(super) fn topology() -> String {
-    let Topology { exchanges, queues, bindings } = system::topology(&RetryDelays::default());
+    let Topology { exchanges, queues, bindings } = system::topology();
     let exchanges = exchanges.iter().map(|exchange| [code(&exchange.name), exchange.kind.to_owned()]);
     let queues = queues.iter().map(|queue| [code(&queue.name), arguments(queue)]);
     let bindings = bindings.iter();
