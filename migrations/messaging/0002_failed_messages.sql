@@ -3,7 +3,7 @@ create table messaging.failed_messages (
     id uuid primary key,
     -- The queue or the stream that it came from.
     source text not null,
-    -- A digest of its id and its body: a message that comes again is one row.
+    -- A digest of it: a message that comes again is one row.
     key bytea not null,
     message_id text,
     content_type text,

@@ -74,4 +74,5 @@ impl RawMessage {
 
 /// The header and the consumer's argument of that name.
 pub(crate) const STREAM_OFFSET: &str = "x-stream-offset";
-const DELIVERY_COUNT: &str = "x-delivery-count";
+/// The header in which a quorum queue counts deliveries without an acknowledgement.
+pub const DELIVERY_COUNT: &str = "x-delivery-count";

