@@ -320,6 +320,5 @@ async fn service_env(world: &World, service: &str, common: &Env) -> Env {
     let mut env = common.clone();
     env.insert("DATABASE_URL".to_owned(), world.database_url(service).await);
     env.insert("AMQP_URL".to_owned(), world.amqp_url(service));
-    env.insert("RABBITMQ_MANAGEMENT_URL".to_owned(), world.management_url(service));
     env
 }

@@ -3,7 +3,6 @@
 //! Services are names here, and events are routing keys: this crate knows no message of the system. It is the only
 //! one that names the client library, lapin.
 
-pub mod bindings;
 pub mod broker;
 pub mod config;
 pub mod connection;

@@ -38,10 +38,14 @@ pub fn definitions(vhost: &str, services: &[ServicePermissions<'_>]) -> Value {
     ];
     let mut topic_permissions = Vec::new();
     for ServicePermissions { name, publishes, consumes } in services {
-        // `management` lets the service list its own bindings, and nothing that AMQP would not show it.
-        users.push(user(name, &["management"]));
+        users.push(user(name, &[]));
         if consumes.is_empty() {
-            permissions.push(permission(name, vhost, "^$", "^$", &stream));
+            // To write to a queue is to bind it: the reader restores the stream's binding.
+            let stream_and_events = format!("{stream}|^domain\\.events$");
+            permissions.push(permission(name, vhost, "^$", &stream, &stream_and_events));
+            topic_permissions.push(json!({
+                "user": name, "vhost": vhost, "exchange": EVENTS_EXCHANGE, "write": "^$", "read": "^#$",
+            }));
             continue;
         }
         let own = format!(r"^{name}\.");
@@ -126,7 +130,8 @@ mod tests {
         assert_eq!(rights["write"], r"^(stock\.reserved|stock\.rejected)$");
         let analytics = made["permissions"].as_array().and_then(|all| all.last()).expect("a permission");
         assert_eq!(analytics["configure"], "^$");
-        assert_eq!(analytics["write"], "^$");
-        assert_eq!(analytics["read"], r"^domain-events\.log$");
+        assert_eq!(analytics["write"], r"^domain-events\.log$");
+        assert_eq!(analytics["read"], r"^domain-events\.log$|^domain\.events$");
+        assert_eq!(made["topic_permissions"][1]["read"], "^#$");
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! A broker that has just started accepts connections before its streams are available. Until then it does not route to
 //! the event stream, and confirms all the same (measured on 3.10). It does the same with a queue that is not bound yet.
-//! The stream is bound after all queues: once it is available and bound, events can be published.
+//! The topology's marker is declared after all bindings: once it is there and the stream is available, events can be
+//! published.
 
 use std::collections::HashSet;
 use std::pin::pin;
@@ -49,8 +50,13 @@ impl Publisher {
     /// The same for events: fails until every subscriber would get them.
     pub async fn events_channel(&self) -> Result<ConfirmChannel, BrokerError> {
         let connection = self.connection().await?;
-        self.broker.ensure_stream_bound(&connection).await?;
+        self.broker.ensure_topology(&connection).await?;
         ConfirmChannel::open(connection).await
+    }
+
+    /// Checks again that every subscriber gets what is published.
+    pub async fn ensure_topology(&self) -> Result<(), BrokerError> {
+        self.broker.ensure_topology(self.connection().await?.as_ref()).await
     }
 
     async fn connection(&self) -> Result<Arc<Connection>, BrokerError> {

@@ -120,6 +120,13 @@ impl Receiver {
         Ok(PolledQueue::new(self.connection.create_channel().await?, queue))
     }
 
+    /// Declares the bindings of what is received again: one that was removed comes back.
+    pub async fn bind_again(&self, broker: &Broker) -> Result<(), BrokerError> {
+        let channel = self.connection.create_channel().await?;
+        broker.bind_own(&channel).await?;
+        Ok(channel.close(200, "done".into()).await?)
+    }
+
     /// Whether the channel is open. When it is not, the broker has requeued every message without an acknowledgement.
     pub fn is_open(&self) -> bool {
         self.channel.status().connected()

@@ -2,16 +2,22 @@
 //!
 //! A queue must exist before the first event that it should get is published, even if its service has never run.
 //! `mandatory` does not detect a missing queue, since the event stream takes every routing key. So the whole topology is
-//! applied before any service starts, and each service declares its own part again whenever it connects.
+//! applied before any service starts. What is declared last is a marker, an exchange whose name is a digest of the whole:
+//! a publisher that finds it knows that everything exists. Each service declares its own part again whenever it connects,
+//! and its bindings every few seconds, so that a binding which was removed comes back.
 
 use std::{fmt, time::Duration};
 
 use lapin::{
     Channel, Connection, ExchangeKind,
-    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
+    options::{
+        ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+        QueueDeleteOptions,
+    },
     types::{AMQPValue, FieldTable},
 };
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::connection::{close, connect};
@@ -32,6 +38,9 @@ const EVENT_STREAM_SEGMENT_BYTES: i64 = 50_000_000;
 const DELIVERY_LIMIT: i64 = 50;
 /// Of the queue behind the backstop: it drops nothing itself.
 const DEAD_LETTER_DELIVERY_LIMIT: i64 = 2_000_000_000;
+
+/// Of the marker; nothing is ever published to it.
+pub const MARKER_KIND: &str = "direct";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Argument {
@@ -74,6 +83,8 @@ pub struct Topology {
     pub exchanges: Vec<Exchange>,
     pub queues: Vec<Queue>,
     pub bindings: Vec<Binding>,
+    /// The exchange that says that all of it exists; only of the whole.
+    pub marker: Option<String>,
 }
 
 pub fn events_queue(service: &str) -> String {
@@ -102,9 +113,18 @@ impl Topology {
             whole.queues.extend(part.queues);
             whole.bindings.extend(part.bindings);
         }
-        // Declared last: a publisher that finds it knows that all the others exist.
         whole.bindings.extend(stream_binding);
+        whole.marker = Some(whole.digest());
         whole
+    }
+
+    /// A name that no other topology has.
+    fn digest(&self) -> String {
+        const DIGITS: usize = 12;
+        let mut digest: String =
+            Sha256::digest(format!("{self:?}").as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        digest.truncate(DIGITS);
+        format!("topology.{digest}")
     }
 
     pub fn event_stream() -> Self {
@@ -123,6 +143,7 @@ impl Topology {
                 queue: EVENT_STREAM.to_owned(),
                 routing_key: "#".to_owned(),
             }],
+            marker: None,
         }
     }
 
@@ -146,7 +167,7 @@ impl Topology {
             queue: events_queue(service),
             routing_key: (*key).to_owned(),
         }));
-        Self { exchanges: vec![Exchange { name: own, kind: "direct" }], queues, bindings }
+        Self { exchanges: vec![Exchange { name: own, kind: "direct" }], queues, bindings, marker: None }
     }
 
     /// One quorum queue without bindings.
@@ -155,20 +176,29 @@ impl Topology {
         Self { queues: vec![queue], ..Self::default() }
     }
 
-    /// Declares all of it. What exists already with the same arguments stays as it is.
+    /// Declares all of it, the marker last. What exists already with the same arguments stays as it is.
     /// [`BrokerError::Mismatch`] when the broker has a queue or an exchange of that name with other arguments.
     pub async fn declare(&self, channel: &Channel) -> Result<(), BrokerError> {
-        for exchange in &self.exchanges {
-            let kind = ExchangeKind::Custom(exchange.kind.to_owned());
-            let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-            channel
-                .exchange_declare(exchange.name.as_str().into(), kind, options, FieldTable::default())
-                .await?;
+        if let Some(marker) = &self.marker {
+            // Publishers wait until everything is there again.
+            channel.exchange_delete(marker.as_str().into(), ExchangeDeleteOptions::default()).await?;
+        }
+        for Exchange { name, kind } in &self.exchanges {
+            declare_exchange(channel, name, kind).await?;
         }
         for queue in &self.queues {
             let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
             channel.queue_declare(queue.name.as_str().into(), options, queue.table()).await?;
         }
+        self.bind(channel).await?;
+        match &self.marker {
+            Some(marker) => declare_exchange(channel, marker, MARKER_KIND).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Declares the bindings alone.
+    pub(crate) async fn bind(&self, channel: &Channel) -> Result<(), BrokerError> {
         for binding in &self.bindings {
             channel
                 .queue_bind(
@@ -182,6 +212,12 @@ impl Topology {
         }
         Ok(())
     }
+}
+
+async fn declare_exchange(channel: &Channel, name: &str, kind: &str) -> Result<(), BrokerError> {
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let kind = ExchangeKind::Custom(kind.to_owned());
+    Ok(channel.exchange_declare(name.into(), kind, options, FieldTable::default()).await?)
 }
 
 /// Declares a topology over a connection of its own. Waits up to 30 s for queues that become available a moment after

@@ -210,10 +210,7 @@ impl System {
             let address = proxy.map_or_else(|| self.address(*need), Proxy::address);
             let url = match need {
                 Dependency::Database => format!("postgres://{name}:{name}@{address}/{name}"),
-                Dependency::Broker => {
-                    variables.push(variable("RABBITMQ_MANAGEMENT_URL", self.rabbitmq.management_url(name)));
-                    format!("amqp://{name}:{name}@{address}/{VHOST}")
-                }
+                Dependency::Broker => format!("amqp://{name}:{name}@{address}/{VHOST}"),
                 Dependency::PaymentProvider => format!("http://{address}"),
                 Dependency::MailServer => format!("smtp://{address}"),
             };

@@ -27,8 +27,8 @@ use crate::unit_of_work::UnitOfWork;
 
 /// How long a shutdown waits for a transaction. The broker requeues what is not done by then.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(4);
-/// How often to look for messages that the broker dead-lettered itself.
-const BACKSTOP_INTERVAL: Duration = Duration::from_secs(10);
+/// How often to restore the bindings, and to look for messages that the broker dead-lettered itself.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 pub struct Consumer<R: Reaction> {
     pub broker: Broker,
@@ -109,8 +109,8 @@ impl<R: Reaction> Session for Consumer<R> {
         let mut receiver = connection.events_queue(&self.broker).await?;
         let backstop = receiver.poll(topology::dead_letter_queue(self.broker.service())).await?;
         let mut throttle = BatchThrottle::new(R::INTERVAL);
-        let mut looks = interval(BACKSTOP_INTERVAL);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut upkeep = interval(UPKEEP_INTERVAL);
+        upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         item.up();
         loop {
             let next = async {
@@ -123,7 +123,8 @@ impl<R: Reaction> Session for Consumer<R> {
                 biased;
                 () = shutdown.cancelled() => break,
                 received = next => received?,
-                _ = looks.tick() => {
+                _ = upkeep.tick() => {
+                    receiver.bind_again(&self.broker).await?;
                     if !self.drain(&receiver, &backstop, shutdown).await? {
                         break;
                     }

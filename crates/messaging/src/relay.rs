@@ -16,6 +16,7 @@ use runtime::{
     tasks::GRACE,
 };
 use sqlx::{Connection, PgConnection, PgPool};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::failpoint::{self, Failpoint};
@@ -30,6 +31,8 @@ const WINDOW: usize = 256;
 /// How often the outbox is polled: a wake-up may be lost, and events of another replica have none.
 const POLL: Duration = Duration::from_millis(250);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the leader looks whether the event stream is still there.
+const TOPOLOGY_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the leader goes on publishing after it is to stop.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 /// Requests are drained first; to cut one off takes up to half a second more.
@@ -118,12 +121,17 @@ impl Relay {
 
     async fn lead(&self, conn: &mut PgConnection, progressed: &mut bool) -> Result<(), RelayError> {
         let channel = self.publisher.events_channel().await?;
+        let mut checked = Instant::now();
         let mut throttle = BatchThrottle::new(throttle::INTERVAL);
         let (mut published, mut confirmed) = (0, Vec::new());
         // Whether all events of this process were read, which writes no more. Another replica publishes its own.
         let mut is_flushed = false;
         loop {
             throttle.ready().await;
+            if checked.elapsed() > TOPOLOGY_INTERVAL {
+                self.publisher.ensure_topology().await?;
+                checked = Instant::now();
+            }
             let stops = self.stop.is_cancelled();
             let rows = answer(ANSWER_TIMEOUT, delete_and_read(conn, &confirmed, WINDOW as i64)).await?;
             METRICS.sent(confirmed.len());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use amqp::{Broker, BrokerConfig, Publisher, bindings};
+use amqp::{Broker, BrokerConfig, Publisher, Topology};
 use contracts::ServiceName;
 use runtime::{
     config::DatabaseConfig,
@@ -50,20 +50,20 @@ pub struct ServiceHost {
 
 impl ServiceHost {
     /// The host of a service that subscribes to the events of these names (none, for one that only publishes or reads
-    /// the event stream). Does not connect yet.
+    /// the event stream), where the broker is to have this topology. Does not connect yet.
     ///
     /// # Errors
     /// When a URL of the configuration is not valid.
     pub fn new(
         service: ServiceName,
-        routing_keys: Vec<&'static str>,
+        (routing_keys, topology): (Vec<&'static str>, Topology),
         config: &HostConfig,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
         let health = Health::of(service.as_str());
         // Missing from the start: the service is not ready before all parts are up, and the last ones come with `start`.
-        need(&health, &["database", "bindings"]);
-        let broker = Broker::new(&config.broker, service.as_str(), &routing_keys)?;
+        need(&health, &["database"]);
+        let broker = Broker::new(&config.broker, service.as_str(), &routing_keys, &topology)?;
         Ok(Self {
             pool: database::pool(&config.database, service.as_str())?,
             unit_of_work: UnitOfWork::new(service),
@@ -134,9 +134,6 @@ impl ServiceHost {
     }
 
     fn start_watchers(&self, tasks: &mut Tasks) {
-        let (client, needed) = (self.broker.bindings().clone(), self.broker.needed_topology());
-        let watch = bindings::watch(client, needed, self.health.item("bindings"), self.shutdown.clone());
-        tasks.spawn("bindings", watch);
         tasks.spawn("pruning", prune::run(self.pool.clone(), self.shutdown.clone()));
         let item = self.health.item("database");
         tasks.spawn("database", database::watch(self.pool.clone(), item, self.shutdown.clone()));

@@ -29,6 +29,8 @@ use crate::unit_of_work::Commit;
 
 /// How often a replica that does not read tries to become the reader.
 const LOCK_INTERVAL: Duration = Duration::from_millis(500);
+/// How often to restore the stream's binding.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 pub struct StreamReader<R> {
     pub broker: Broker,
@@ -82,7 +84,10 @@ impl<R: Reaction> StreamReader<R> {
         let mut throttle = BatchThrottle::new(throttle::BACKGROUND_INTERVAL);
         item.up();
         let mut looks = interval(retrier.look_interval());
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut upkeep = interval(UPKEEP_INTERVAL);
+        for ticks in [&mut looks, &mut upkeep] {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
         loop {
             let next = async {
                 throttle.ready().await;
@@ -92,6 +97,10 @@ impl<R: Reaction> StreamReader<R> {
                 received = next => received?,
                 _ = looks.tick() => {
                     retrier.try_due().await;
+                    continue;
+                }
+                _ = upkeep.tick() => {
+                    receiver.bind_again(&self.broker).await?;
                     continue;
                 }
             };

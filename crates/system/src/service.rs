@@ -1,5 +1,6 @@
 //! What the table says of one service.
 
+use amqp::Topology;
 use contracts::{EventType, ServiceName};
 use serde::Serialize;
 use strum::{Display, EnumString};
@@ -140,6 +141,11 @@ impl Service {
 
     pub fn routing_keys(self) -> Vec<&'static str> {
         self.subscriptions().iter().map(|event| event.name()).collect()
+    }
+
+    /// What it subscribes to, and the topology that it expects of the broker.
+    pub fn on_broker(self) -> (Vec<&'static str>, Topology) {
+        (self.routing_keys(), crate::topology())
     }
 
     pub const fn has_queue(self) -> bool {

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{Config, Event, Greeted, declare_topology};
 
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    declare_topology(&config.host.broker).await?;
+    let topology = declare_topology(&config.host.broker).await?;
     let name = ServiceName::new("greeter");
-    let host = ServiceHost::new(name, vec![], &config.host, shutdown.clone())?;
+    let host = ServiceHost::new(name, (vec![], topology), &config.host, shutdown.clone())?;
     let state = (host.pool.clone(), host.unit_of_work.clone());
     let router = Router::new().route("/greetings/{name}", post(greet)).with_state(state);
     let mut tasks = Tasks::new(shutdown.clone());

@@ -29,7 +29,8 @@ pub struct Config {
 }
 
 /// Declares every queue, so that none misses an event that is published before its service has run.
-async fn declare_topology(config: &BrokerConfig) -> anyhow::Result<()> {
+async fn declare_topology(config: &BrokerConfig) -> anyhow::Result<Topology> {
     let topology = Topology::whole(&[("listener", &[EventType::Greeted.name()])]);
-    Ok(amqp::apply_topology(config.amqp_url.expose_secret(), &topology).await?)
+    amqp::apply_topology(config.amqp_url.expose_secret(), &topology).await?;
+    Ok(topology)
 }

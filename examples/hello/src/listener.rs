@@ -16,9 +16,9 @@ use crate::{Config, Event, EventType, declare_topology};
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    declare_topology(&config.host.broker).await?;
+    let topology = declare_topology(&config.host.broker).await?;
     let (name, keys) = (ServiceName::new("listener"), vec![EventType::Greeted.name()]);
-    let host = ServiceHost::new(name, keys, &config.host, shutdown.clone())?;
+    let host = ServiceHost::new(name, (keys, topology), &config.host, shutdown.clone())?;
     let router = Router::new().route("/greetings", get(counts)).with_state(host.pool.clone());
     let mut tasks = Tasks::new(shutdown.clone());
     tasks

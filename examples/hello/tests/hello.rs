@@ -12,11 +12,8 @@ async fn env_of(service: &str, world: &World) -> Env {
     let mut admin = PgConnection::connect(&postgres).await.expect("Postgres answers");
     let create = AssertSqlSafe(format!(r#"create database "{database}""#));
     sqlx::query(create).execute(&mut admin).await.expect("a database");
-    let variables = [
-        ("DATABASE_URL", format!("{postgres}/{database}")),
-        ("AMQP_URL", world.amqp_url("admin")),
-        ("RABBITMQ_MANAGEMENT_URL", world.management_url("admin")),
-    ];
+    let variables =
+        [("DATABASE_URL", format!("{postgres}/{database}")), ("AMQP_URL", world.amqp_url("admin"))];
     variables.map(|(name, value)| (name.to_owned(), value)).into()
 }
 

@@ -29,7 +29,7 @@ use crate::reactions::Reactions;
 /// Runs the service until the shutdown or a permanent error.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let service = Service::Inventory;
-    let host = ServiceHost::new(service.into(), service.routing_keys(), &config.host, shutdown.clone())?;
+    let host = ServiceHost::new(service.into(), service.on_broker(), &config.host, shutdown.clone())?;
     let mut tasks = Tasks::new(shutdown.clone());
 
     let router = http_api::admit(

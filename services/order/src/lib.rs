@@ -45,7 +45,7 @@ pub async fn run_with(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let service = Service::Order;
-    let host = ServiceHost::new(service.into(), service.routing_keys(), &config.host, shutdown.clone())?;
+    let host = ServiceHost::new(service.into(), service.on_broker(), &config.host, shutdown.clone())?;
     let (pool, unit_of_work) = (host.pool.clone(), host.unit_of_work.clone());
     let admission = Arc::new(AdmissionControl::new(config.limits));
     let mut tasks = Tasks::new(shutdown.clone());

@@ -35,7 +35,7 @@ use crate::{jobs::Calls, processor::Processor, reactions::Reactions};
 /// Runs the service until the shutdown or a permanent error.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let service = Service::Payment;
-    let host = ServiceHost::new(service.into(), service.routing_keys(), &config.host, shutdown.clone())?;
+    let host = ServiceHost::new(service.into(), service.on_broker(), &config.host, shutdown.clone())?;
     let processor = Processor::new(&config.processor).context("no HTTP client for the card processor")?;
     let calls = JobRunner {
         settings: config.processor.jobs(),

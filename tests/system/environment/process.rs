@@ -91,10 +91,7 @@ pub(super) fn nowhere(service: &str) -> Variables {
     for need in service.parse().map_or(&[][..], Service::needs) {
         let url = match need {
             Dependency::Database => format!("postgres://{service}:hush@127.0.0.1:1/{service}"),
-            Dependency::Broker => {
-                set("RABBITMQ_MANAGEMENT_URL", &format!("http://{service}:hush@127.0.0.1:1"));
-                format!("amqp://{service}:hush@127.0.0.1:1/{VHOST}")
-            }
+            Dependency::Broker => format!("amqp://{service}:hush@127.0.0.1:1/{VHOST}"),
             Dependency::PaymentProvider => "http://127.0.0.1:1".to_owned(),
             Dependency::MailServer => "smtp://127.0.0.1:1".to_owned(),
         };
@@ -108,6 +105,5 @@ pub(super) async fn at_home(world: &World, service: &str) -> Variables {
     let mut variables = nowhere(service);
     variables.insert("DATABASE_URL".to_owned(), world.database_url(service).await);
     variables.insert("AMQP_URL".to_owned(), world.amqp_url(service));
-    variables.insert("RABBITMQ_MANAGEMENT_URL".to_owned(), world.management_url(service));
     variables
 }

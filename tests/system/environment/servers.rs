@@ -213,13 +213,12 @@ fn signal(signal: &str, pid: i32) {
 
 /// Starts every service with servers on those ports, and gives the services' URLs.
 fn start_all(services: &mut Services, postgres: u16, rabbitmq: RabbitMqPorts) -> Vec<String> {
-    let RabbitMqPorts { amqp, management, .. } = rabbitmq;
+    let RabbitMqPorts { amqp, .. } = rabbitmq;
     let start = |name: &str| {
         let mut variables = nowhere(name);
         let mut set = |variable: &str, value: String| variables.insert(variable.to_owned(), value);
         set("DATABASE_URL", format!("postgres://{name}:{name}@127.0.0.1:{postgres}/{name}"));
         set("AMQP_URL", format!("amqp://{name}:{name}@127.0.0.1:{amqp}/shop"));
-        set("RABBITMQ_MANAGEMENT_URL", format!("http://{name}:{name}@127.0.0.1:{management}"));
         let service = as_service(name, &variables);
         let url = format!("http://{}", service.listen);
         services.start(service).expect("it starts");

@@ -102,7 +102,8 @@ fn expected(user: &str, attempt: &Attempt) -> Outcome {
         Attempt::DeclareExchange(exchange) => owns(user, &exchange.name),
         Attempt::DeclareAlternate { name, alternate } => owns(user, name) && feeds(user, alternate),
         Attempt::Bind(binding) | Attempt::Unbind(binding) => {
-            owns(user, &binding.queue) && listens(user, &binding.exchange, &binding.routing_key)
+            let binds = owns(user, &binding.queue) || reads_stream(user) && binding.queue == EVENT_STREAM;
+            binds && listens(user, &binding.exchange, &binding.routing_key)
         }
         Attempt::BindExchange { destination, source, key } => {
             feeds(user, destination) && listens(user, source, key)
@@ -128,11 +129,13 @@ fn owns(user: &str, name: &str) -> bool {
 fn reads(user: &str, queue: &str) -> bool {
     match user {
         AUDITOR_USER => queue == EVENT_STREAM,
-        _ if user.parse().is_ok_and(|service: Service| service.reads() == Reads::EventStream) => {
-            queue == EVENT_STREAM
-        }
+        _ if reads_stream(user) => queue == EVENT_STREAM,
         service => owns(service, queue),
     }
+}
+
+fn reads_stream(user: &str) -> bool {
+    user.parse().is_ok_and(|service: Service| service.reads() == Reads::EventStream)
 }
 
 /// Whether the user may have a queue get what is published there with that key.
@@ -140,7 +143,8 @@ fn listens(user: &str, exchange: &str, key: &str) -> bool {
     let subscribes = user
         .parse()
         .is_ok_and(|service: Service| service.subscriptions().iter().any(|event| event.name() == key));
-    owns(user, exchange) || exchange == EVENTS_EXCHANGE && subscribes
+    let restores = reads_stream(user) && key == "#";
+    owns(user, exchange) || exchange == EVENTS_EXCHANGE && (subscribes || restores)
 }
 
 fn publishes(user: &str, exchange: &str, key: &str) -> bool {

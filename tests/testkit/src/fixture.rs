@@ -46,11 +46,7 @@ impl ServiceFixture {
         let tables =
             "create table effects (id bigserial, order_id uuid not null, aggregate_version bigint not null)";
         sqlx::query(tables).execute(&pool).await.expect("a table");
-        let broker = BrokerConfig {
-            amqp_url: world.amqp_url(service.as_str()).into(),
-            management_url: world.management_url(service.as_str()).into(),
-            batch: 100,
-        };
+        let broker = BrokerConfig { amqp_url: world.amqp_url(service.as_str()).into(), batch: 100 };
         let database = DatabaseConfig { url: url.clone().into(), max_connections: 8 };
         let retries = RetryConfig { delays: delays.clone(), unsupported_wait: UNSUPPORTED_WAIT };
         Self { service, pool, url, config: HostConfig { database, broker, retries } }
@@ -71,7 +67,7 @@ impl ServiceFixture {
     /// Its host, connected to nothing yet.
     pub fn node(&self) -> ServiceHost {
         let (service, shutdown) = (self.service, CancellationToken::new());
-        ServiceHost::new(service.into(), service.routing_keys(), &self.config, shutdown).expect("a host")
+        ServiceHost::new(service.into(), service.on_broker(), &self.config, shutdown).expect("a host")
     }
 
     /// Starts a replica with the reaction.
@@ -85,9 +81,9 @@ impl ServiceFixture {
     /// Starts a consumer, and nothing else that would use the database.
     pub async fn consume<R: Reaction>(&self, reaction: R) -> Replica {
         let host = self.node();
-        let routing_keys = self.service.routing_keys();
-        let broker =
-            Broker::new(&self.config.broker, self.service.as_str(), &routing_keys).expect("a broker");
+        let (routing_keys, topology) = self.service.on_broker();
+        let broker = Broker::new(&self.config.broker, self.service.as_str(), &routing_keys, &topology)
+            .expect("a broker");
         let retries = self.config.retries.clone();
         let source = Source::queue(self.service.as_str(), routing_keys, reaction.versions(), retries);
         let consumer = Consumer {

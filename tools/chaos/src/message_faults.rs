@@ -14,7 +14,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use strum::{IntoStaticStr, VariantArray};
 use system::Service;
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -27,6 +27,8 @@ use amqp::{
 
 const PURPOSE: &str = "message-faults";
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the messages are redirected while a fault is injected.
+const REDIRECT_INTERVAL: Duration = Duration::from_secs(1);
 /// How often held messages are looked at.
 const TICK: Duration = Duration::from_millis(20);
 /// How many messages are shuffled with each other, if so many arrive in time.
@@ -69,13 +71,20 @@ struct Route {
     amqp_url: String,
     service: Service,
     queue: String,
+    /// Whether the events are to come here.
+    through_here: AsyncMutex<bool>,
 }
 
 impl MessageFaults {
     /// Prepares the faults of a service, as a user with every right; `seed` determines the random choices.
     pub async fn open(amqp_url: &str, service: Service, seed: u64) -> anyhow::Result<Self> {
         let queue = format!("{service}.message-faults");
-        let route = Arc::new(Route { amqp_url: amqp_url.to_owned(), service, queue });
+        let route = Arc::new(Route {
+            amqp_url: amqp_url.to_owned(),
+            service,
+            queue,
+            through_here: AsyncMutex::new(false),
+        });
         route.declare().await?;
         let (fault, held) = (watch::Sender::new(None), watch::Sender::new(0));
         let mut mover = Mover {
@@ -95,14 +104,14 @@ impl MessageFaults {
     /// Begins a fault. Waits until the broker is available.
     pub async fn inject(&self, fault: MessageFault) {
         self.fault.send_replace(Some(fault));
-        while self.route.redirect(true).await.is_err() {
+        while self.route.send_through_here(true).await.is_err() {
             sleep(RETRY_INTERVAL).await;
         }
     }
 
     /// Ends the fault; what is held goes on at once. Waits until the broker is available.
     pub async fn restore(&self) {
-        while self.route.redirect(false).await.is_err() {
+        while self.route.send_through_here(false).await.is_err() {
             sleep(RETRY_INTERVAL).await;
         }
         self.fault.send_replace(None);
@@ -131,6 +140,17 @@ impl Route {
     /// The queue survives a crash of the broker, as those of the services do.
     async fn declare(&self) -> Result<(), BrokerError> {
         apply_topology(&self.amqp_url, &Topology::of_quorum_queue(&self.queue)).await
+    }
+
+    async fn send_through_here(&self, through_here: bool) -> Result<(), BrokerError> {
+        let mut current = self.through_here.lock().await;
+        *current = through_here;
+        self.redirect(through_here).await
+    }
+
+    async fn redirect_again(&self) -> Result<(), BrokerError> {
+        let through_here = self.through_here.lock().await;
+        if *through_here { self.redirect(true).await } else { Ok(()) }
     }
 
     /// Binds one of the two queues, and then unbinds the other: meanwhile a message may go both ways.
@@ -183,7 +203,13 @@ impl Mover {
         let publisher = ConfirmChannel::open(Arc::new(connect(amqp_url, PURPOSE).await?)).await?;
         let mut receiver = ReceiverConnection::any_queue(amqp_url, PURPOSE, queue, BATCH).await?;
         let mut held: Vec<(Instant, RawMessage)> = Vec::new();
+        let mut redirected = Instant::now();
         loop {
+            // The service restores its bindings every few seconds.
+            if redirected.elapsed() > REDIRECT_INTERVAL {
+                self.route.redirect_again().await?;
+                redirected = Instant::now();
+            }
             while let Ok(arrived) = timeout(TICK, receiver.receive()).await {
                 held.extend(arrived?.into_iter().map(|message| (Instant::now(), message)));
                 self.held.send_replace(held.len() + self.poison.len());

@@ -35,10 +35,6 @@ fn compose_service(service: Service) -> String {
     let mut environment = String::new();
     for need in service.needs() {
         let _ = writeln!(environment, "      {}: {}", need.variable(), in_compose(service, *need));
-        if *need == Dependency::Broker {
-            let _ =
-                writeln!(environment, "      RABBITMQ_MANAGEMENT_URL: http://{name}:{name}@rabbitmq:15672");
-        }
     }
     format!(
         "  {name}:\n    <<: *hardened\n    build: {{ context: ., target: {name} }}\n    pull_policy: build\n    \

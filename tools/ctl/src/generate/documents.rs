@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use amqp::Topology;
-use amqp::topology::{Argument, Queue};
+use amqp::topology::{Argument, MARKER_KIND, Queue};
 use anyhow::{Context, Result};
 use contracts::EventType;
 use system::{Dependency, Program, Reads, Service, programs, subscribers_of};
@@ -35,8 +35,10 @@ pub(super) fn choreography() -> String {
 
 /// `docs/generated/topology.md`.
 pub(super) fn topology() -> String {
-    let Topology { exchanges, queues, bindings } = system::topology();
+    let Topology { exchanges, queues, bindings, marker } = system::topology();
     let exchanges = exchanges.iter().map(|exchange| [code(&exchange.name), exchange.kind.to_owned()]);
+    let marker = marker.iter().map(|name| [code(name), format!("{MARKER_KIND}: all of this exists")]);
+    let exchanges = exchanges.chain(marker);
     let queues = queues.iter().map(|queue| [code(&queue.name), arguments(queue)]);
     let bindings = bindings.iter();
     let bindings = bindings.map(|it| [code(&it.exchange), code(&it.routing_key), code(&it.queue)]);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use amqp::topology::{Argument, Queue};
+use amqp::topology::{Argument, MARKER_KIND, Queue};
 use serde_json::{Map, Value};
 
 use super::super::broker::Broker;
@@ -59,7 +59,9 @@ fn exchange_faults(seen: &Seen, broker: &Broker) -> Vec<String> {
         Some(found) if found != kind => Some(format!("the exchange {name} is {found}, not {kind}")),
         Some(_) => None,
     };
-    seen.topology.exchanges.iter().filter_map(|exchange| fault((&exchange.name, exchange.kind))).collect()
+    let marker = seen.topology.marker.iter().map(|name| (name.as_str(), MARKER_KIND));
+    let exchanges = seen.topology.exchanges.iter().map(|exchange| (exchange.name.as_str(), exchange.kind));
+    exchanges.chain(marker).filter_map(fault).collect()
 }
 
 fn arguments(queue: &Queue) -> Map<String, Value> {
