@@ -7,12 +7,21 @@ create table messaging.outbox (
     id bigint generated always as identity primary key,
     event_id uuid not null,
     routing_key text not null,
+    -- What it is about. The events of one subject are published in the order of their ids.
+    subject text not null,
     body text not null,
-    created_at timestamptz not null default now()
+    created_at timestamptz not null default now(),
+    -- Of an event that the broker did not take: how often, what it said, and when it is published again. Until then the
+    -- later events of its subject wait behind it.
+    attempts integer not null default 0 constraint attempts_not_negative check (attempts >= 0),
+    reason text,
+    held_until timestamptz
 ) with (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 5000
 );
+
+create index outbox_held on messaging.outbox (subject, id) where held_until is not null;
 
 -- The ids of messages in effect. A UUIDv7 tells its own time, so rows are pruned by a range of ids.
 create table messaging.inbox (

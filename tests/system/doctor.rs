@@ -10,7 +10,6 @@ use amqp::permissions::{ADMIN_USER, AUDITOR_USER};
 use doctor::{Examination, Sources, Verdict, examine, report};
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use messaging::relay::LEADER_LOCK;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use system::Service;
@@ -133,14 +132,12 @@ async fn database_open_to_another_service_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn relay_without_a_leader_is_named() {
     let shop = Shop::open().await;
-    // The relay's session ends, and nobody can take the lock again.
-    let sql = format!(
-        "revoke execute on function pg_try_advisory_lock(bigint) from public;
-         select pg_terminate_backend(pid) from pg_locks
-         where locktype = 'advisory' and ((classid::bigint << 32) | objid::bigint) = {LEADER_LOCK}
-            and database = (select oid from pg_database where datname = current_database())"
-    );
-    execute(&shop.world, "order", &sql).await;
+    // The lease ends, and nobody can acquire it again.
+    let sql = "update messaging.leases set until = now();
+         create function messaging.refuse() returns trigger language plpgsql as $$ begin return null; end $$;
+         create trigger refused before insert or update on messaging.leases
+             for each row execute function messaging.refuse()";
+    execute(&shop.world, "order", sql).await;
     let seen = patient_of(&shop).finds(&[RELAYS]).await;
     says(&seen, RELAYS, &["no relay of order leads", "/health/ready"]);
 }
@@ -169,8 +166,8 @@ async fn idle_service_has_neither_leader_nor_consumer() {
 async fn stuck_event_is_reported_beside_the_unavailable_service() {
     let mut shop = Shop::open().await;
     shop.stop(Service::Order).await;
-    let old = "insert into messaging.outbox (event_id, routing_key, body, created_at)
-        values (gen_random_uuid(), 'order.placed', '{}', now() - interval '2 minutes')";
+    let old = "insert into messaging.outbox (event_id, routing_key, subject, body, created_at)
+        values (gen_random_uuid(), 'order.placed', '', '{}', now() - interval '2 minutes')";
     execute(&shop.world, "order", old).await;
     let seen = patient_of(&shop).finds(&[SERVICES, OUTBOXES]).await;
     says(&seen, OUTBOXES, &["1 events of order wait, the first for 12"]);

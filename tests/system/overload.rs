@@ -63,16 +63,13 @@ async fn open(limit: &str) -> Shop {
 /// Keeps the relay of the order service from leading, as long as the connection lives.
 async fn take_the_lead(shop: &mut Shop) -> PgConnection {
     let pool = shop.pool("order").await;
-    let lock: i64 = sqlx::query_scalar(
-        "select classid::bigint << 32 | objid::bigint from pg_locks
-         where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())",
-    )
-    .fetch_one(&pool)
-    .await
-    .expect("the relay leads");
     shop.stop(Service::Order).await;
     let mut lead = pool.acquire().await.expect("Postgres answers").detach();
-    sqlx::query("select pg_advisory_lock($1)").bind(lock).execute(&mut lead).await.expect("the lead");
+    let taken = "update messaging.leases as lease
+         set token = token + 1, backend_pid = session.pid, backend_start = session.backend_start,
+             until = now() + interval '1 h'
+         from pg_stat_get_activity(pg_backend_pid()) as session where name = 'relay'";
+    assert_eq!(sqlx::query(taken).execute(&mut lead).await.expect("the lead").rows_affected(), 1);
     shop.restart(Service::Order).await;
     lead
 }

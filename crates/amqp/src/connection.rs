@@ -16,6 +16,9 @@ const HEARTBEAT_SECONDS: u16 = 10;
 /// connection, 8 MiB of memory, which is used as far as messages come.
 const FRAME_MAX_BYTES: u32 = 128 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the broker may take for what comes before the work on a connection: channels, declarations, consumers. A queue
+/// without a leader, or a node in a minority, may answer heartbeats and not these.
+const SETUP_LIMIT: Duration = Duration::from_secs(20);
 
 /// Opens a connection that the broker lists under `name`.
 /// [`BrokerError::Unavailable`] when the broker does not answer within 10 s.
@@ -29,6 +32,15 @@ pub(crate) async fn connect_to(uri: AMQPUri, name: &str) -> Result<Connection, B
         Ok(connected) => Ok(connected?),
         Err(_) => Err(BrokerError::Unavailable(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))),
     }
+}
+
+/// The outcome of a set-up, or [`BrokerError::Unavailable`] when the broker does not answer in time.
+pub(crate) async fn within_setup_limit<T>(
+    setup: impl Future<Output = Result<T, BrokerError>>,
+) -> Result<T, BrokerError> {
+    timeout(SETUP_LIMIT, setup).await.unwrap_or_else(|_| {
+        Err(BrokerError::Unavailable(format!("no answer within {} s", SETUP_LIMIT.as_secs())))
+    })
 }
 
 pub(crate) async fn close(connection: &Connection) -> Result<(), BrokerError> {

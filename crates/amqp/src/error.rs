@@ -25,6 +25,9 @@ pub enum BrokerError {
     /// A queue, an exchange or a binding does not exist.
     #[error("missing on the broker: {0}; run `sagactl topology apply`")]
     Missing(String),
+    /// A message is larger than it takes.
+    #[error("the broker refused a message: {0}")]
+    TooLarge(String),
     /// A URL of the configuration cannot be used. The text names it without its password.
     #[error("{0}")]
     InvalidUrl(String),
@@ -49,6 +52,9 @@ impl From<lapin::Error> for BrokerError {
             // The broker uses the same code for an unknown delivery tag and for a delivery that was held too long.
             AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) if reply.contains("inequivalent") => {
                 Self::Mismatch(reply)
+            }
+            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) if reply.contains("message size") => {
+                Self::TooLarge(reply)
             }
             // The queue exists, and becomes available a moment after the broker itself.
             AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) if reply.contains("down or inaccessible") => {

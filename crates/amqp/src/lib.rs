@@ -23,6 +23,6 @@ pub use error::BrokerError;
 pub use headers::Headers;
 pub use message::{OutgoingMessage, RawMessage};
 pub use polled_queue::PolledQueue;
-pub use publisher::{ConfirmChannel, Publisher};
+pub use publisher::{CONFIRM_LIMIT, ConfirmChannel, Fate, Publisher};
 pub use receiver::{Receiver, ReceiverConnection};
 pub use topology::{Topology, apply_topology, remove_topology};

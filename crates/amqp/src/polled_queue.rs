@@ -5,6 +5,7 @@ use lapin::{
     options::{BasicAckOptions, BasicGetOptions},
 };
 
+use crate::connection::within_setup_limit;
 use crate::error::BrokerError;
 use crate::message::RawMessage;
 
@@ -22,13 +23,16 @@ impl PolledQueue {
 
     /// Takes up to so many messages that are there, without acknowledging them.
     pub async fn take(&self, limit: u16) -> Result<Vec<RawMessage>, BrokerError> {
-        let mut messages = Vec::new();
-        while messages.len() < limit.into() {
-            let got = self.channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default()).await?;
-            let Some(message) = got else { break };
-            messages.push(RawMessage(message.delivery));
-        }
-        Ok(messages)
+        within_setup_limit(async {
+            let mut messages = Vec::new();
+            while messages.len() < limit.into() {
+                let (queue, options) = (self.queue.as_str().into(), BasicGetOptions::default());
+                let Some(message) = self.channel.basic_get(queue, options).await? else { break };
+                messages.push(RawMessage(message.delivery));
+            }
+            Ok(messages)
+        })
+        .await
     }
 
     /// Removes every message that was taken, up to the last one of these.

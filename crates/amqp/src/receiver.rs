@@ -9,7 +9,7 @@ use lapin::{
 
 use crate::broker::Broker;
 use crate::config::BATCH;
-use crate::connection::connect;
+use crate::connection::{connect, within_setup_limit};
 use crate::error::BrokerError;
 use crate::message::{RawMessage, STREAM_OFFSET};
 use crate::polled_queue::PolledQueue;
@@ -30,13 +30,13 @@ impl ReceiverConnection {
     /// Opens a connection that is named after its purpose.
     pub async fn open(broker: &Broker, purpose: &str) -> Result<Self, BrokerError> {
         let connection = broker.connect(purpose).await?;
-        let channel = connection.create_channel().await?;
+        let channel = within_setup_limit(async { Ok(connection.create_channel().await?) }).await?;
         Ok(Self { connection, channel, batch: broker.config().batch })
     }
 
     /// Receives from the service's events queue. Declares the service's own topology first.
     pub async fn events_queue(self, broker: &Broker) -> Result<Receiver, BrokerError> {
-        broker.declare_own(&self.channel).await?;
+        within_setup_limit(broker.declare_own(&self.channel)).await?;
         self.consume(events_queue(broker.service()), FieldTable::default()).await
     }
 
@@ -80,11 +80,13 @@ impl ReceiverConnection {
 
     async fn consume(self, queue: String, arguments: FieldTable) -> Result<Receiver, BrokerError> {
         let Self { connection, channel, batch } = self;
-        // While one batch is handled, the next one arrives.
-        channel.basic_qos(batch * 2, BasicQosOptions::default()).await?;
-        let options = BasicConsumeOptions::default();
-        let consumer =
-            channel.basic_consume(queue.as_str().into(), CONSUMER_TAG.into(), options, arguments).await?;
+        let consumer = within_setup_limit(async {
+            // While one batch is handled, the next one arrives.
+            channel.basic_qos(batch * 2, BasicQosOptions::default()).await?;
+            let (name, options) = (queue.as_str().into(), BasicConsumeOptions::default());
+            Ok(channel.basic_consume(name, CONSUMER_TAG.into(), options, arguments).await?)
+        })
+        .await?;
         Ok(Receiver { connection, channel, batches: consumer.ready_chunks(batch.into()), queue })
     }
 }
@@ -117,14 +119,18 @@ impl Receiver {
 
     /// Another queue on the same connection, which is looked at now and then.
     pub async fn poll(&self, queue: String) -> Result<PolledQueue, BrokerError> {
-        Ok(PolledQueue::new(self.connection.create_channel().await?, queue))
+        let channel = within_setup_limit(async { Ok(self.connection.create_channel().await?) }).await?;
+        Ok(PolledQueue::new(channel, queue))
     }
 
     /// Declares the bindings of what is received again: one that was removed comes back.
     pub async fn bind_again(&self, broker: &Broker) -> Result<(), BrokerError> {
-        let channel = self.connection.create_channel().await?;
-        broker.bind_own(&channel).await?;
-        Ok(channel.close(200, "done".into()).await?)
+        within_setup_limit(async {
+            let channel = self.connection.create_channel().await?;
+            broker.bind_own(&channel).await?;
+            Ok(channel.close(200, "done".into()).await?)
+        })
+        .await
     }
 
     /// Whether the channel is open. When it is not, the broker has requeued every message without an acknowledgement.

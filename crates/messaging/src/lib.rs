@@ -30,6 +30,7 @@ pub mod failpoint;
 pub mod failure_policy;
 pub mod inbox;
 pub mod jobs;
+mod lease;
 mod metrics;
 pub mod outbox;
 pub mod prune;

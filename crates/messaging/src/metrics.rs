@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     retries_waiting: Gauge<i64>,
     unsupported_waiting: Gauge<i64>,
     dead_letters_waiting: Gauge<i64>,
+    outbox_held: Gauge<i64>,
     outbox_depth: Gauge<i64>,
     outbox_age: Gauge<f64>,
     jobs_waiting: Gauge<i64>,
@@ -61,6 +62,10 @@ impl Metrics {
                 "messaging.dead_letters.depth",
                 "Dead letters; alarm on more than 0: see `sagactl dead-letters`",
             ),
+            outbox_held: gauge(
+                "messaging.outbox.held",
+                "Events that the broker did not take, tried again; alarm on more than 0",
+            ),
             outbox_depth: gauge("messaging.outbox.depth", "Events that wait to be published"),
             outbox_age: meter
                 .f64_gauge("messaging.outbox.oldest.age")
@@ -87,6 +92,10 @@ impl Metrics {
 
     pub(crate) fn sent(&self, count: usize) {
         self.sent.add(count as u64, &[]);
+    }
+
+    pub(crate) fn held(&self, count: i64) {
+        self.outbox_held.record(count, &[]);
     }
 
     pub(crate) fn consumed(&self, count: usize, took: Duration) {

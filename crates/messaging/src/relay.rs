@@ -1,13 +1,23 @@
 //! The relay: publishes the rows of the outbox in their order, and deletes those that the broker confirmed.
 //!
-//! One relay per database leads. It holds a session advisory lock on the connection that it reads and deletes with, so
-//! that a leader loses the lock together with its connection. There is no cursor: ids are drawn before the commit, and a
-//! row that becomes visible behind a cursor would be lost.
+//! One relay per database leads, by a [lease](crate::lease). There is no cursor: ids are drawn before the commit, and a row
+//! that becomes visible behind a cursor would be lost.
+//!
+//! An event may hold up only the later events of its own subject:
+//!
+//! | the broker | the relay |
+//! |---|---|
+//! | closes the channel over an event, or does not take it | holds the event for 1 s to 15 s, with the broker's words, and goes on |
+//! | does not confirm an event within 1 s | goes on with the next events |
+//! | does not confirm it within 15 s | holds the event, and opens another connection |
+//! | blocks publishers | waits |
+//! | ends the connection | publishes again what was not confirmed |
+
+mod leader;
 
 use std::time::Duration;
 
-use amqp::topology::EVENTS_EXCHANGE;
-use amqp::{BrokerError, ConfirmChannel, OutgoingMessage, Publisher};
+use amqp::{BrokerError, Publisher};
 use runtime::{
     config::MAX_DRAIN,
     database::answer,
@@ -16,31 +26,24 @@ use runtime::{
     tasks::GRACE,
 };
 use sqlx::{Connection, PgConnection, PgPool};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::failpoint::{self, Failpoint};
 use crate::failure_policy::backoff;
-use crate::metrics::METRICS;
-use crate::outbox::{Row, delete_and_read};
-use crate::throttle::{self, BatchThrottle};
+use crate::lease::{Lease, LeaseError};
 use crate::unit_of_work::UnitOfWork;
+use leader::Leader;
 
-/// Events that are read and published at once; the most confirms that are pending.
-const WINDOW: usize = 256;
+/// The name of the relay's lease.
+pub const LEASE: &str = "relay";
 /// How often the outbox is polled: a wake-up may be lost, and events of another replica have none.
 const POLL: Duration = Duration::from_millis(250);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the leader looks whether the event stream is still there.
-const TOPOLOGY_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the leader goes on publishing after it is to stop.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 /// Requests are drained first; to cut one off takes up to half a second more.
 const _: () = assert!(MAX_DRAIN.as_millis() + 500 + FLUSH_LIMIT.as_millis() < GRACE.as_millis());
-/// The advisory lock of the relay that leads. Any number, the same in all replicas.
-pub const LEADER_LOCK: i64 = 0x6f75_7462_6f78;
 
-/// Options of the leader's connection. A peer that does not answer is noticed within 5 + 2 * 3 s. A delete that is lost
+/// Options of the relay's connection. A peer that does not answer is noticed within 5 + 2 * 3 s. A delete that is lost
 /// causes only a duplicate, so it need not wait for the disk.
 const CONNECTION_OPTIONS: [(&str, &str); 4] = [
     ("tcp_keepalives_idle", "5"),
@@ -55,8 +58,10 @@ enum RelayError {
     Database(#[from] sqlx::Error),
     #[error(transparent)]
     Broker(#[from] BrokerError),
-    #[error("{unconfirmed} of {published} events were not confirmed and will be published again")]
-    Unconfirmed { unconfirmed: usize, published: usize },
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    #[error("{unconfirmed} of {published} events were not confirmed and will be published again: {reason}")]
+    Unconfirmed { unconfirmed: usize, published: usize, reason: String },
 }
 
 /// Relays until it is to stop, also after every failure; the leader then empties the outbox, for up to 2 s. A replica that
@@ -69,7 +74,7 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let item = health.item("relay");
-    let relay = Relay { pool, publisher, unit_of_work, item, stop };
+    let relay = Relay { pool, publisher, unit_of_work, health, item, stop };
     let lead_again = async {
         let mut attempt = 0;
         loop {
@@ -101,6 +106,7 @@ struct Relay {
     pool: PgPool,
     publisher: Publisher,
     unit_of_work: UnitOfWork,
+    health: Health,
     item: HealthItem,
     stop: CancellationToken,
 }
@@ -109,76 +115,17 @@ impl Relay {
     async fn follow_or_lead(&self, progressed: &mut bool) -> Result<(), RelayError> {
         let options = self.pool.connect_options().as_ref().clone().options(CONNECTION_OPTIONS);
         let mut conn = answer(ANSWER_TIMEOUT, PgConnection::connect_with(&options)).await?;
-        while !answer(ANSWER_TIMEOUT, try_to_lead(&mut conn)).await? {
+        let lease = loop {
+            if let Some(lease) = answer(ANSWER_TIMEOUT, Lease::try_acquire(&mut conn, LEASE)).await? {
+                break lease;
+            }
             self.item.up();
             if self.stop.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
                 return Ok(());
             }
-        }
-        tracing::info!("this relay leads");
-        self.lead(&mut conn, progressed).await
+        };
+        tracing::info!(token = lease.token, "this relay leads");
+        // The lease ends with the connection.
+        Leader::new(self, conn, lease).await?.lead(progressed).await
     }
-
-    async fn lead(&self, conn: &mut PgConnection, progressed: &mut bool) -> Result<(), RelayError> {
-        let channel = self.publisher.events_channel().await?;
-        let mut checked = Instant::now();
-        let mut throttle = BatchThrottle::new(throttle::INTERVAL);
-        let (mut published, mut confirmed) = (0, Vec::new());
-        // Whether all events of this process were read, which writes no more. Another replica publishes its own.
-        let mut is_flushed = false;
-        loop {
-            throttle.ready().await;
-            if checked.elapsed() > TOPOLOGY_INTERVAL {
-                self.publisher.ensure_topology().await?;
-                checked = Instant::now();
-            }
-            let stops = self.stop.is_cancelled();
-            let rows = answer(ANSWER_TIMEOUT, delete_and_read(conn, &confirmed, WINDOW as i64)).await?;
-            METRICS.sent(confirmed.len());
-            *progressed |= !confirmed.is_empty();
-            if confirmed.len() < published {
-                let unconfirmed = published - confirmed.len();
-                return Err(RelayError::Unconfirmed { unconfirmed, published });
-            }
-            if rows.is_empty() || published > 0 {
-                self.item.up();
-            }
-            if is_flushed || stops && rows.is_empty() {
-                return Ok(());
-            }
-            is_flushed = stops && rows.len() < WINDOW;
-            if rows.is_empty() {
-                (published, confirmed) = (0, Vec::new());
-                let written = tokio::time::timeout(POLL, self.unit_of_work.events_written.notified());
-                // In any case the table is read again.
-                let _ = self.stop.run_until_cancelled(written).await;
-            } else {
-                throttle.begin_with(rows.len(), WINDOW);
-                (published, confirmed) = (rows.len(), publish(&channel, &rows).await);
-                throttle.end();
-            }
-        }
-    }
-}
-
-/// Publishes the rows, and returns the ids of those that were confirmed.
-async fn publish(channel: &ConfirmChannel, rows: &[Row]) -> Vec<i64> {
-    let messages = rows.iter().map(|row| OutgoingMessage {
-        id: row.event_id.to_string(),
-        exchange: EVENTS_EXCHANGE,
-        routing_key: &row.routing_key,
-        content_type: contracts::envelope::CONTENT_TYPE,
-        body: row.body.as_bytes(),
-    });
-    let messages: Vec<_> = messages.collect();
-    let pending = channel.publish(&messages).await;
-    failpoint::hit(Failpoint::AfterPublishBeforeConfirm);
-    let confirmed = pending.confirmed().await;
-    failpoint::hit(Failpoint::AfterConfirmBeforeDelete);
-    let of_confirmed = rows.iter().filter(|row| confirmed.contains(&row.event_id.to_string()));
-    of_confirmed.map(|row| row.id).collect()
-}
-
-async fn try_to_lead(conn: &mut PgConnection) -> sqlx::Result<bool> {
-    sqlx::query_scalar!(r#"select pg_try_advisory_lock($1) as "leads!""#, LEADER_LOCK).fetch_one(conn).await
 }

@@ -25,6 +25,11 @@ pub(crate) trait Commit<E>: Send + Sync {
         tx: Transaction<'static, Postgres>,
         effects: Effects<E>,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Whether no transaction can be committed any more, because another replica leads.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 /// Commits the transactions of one service. Clones share it.

@@ -274,8 +274,8 @@ pub(super) const CORRUPTIONS: &[Corruption] = &[
     corruption(
         Inventory,
         "the relay is dead",
-        "insert into messaging.outbox (event_id, routing_key, body, created_at)
-         values (gen_random_uuid(), 'stock.released', '{}', now() - interval '2 minutes')",
+        "insert into messaging.outbox (event_id, routing_key, subject, body, created_at)
+         values (gen_random_uuid(), 'stock.released', '', '{}', now() - interval '2 minutes')",
         &["events leave the outbox"],
     ),
     corruption(

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use runtime::config::DatabaseConfig;
 use runtime::tasks::Tasks;
+use secrecy::ExposeSecret;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 use system::Service;
 use tokio::task::JoinHandle;
@@ -62,6 +63,18 @@ impl ServiceFixture {
         let database = DatabaseConfig { url: url.clone().into(), ..self.config.database.clone() };
         let config = HostConfig { database, ..self.config.clone() };
         (Self { service: self.service, pool: self.pool.clone(), url, config }, proxy)
+    }
+
+    /// The same, with a fault proxy before the broker.
+    pub async fn behind_broker_proxy(&self) -> (Self, Proxy) {
+        let url = self.config.broker.amqp_url.expose_secret();
+        let (user, rest) = url.rsplit_once('@').expect("a URL with a user");
+        let (host, vhost) = rest.split_once('/').expect("a URL with a vhost");
+        let proxy = Proxy::before(host).await.expect("a proxy");
+        let amqp_url = format!("{user}@{}/{vhost}", proxy.address()).into();
+        let broker = BrokerConfig { amqp_url, ..self.config.broker.clone() };
+        let config = HostConfig { broker, ..self.config.clone() };
+        (Self { service: self.service, pool: self.pool.clone(), url: self.url.clone(), config }, proxy)
     }
 
     /// Its host, connected to nothing yet.

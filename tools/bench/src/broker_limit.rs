@@ -61,11 +61,11 @@ pub async fn queue(amqp_url: &str, body: &[u8], duration: Duration) -> anyhow::R
     let topology = Topology::of_quorum_queue(QUEUE);
     amqp::apply_topology(amqp_url, &topology).await?;
     let mut receiver = ReceiverConnection::any_queue(amqp_url, QUEUE, QUEUE, BATCH).await?;
-    let publishing = open(amqp_url).await?;
+    let mut publishing = open(amqp_url).await?;
     let mut hops = Vec::with_capacity(HOPS);
     for _ in 0..HOPS {
         let begun = Instant::now();
-        let (published, consumed) = tokio::join!(publish(&publishing, body, 1), consume(&mut receiver));
+        let (published, consumed) = tokio::join!(publish(&mut publishing, body, 1), consume(&mut receiver));
         anyhow::ensure!(published == 1 && consumed? == 1, "the broker did not take a message");
         hops.push(begun.elapsed());
     }
@@ -73,11 +73,11 @@ pub async fn queue(amqp_url: &str, body: &[u8], duration: Duration) -> anyhow::R
 
     let begun = Instant::now();
     let mut publishers = JoinSet::new();
-    for channel in [publishing, open(amqp_url).await?] {
+    for mut channel in [publishing, open(amqp_url).await?] {
         let body = body.to_owned();
         publishers.spawn(async move {
             while begun.elapsed() < duration {
-                publish(&channel, &body, WINDOW).await;
+                publish(&mut channel, &body, WINDOW).await;
             }
         });
     }
@@ -103,7 +103,7 @@ async fn consume(receiver: &mut Receiver) -> anyhow::Result<usize> {
     Ok(arrived.len())
 }
 
-async fn publish(channel: &ConfirmChannel, body: &[u8], count: usize) -> usize {
+async fn publish(channel: &mut ConfirmChannel, body: &[u8], count: usize) -> usize {
     let messages: Vec<_> = (0..count)
         .map(|_| OutgoingMessage {
             id: clock::new_id().to_string(),
@@ -113,5 +113,5 @@ async fn publish(channel: &ConfirmChannel, body: &[u8], count: usize) -> usize {
             body,
         })
         .collect();
-    channel.publish(&messages).await.confirmed().await.len()
+    channel.publish_confirmed(&messages).await.len()
 }

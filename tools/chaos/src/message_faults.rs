@@ -200,7 +200,7 @@ impl Mover {
 
     async fn session(&mut self) -> anyhow::Result<()> {
         let Route { amqp_url, queue, .. } = self.route.as_ref();
-        let publisher = ConfirmChannel::open(Arc::new(connect(amqp_url, PURPOSE).await?)).await?;
+        let mut publisher = ConfirmChannel::open(Arc::new(connect(amqp_url, PURPOSE).await?)).await?;
         let mut receiver = ReceiverConnection::any_queue(amqp_url, PURPOSE, queue, BATCH).await?;
         let mut held: Vec<(Instant, RawMessage)> = Vec::new();
         let mut redirected = Instant::now();
@@ -219,7 +219,7 @@ impl Mover {
             }
             let due = self.due(&mut held);
             self.add_poison(&due);
-            self.forward(&publisher, &due).await?;
+            self.forward(&mut publisher, &due).await?;
             receiver.ack_through(&due).await?;
             self.held.send_replace(held.len());
         }
@@ -243,7 +243,7 @@ impl Mover {
     }
 
     /// Publishes the messages and the poison to the service, and waits for their confirms.
-    async fn forward(&mut self, publisher: &ConfirmChannel, due: &[RawMessage]) -> anyhow::Result<()> {
+    async fn forward(&mut self, publisher: &mut ConfirmChannel, due: &[RawMessage]) -> anyhow::Result<()> {
         if due.is_empty() && self.poison.is_empty() {
             return Ok(());
         }
@@ -261,7 +261,7 @@ impl Mover {
         let messages: Vec<OutgoingMessage<'_>> = events.chain(poison).collect();
         let times = if *self.fault.borrow() == Some(MessageFault::Doubled) { 2 } else { 1 };
         for _ in 0..times {
-            let confirmed = publisher.publish(&messages).await.confirmed().await;
+            let confirmed = publisher.publish_confirmed(&messages).await;
             anyhow::ensure!(
                 messages.iter().all(|message| confirmed.contains(&message.id)),
                 BrokerError::Unavailable("the broker did not confirm".to_owned())

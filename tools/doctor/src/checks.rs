@@ -53,7 +53,7 @@ pub const CHECKS: &[Check] = &[
     check("queues are as declared", "exchanges, queues and their arguments", queues),
     check("queues are bound", "the bindings of every queue", bindings),
     check("clocks agree", "the clocks of this machine, Postgres, RabbitMQ and the services", clocks_agree),
-    check("relays lead", "the leader lock in each database with an outbox", relays_lead),
+    check("relays lead", "the lease in each database with an outbox", relays_lead),
     check("queues have consumers", "consumers of each queue and of the event stream", queues_have_consumers),
     check("outboxes drain", "the oldest event that is not published", outboxes_drain),
     check("no dead letters wait", "messages that failed for good", no_dead_letters_wait),
@@ -225,7 +225,7 @@ fn relays_lead(seen: &Seen) -> Verdict {
     databases(seen, |all| {
         let (mut faults, mut stopped, mut led) = (Vec::new(), Vec::new(), 0);
         for (service, database) in all.iter().filter(|(service, _)| service.has_queue()) {
-            match database.facts.relay_leads {
+            match database.backlog.as_ref().is_some_and(|backlog| backlog.relay_leads) {
                 true => led += 1,
                 false if runs(seen, *service) => faults.push(format!("no relay of {service} leads")),
                 false => stopped.push(format!("{service} does not run")),
@@ -270,6 +270,9 @@ fn outboxes_drain(seen: &Seen) -> Verdict {
         let backlogs =
             all.iter().filter_map(|(service, database)| Some((service, database.backlog.as_ref()?)));
         let old = backlogs.clone().filter_map(|(service, backlog)| {
+            if let Some(reason) = &backlog.held_reason {
+                return Some(format!("{} events of {service} are held: {reason}", backlog.held));
+            }
             let age = backlog.oldest_event.filter(|age| *age > OLD_EVENT_SECONDS)?;
             Some(format!("{} events of {service} wait, the first for {age:.0} s", backlog.events))
         });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use futures::future::join_all;
-use messaging::relay::LEADER_LOCK;
+use messaging::relay::LEASE;
 use sqlx::{Connection, PgConnection};
 use system::Service;
 use tokio::time::timeout;
@@ -29,7 +29,6 @@ pub(super) struct Facts {
     pub(super) open_to: Vec<String>,
     /// Whether the newest table of the schema `messaging` exists.
     pub(super) migrated: bool,
-    pub(super) relay_leads: bool,
 }
 
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -37,31 +36,30 @@ pub(super) struct Backlog {
     /// Age of the oldest event in the outbox, in seconds.
     pub(super) oldest_event: Option<f64>,
     pub(super) events: i64,
+    /// Events that the broker did not take, and what it said of one.
+    pub(super) held: i64,
+    pub(super) held_reason: Option<String>,
+    pub(super) relay_leads: bool,
     pub(super) dead_letters: i64,
     /// Messages that wait for a build that supports them, and since when the first does, in seconds.
     pub(super) unsupported: i64,
     pub(super) oldest_unsupported: Option<f64>,
 }
 
-// pg_locks(5): the two halves of the key, and 1 for a key of one number.
 const FACTS: &str = "
-    with held as (
-        select (classid::bigint << 32) | objid::bigint as key
-        from pg_locks join pg_database on pg_database.oid = database
-        where datname = current_database() and locktype = 'advisory' and objsubid = 1 and granted
-    )
     select current_setting('server_version_num')::int as version, pg_get_userbyid(datdba)::text as owner,
         array(
             select rolname::text from pg_roles
             where rolname = any($1) and oid <> datdba and has_database_privilege(oid, datname, 'connect')
             order by rolname
         ) as open_to,
-        to_regclass('messaging.dead_letter_actions') is not null as migrated,
-        exists (select from held where key = $2) as relay_leads
+        to_regclass('messaging.leases') is not null as migrated
     from pg_database where datname = current_database()";
 
 const BACKLOG: &str = "
     select extract(epoch from clock_timestamp() - min(created_at))::float8 as oldest_event, count(*) as events,
+        count(held_until) as held, min(reason) as held_reason,
+        exists (select from messaging.leases where name = $1 and until > now()) as relay_leads,
         (select count(*) from messaging.failed_messages where due_at is null) as dead_letters,
         (select count(*) from messaging.failed_messages where due_at is not null and class = 'not_for_this_build')
             as unsupported,
@@ -86,9 +84,9 @@ async fn ask(url: &str) -> sqlx::Result<Database> {
     let read: DateTime<Utc> = sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut conn).await?;
     let offset = Offset::of(read, asked, runtime::clock::now());
     let services: Vec<_> = Service::with_database().map(Service::as_str).collect();
-    let facts: Facts = sqlx::query_as(FACTS).bind(services).bind(LEADER_LOCK).fetch_one(&mut conn).await?;
+    let facts: Facts = sqlx::query_as(FACTS).bind(services).fetch_one(&mut conn).await?;
     let backlog = match facts.migrated {
-        true => Some(sqlx::query_as(BACKLOG).fetch_one(&mut conn).await?),
+        true => Some(sqlx::query_as(BACKLOG).bind(LEASE).fetch_one(&mut conn).await?),
         false => None,
     };
     conn.close().await?;

@@ -48,7 +48,7 @@ impl<R: Reaction, C: Commit<R::Event>> Retrier<'_, R, C> {
 
     /// Tries every message that is due.
     pub(crate) async fn try_due(&self) {
-        while !self.shutdown.is_cancelled() {
+        while self.may_repeat() {
             match store::begin_attempt(self.pool, &self.source.name).await {
                 Ok(Some(due)) => self.attempt(due).await,
                 Ok(None) => return,
@@ -119,7 +119,7 @@ impl<R: Reaction, C: Commit<R::Event>> BatchTransaction for Retrier<'_, R, C> {
     }
 
     fn may_repeat(&self) -> bool {
-        !self.shutdown.is_cancelled()
+        !self.shutdown.is_cancelled() && !self.commit.is_over()
     }
 
     fn store_failure(&self, retry: &mut Retry<R::Event>, failure: &Failure) -> bool {

@@ -44,8 +44,8 @@ impl Stage {
     async fn leader(&self, except: Option<i32>) -> i32 {
         eventually("a leader", async || {
             let pids: Vec<i32> = sqlx::query_scalar(
-                "select pid from pg_locks where locktype = 'advisory' and granted
-                 and database = (select oid from pg_database where datname = current_database())",
+                "select backend_pid from messaging.leases join pg_stat_activity on pid = backend_pid
+                 where name = 'relay' and until > now()",
             )
             .fetch_all(&self.inventory.pool)
             .await
@@ -140,7 +140,8 @@ async fn a_row_that_becomes_visible_late_is_published() {
     let event = envelope(reserved(slow, 1).event, 1);
     let mut tx = runtime::database::begin(&stage.inventory.pool).await.expect("a transaction");
     sqlx::query(
-        "insert into messaging.outbox (event_id, routing_key, body) values ($1, 'stock.reserved', $2)",
+        "insert into messaging.outbox (event_id, routing_key, subject, body)
+         values ($1, 'stock.reserved', 'slow', $2)",
     )
     .bind(event.id)
     .bind(event.to_json().expect("JSON"))
@@ -226,4 +227,116 @@ async fn a_relay_that_stops_empties_the_outbox() {
         assert_eq!(stage.inventory.count("select count(*) from messaging.outbox").await, 0);
         stage.order.takes_effect(order, &[1]).await;
     }
+}
+
+/// Writes the event into the outbox under another routing key than that of its type.
+async fn publishes_under(stage: &Stage, order: OrderId, version: i64, routing_key: &str) {
+    let event = envelope(reserved(order, version).event, version);
+    sqlx::query(
+        "insert into messaging.outbox (event_id, routing_key, subject, body) values ($1, $2, $3, $4)",
+    )
+    .bind(event.id)
+    .bind(routing_key)
+    .bind(order.to_string())
+    .bind(event.to_json().expect("JSON"))
+    .execute(&stage.inventory.pool)
+    .await
+    .expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_the_broker_refuses_holds_up_its_subject_only() {
+    let stage = Stage::set().await;
+    let (refused, others) = (new_order(), [new_order(), new_order()]);
+    // Inventory has no right to publish it, and is told so for its channel.
+    publishes_under(&stage, refused, 1, "order.placed").await;
+    publishes_under(&stage, refused, 2, "stock.reserved").await;
+    for order in others {
+        publishes_under(&stage, order, 1, "stock.reserved").await;
+    }
+    let replica = stage.inventory.open(Recorder::default()).await;
+    for order in others {
+        stage.order.takes_effect(order, &[1]).await;
+    }
+    stage.publishes().await;
+    let held = eventually("a held event", async || {
+        let held: Vec<(String, i32, String)> = sqlx::query_as(
+            "select routing_key, attempts, reason from messaging.outbox where held_until is not null",
+        )
+        .fetch_all(&stage.inventory.pool)
+        .await
+        .expect("rows");
+        if held.first().is_some_and(|(_, attempts, _)| *attempts > 1) { Ok(held) } else { Err(held) }
+    })
+    .await;
+    let [(routing_key, _, reason)] = held.as_slice() else { panic!("{held:?}") };
+    assert_eq!(routing_key, "order.placed");
+    assert!(reason.contains("ACCESS_REFUSED") && reason.contains("order.placed"), "{reason}");
+    assert!(stage.order.effects(refused).await.is_empty(), "what comes after it waits");
+    eventually("a note", async || {
+        let notes = replica.host.health.notes();
+        if notes.get("outbox").is_some_and(|note| note.contains("ACCESS_REFUSED")) {
+            Ok(())
+        } else {
+            Err(notes)
+        }
+    })
+    .await;
+    assert!(replica.host.health.is_ready(), "the service does without it");
+
+    // The cause is removed.
+    let mended =
+        "update messaging.outbox set routing_key = 'stock.reserved' where routing_key = 'order.placed'";
+    sqlx::query(mended).execute(&stage.inventory.pool).await.expect("mended");
+    stage.order.takes_effect(refused, &[1, 2]).await;
+    stage.inventory.outbox_empties().await;
+    replica.stop().await;
+    stage.consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_does_not_renew_its_lease_is_replaced_and_changes_nothing() {
+    let stage = Stage::set().await;
+    let frozen = "insert into messaging.leases (name, token, backend_pid, backend_start, until)
+         select 'relay', 41, pid, backend_start, now() + interval '2 s'
+         from pg_stat_activity where pid = pg_backend_pid()";
+    let mut session = stage.inventory.pool.acquire().await.expect("a connection");
+    sqlx::query(frozen).execute(&mut *session).await.expect("a leader");
+    let replica = stage.inventory.open(Recorder::default()).await;
+    stage.publishes().await;
+    assert_eq!(stage.inventory.count("select token from messaging.leases where name = 'relay'").await, 42);
+
+    // It is this one's turn to be frozen: another one leads when it wakes up.
+    let order = new_order();
+    let another = "update messaging.leases as lease
+         set token = 43, backend_pid = session.pid, backend_start = session.backend_start,
+             until = now() + interval '3 s'
+         from pg_stat_activity as session where session.pid = pg_backend_pid()";
+    sqlx::query(another).execute(&mut *session).await.expect("another leader");
+    stage.inventory.publish(&replica.host.unit_of_work, reserved(order, 1)).await;
+    replica.lacks("relay", "another replica leads as relay").await;
+    assert!(stage.order.effects(order).await.is_empty());
+    // The other one ends with its session.
+    session.close().await.expect("closed");
+    stage.order.takes_effect(order, &[1]).await;
+    assert_eq!(stage.inventory.count("select token from messaging.leases where name = 'relay'").await, 44);
+    stage.inventory.outbox_empties().await;
+    replica.stop().await;
+    stage.consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirm_that_never_comes_costs_a_connection_and_no_event() {
+    let stage = Stage::set().await;
+    let (fixture, proxy) = stage.inventory.behind_broker_proxy().await;
+    let replica = fixture.open(Recorder::default()).await;
+    stage.publishes().await;
+    // What is published from now on never arrives, on a connection that nobody cuts.
+    proxy.inject(NetworkFault::StaleConnections);
+    stage.publishes().await;
+    stage.inventory.outbox_empties().await;
+    proxy.restore();
+    replica.ready().await;
+    replica.stop().await;
+    stage.consumer.stop().await;
 }

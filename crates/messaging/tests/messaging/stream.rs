@@ -178,9 +178,8 @@ async fn one_of_two_readers_reads_until_it_dies() {
 async fn two_concurrent_readers_count_every_event_once() {
     let (_world, fixture, raw_publisher) = stage().await;
     let (one, two) = (open(&fixture, &Recorder::default()).await, open(&fixture, &Recorder::default()).await);
-    // The first reader loses its lock without noticing.
-    let cut = "select count(pg_terminate_backend(pid)) from pg_locks where locktype = 'advisory' and granted
-               and database = (select oid from pg_database where datname = current_database())";
+    // The first reader loses its lease without noticing.
+    let cut = "select count(pg_terminate_backend(backend_pid)) from messaging.leases where name = 'reader'";
     assert_eq!(fixture.count(cut).await, 1);
     let mut all = Vec::new();
     for _ in 0..20 {

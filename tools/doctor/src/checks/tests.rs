@@ -51,13 +51,7 @@ fn node(disk_free: u64, limit: u64) -> Value {
 }
 
 fn seen(postgres: i32, rabbitmq: &str, node: Value) -> Seen {
-    let facts = Facts {
-        version: postgres,
-        owner: "order".to_owned(),
-        open_to: vec![],
-        migrated: true,
-        relay_leads: true,
-    };
+    let facts = Facts { version: postgres, owner: "order".to_owned(), open_to: vec![], migrated: true };
     let now = chrono::DateTime::UNIX_EPOCH;
     let database = Database { facts, backlog: None, offset: Offset::of(now, now, now) };
     Seen {
