@@ -142,7 +142,7 @@ async fn list_distinguishes_poison_from_exhausted_retries_and_removes_nothing() 
     let text = stage.done(&["list"]).await;
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].starts_with("when ") && lines[0].ends_with("reason"), "{text}");
-    let first_lines: Vec<_> = lines.iter().filter(|line| line.contains("Z  inventory  ")).collect();
+    let first_lines: Vec<_> = lines.iter().filter(|line| line.contains("Z   ")).collect();
     assert_eq!(first_lines.len(), 2, "{text}");
     assert!(first_lines[0].contains("  order.placed.v1  "), "{text}");
     for dead_letter in &dead_letters {
