@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use opentelemetry::{
     KeyValue, global,
-    metrics::{Counter, Gauge, Histogram},
+    metrics::{Counter, Gauge, Histogram, Meter},
 };
 
 use crate::breaker::BreakerState;
@@ -19,17 +19,22 @@ pub(crate) struct Metrics {
     process_duration: Histogram<f64>,
     retries_scheduled: Counter<u64>,
     dead_letters: Counter<u64>,
-    retries_waiting: Gauge<i64>,
-    unsupported_waiting: Gauge<i64>,
-    dead_letters_waiting: Gauge<i64>,
     outbox_held: Gauge<i64>,
-    outbox_depth: Gauge<i64>,
-    outbox_age: Gauge<f64>,
-    jobs_waiting: Gauge<i64>,
-    jobs_parked: Gauge<i64>,
-    jobs_age: Gauge<f64>,
+    waiting: BacklogGauges,
     breaker_state: Gauge<i64>,
     breaker_transitions: Counter<u64>,
+}
+
+/// What waits in the database.
+struct BacklogGauges {
+    retries: Gauge<i64>,
+    unsupported: Gauge<i64>,
+    dead_letters: Gauge<i64>,
+    outbox_depth: Gauge<i64>,
+    outbox_age: Gauge<f64>,
+    jobs: Gauge<i64>,
+    jobs_parked: Gauge<i64>,
+    jobs_age: Gauge<f64>,
 }
 
 impl Metrics {
@@ -50,38 +55,11 @@ impl Metrics {
                 "Messages that failed and wait for their next attempt",
             ),
             dead_letters: counter("messaging.dead_letters", "Messages that became dead letters"),
-            retries_waiting: gauge(
-                "messaging.retries.depth",
-                "Messages that failed and wait for their next attempt",
-            ),
-            unsupported_waiting: gauge(
-                "messaging.unsupported.depth",
-                "Messages that wait for a build that supports them; alarm when they stay after a deployment",
-            ),
-            dead_letters_waiting: gauge(
-                "messaging.dead_letters.depth",
-                "Dead letters; alarm on more than 0: see `sagactl dead-letters`",
-            ),
             outbox_held: gauge(
                 "messaging.outbox.held",
                 "Events that the broker did not take, tried again; alarm on more than 0",
             ),
-            outbox_depth: gauge("messaging.outbox.depth", "Events that wait to be published"),
-            outbox_age: meter
-                .f64_gauge("messaging.outbox.oldest.age")
-                .with_description("Age of the oldest event that waits to be published")
-                .with_unit("s")
-                .build(),
-            jobs_waiting: gauge("messaging.jobs.depth", "Jobs that are not completed"),
-            jobs_parked: gauge(
-                "messaging.jobs.parked",
-                "Jobs that no call can settle; alarm on more than 0: see `sagactl jobs`",
-            ),
-            jobs_age: meter
-                .f64_gauge("messaging.jobs.oldest.age")
-                .with_description("Age of the oldest job that is not completed")
-                .with_unit("s")
-                .build(),
+            waiting: BacklogGauges::new(&meter),
             breaker_state: gauge(
                 "messaging.breaker.state",
                 "Breaker of a dependency: 0 closed, 1 half-open, 2 open (its jobs wait)",
@@ -112,14 +90,15 @@ impl Metrics {
     }
 
     pub(crate) fn backlog(&self, backlog: &Backlog) {
-        self.retries_waiting.record(backlog.retries, &[]);
-        self.unsupported_waiting.record(backlog.unsupported, &[]);
-        self.dead_letters_waiting.record(backlog.dead_letters, &[]);
-        self.outbox_depth.record(backlog.events, &[]);
-        self.outbox_age.record(backlog.oldest_seconds, &[]);
-        self.jobs_waiting.record(backlog.jobs, &[]);
-        self.jobs_parked.record(backlog.parked, &[]);
-        self.jobs_age.record(backlog.oldest_job_seconds, &[]);
+        let gauges = &self.waiting;
+        gauges.retries.record(backlog.retries, &[]);
+        gauges.unsupported.record(backlog.unsupported, &[]);
+        gauges.dead_letters.record(backlog.dead_letters, &[]);
+        gauges.outbox_depth.record(backlog.events, &[]);
+        gauges.outbox_age.record(backlog.oldest_seconds, &[]);
+        gauges.jobs.record(backlog.jobs, &[]);
+        gauges.jobs_parked.record(backlog.parked, &[]);
+        gauges.jobs_age.record(backlog.oldest_job_seconds, &[]);
     }
 
     pub(crate) fn breaker_is(&self, dependency: &'static str, state: BreakerState) {
@@ -131,6 +110,36 @@ impl Metrics {
         self.breaker_is(dependency, worst);
         let attributes = [KeyValue::new("dependency", dependency), KeyValue::new("to", <&str>::from(state))];
         self.breaker_transitions.add(1, &attributes);
+    }
+}
+
+impl BacklogGauges {
+    fn new(meter: &Meter) -> Self {
+        let gauge = |name, description| meter.i64_gauge(name).with_description(description).build();
+        let age =
+            |name, description| meter.f64_gauge(name).with_description(description).with_unit("s").build();
+        Self {
+            retries: gauge("messaging.retries.depth", "Messages that failed and wait for their next attempt"),
+            unsupported: gauge(
+                "messaging.unsupported.depth",
+                "Messages that wait for a build that supports them; alarm when they stay after a deployment",
+            ),
+            dead_letters: gauge(
+                "messaging.dead_letters.depth",
+                "Dead letters; alarm on more than 0: see `sagactl dead-letters`",
+            ),
+            outbox_depth: gauge("messaging.outbox.depth", "Events that wait to be published"),
+            outbox_age: age(
+                "messaging.outbox.oldest.age",
+                "Age of the oldest event that waits to be published",
+            ),
+            jobs: gauge("messaging.jobs.depth", "Jobs that are not completed"),
+            jobs_parked: gauge(
+                "messaging.jobs.parked",
+                "Jobs that no call can settle; alarm on more than 0: see `sagactl jobs`",
+            ),
+            jobs_age: age("messaging.jobs.oldest.age", "Age of the oldest job that is not completed"),
+        }
     }
 }
 

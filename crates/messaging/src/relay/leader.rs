@@ -167,7 +167,7 @@ impl<'a> Leader<'a> {
             awaited.remove(&id);
             match fate {
                 Fate::Confirmed => {
-                    self.confirmed.extend(self.in_flight.remove(&id).map(|event| event.row.id))
+                    self.confirmed.extend(self.in_flight.remove(&id).map(|event| event.row.id));
                 }
                 Fate::Rejected(reason) => self.refuse(&id, reason),
                 Fate::ChannelClosed(_) => suspects.extend(self.in_flight.remove(&id).map(|event| event.row)),
