@@ -23,8 +23,10 @@ create table orders (
     currency       text        not null,
     payment_method text        not null,
     placed_at      timestamptz not null,
-    -- When it is cancelled if it is still pending, or still confirmed.
+    -- When it is cancelled if it is still pending; an outage of our own postpones it, up to the latest.
     deadline_at    timestamptz not null,
+    latest_deadline_at  timestamptz not null,
+    -- When it is cancelled if it is still confirmed.
     capture_deadline_at timestamptz not null,
     status         text        not null,
     reason         text,
@@ -37,6 +39,7 @@ create table orders (
     constraint total_is_not_negative check (total_minor >= 0),
     constraint refunded_is_not_negative check (refunded_minor >= 0),
     constraint deadline_is_after_placing check (deadline_at > placed_at),
+    constraint deadline_is_not_after_the_latest check (deadline_at <= latest_deadline_at),
     constraint capture_deadline_is_not_before_the_decision check (capture_deadline_at >= deadline_at),
     constraint status_is_known check (status in ('pending', 'confirmed', 'completed', 'cancelled')),
     constraint reason_is_known check (reason in
@@ -60,6 +63,18 @@ create index orders_newest on orders (placed_at desc, id desc);
 create index orders_newest_by_status on orders (status, placed_at desc, id desc);
 create index orders_newest_by_customer on orders (customer_id, placed_at desc, id desc);
 create index orders_newest_by_customer_and_status on orders (customer_id, status, placed_at desc, id desc);
+
+-- When messages flowed: this service's events left it, and it consumed. One row, by the clock of the database. Every
+-- replica writes it while they do, so a gap is an outage of all of them.
+create table message_flow (
+    is_only_row boolean     primary key default true,
+    since       timestamptz not null,
+    seen_at     timestamptz not null,
+    constraint only_one_row check (is_only_row)
+) with (fillfactor = 10);
+
+-- They never flowed.
+insert into message_flow (since, seen_at) values (to_timestamp(0), to_timestamp(0));
 
 -- Every event that was published or consumed about an order, in the order in which it was recorded.
 create table order_events (

@@ -1,10 +1,10 @@
 insert into orders (id, customer_id, customer_email, lines, total_minor, currency, payment_method, placed_at, deadline_at,
-    capture_deadline_at, status, stock, payment, consumed, version)
+    latest_deadline_at, capture_deadline_at, status, stock, payment, consumed, version)
 select id, 'past-' || number % 1000, 'past@example.com',
     jsonb_build_array(jsonb_build_object('sku', sku, 'quantity', 1,
         'unit_price', jsonb_build_object('amount_minor', 1000, 'currency', 'EUR'))),
     1000, 'EUR', 'pm_card_visa', at, at + interval '30 seconds',
-    at + interval '24 hours', 'completed', 'reserved', 'captured',
+    at + interval '10 minutes', at + interval '24 hours', 'completed', 'reserved', 'captured',
     '[["stock.reserved", 1], ["payment.authorized", 2], ["payment.captured", 4]]', 6
 from past;
 

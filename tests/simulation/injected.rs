@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use contracts::{CancelReason, Event, InvalidTransition, OrderCancelled};
 use inventory::domain::{MovementKind, Reservation, Status as Held, Stock};
 use notification::domain::{Input as Told, OrderNotifications};
-use order::domain::Order;
+use order::domain::{MessageFlow, Moment, Order};
 use payment::domain::{Action, Answer, Input, Payment, Status as Paid};
 use payment::ledger::{Posting, PostingKind};
 use payment::processor::Request;
@@ -17,6 +17,8 @@ use crate::system::{Publishing, System};
 
 /// A fault that is there is found within so many seeds.
 const SEEDS: Range<u64> = 0..10_000;
+/// What breaks when a deadline takes no account of an outage.
+const OUTAGE: &[&str] = &["no order times out by an outage of our own"];
 
 #[test]
 fn a_ledger_that_posts_what_it_knows_is_found() {
@@ -102,7 +104,14 @@ fn a_refund_that_is_forgotten_is_found() {
 #[test]
 fn a_new_key_for_every_attempt_is_found() {
     let system = System { key: new_for_every_attempt, ..System::SHIPPED };
-    finds(system, &["an order is authorized and captured at most once", "the processor refuses no call"]);
+    finds(
+        system,
+        &[
+            "an order is authorized and captured at most once",
+            "the processor refuses no call",
+            "a run comes to rest",
+        ],
+    );
 }
 
 #[test]
@@ -118,6 +127,21 @@ fn a_deadline_that_cancels_what_is_over_is_found() {
         system,
         &["a status never goes back", "the log of an order holds no event twice", "no transition is invalid"],
     );
+}
+
+#[test]
+fn a_deadline_that_ignores_an_outage_is_found() {
+    finds(System { timeout: cancels_in_an_outage, ..System::SHIPPED }, OUTAGE);
+}
+
+#[test]
+fn an_answer_that_is_late_by_an_outage_is_found() {
+    finds(System { order: is_late_by_an_outage, ..System::SHIPPED }, OUTAGE);
+}
+
+#[test]
+fn a_note_that_forgets_the_outage_is_found() {
+    finds(System { flow: forgets_the_outage, ..System::SHIPPED }, OUTAGE);
 }
 
 #[test]
@@ -280,20 +304,21 @@ fn does_not_note_late_answers(
     order: &Order,
     event: &Event,
     aggregate_version: i64,
-    now: DateTime<Utc>,
+    moment: &Moment,
 ) -> Ordering {
     match order.status {
         order::state::Status::Cancelled => {
             Ok(order::domain::Transition { next: order.clone(), events: Vec::new() })
         }
-        _ => order::domain::react(order, event, aggregate_version, now),
+        _ => order::domain::react(order, event, aggregate_version, moment),
     }
 }
 
 /// The deadline is the deadline, whatever the order has become.
-pub(crate) fn cancels_what_is_over(order: &Order, now: DateTime<Utc>) -> order::domain::Transition {
-    let (next, mut events) = (order.clone(), Vec::new());
-    if now < order.deadlines.decision {
+pub(crate) fn cancels_what_is_over(order: &Order, moment: &Moment) -> order::domain::Transition {
+    let deadlines = order.deadlines.postponed(moment);
+    let (next, mut events) = (Order { deadlines, ..order.clone() }, Vec::new());
+    if moment.now < deadlines.decision {
         return order::domain::Transition { next, events };
     }
     let reason = CancelReason::TimedOut;
@@ -301,4 +326,19 @@ pub(crate) fn cancels_what_is_over(order: &Order, now: DateTime<Utc>) -> order::
     let (status, version) = (order::state::Status::Cancelled, order.version + 1);
     let next = Order { status, version, reason: Some(reason), ..next };
     order::domain::Transition { next, events }
+}
+
+/// The deadline is the deadline, whatever kept the answers away.
+fn cancels_in_an_outage(order: &Order, moment: &Moment) -> order::domain::Transition {
+    order::domain::decide_timeout(order, &Moment::without_outage(moment.now))
+}
+
+/// An answer is late, whatever kept it away.
+fn is_late_by_an_outage(order: &Order, event: &Event, aggregate_version: i64, moment: &Moment) -> Ordering {
+    order::domain::react(order, event, aggregate_version, &Moment::without_outage(moment.now))
+}
+
+/// Messages flow since they first did.
+fn forgets_the_outage(flow: MessageFlow, now: DateTime<Utc>) -> MessageFlow {
+    MessageFlow { since: flow.since, seen_at: now }
 }

@@ -17,6 +17,7 @@ mod injected;
 mod invariants;
 mod misjudged;
 mod model;
+mod outage;
 mod outside;
 mod plan;
 mod services;

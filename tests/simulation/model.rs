@@ -20,7 +20,7 @@
 //! and each step is progress, of which there may be only so much: so every run comes to rest.
 //!
 //! What is left out: mails and analytics, since no service consumes what they publish; orders of several lines and pieces; the
-//! prices; and when a deadline passes, which here is any time. The two orders are interchangeable: of two states that
+//! prices; and when a deadline passes, which here is any time: that an outage postpones it is only that. The two orders are interchangeable: of two states that
 //! differ by which is which one is explored.
 
 mod kept;

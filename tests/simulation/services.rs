@@ -17,7 +17,7 @@ use system::Service;
 pub(crate) use self::analytics::Analytics;
 pub(crate) use self::inventory::Inventory;
 pub(crate) use self::notification::Mails;
-pub(crate) use self::order::Orders;
+pub(crate) use self::order::{DEADLINE, LATEST_DEADLINE, Orders};
 pub(crate) use self::payment::Payments;
 use crate::invariants::{Checked, Violation};
 use crate::plan::Act;

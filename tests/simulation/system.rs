@@ -7,14 +7,14 @@ use contracts::{Event, InvalidTransition};
 use inventory::domain::{Reservation, Stock};
 use messaging::jobs::Resolution;
 use notification::domain::OrderNotifications;
-use order::domain::Order;
+use order::domain::{MessageFlow, Moment, Order};
 use payment::domain::{Action, Answer, Payment};
 use payment::processor::{KEY_RETENTION, Refused, Reply, Request};
 use reqwest::StatusCode;
 use uuid::Uuid;
 
 type React<T> = Result<T, InvalidTransition>;
-type OrderReact = fn(&Order, &Event, i64, DateTime<Utc>) -> React<order::domain::Transition>;
+type OrderReact = fn(&Order, &Event, i64, &Moment) -> React<order::domain::Transition>;
 type InventoryReact = fn(&Reservation, &Stock, &Event) -> React<inventory::domain::Transition>;
 type PaymentReact = fn(&Payment, &payment::domain::Input) -> React<payment::domain::Transition>;
 type NotificationReact =
@@ -31,7 +31,9 @@ pub(crate) struct System {
     /// What an order makes of an answer.
     pub(crate) order: OrderReact,
     /// What an order makes of the clock.
-    pub(crate) timeout: fn(&Order, DateTime<Utc>) -> order::domain::Transition,
+    pub(crate) timeout: fn(&Order, &Moment) -> order::domain::Transition,
+    /// What the note of when messages flowed becomes once they are seen to.
+    pub(crate) flow: fn(MessageFlow, DateTime<Utc>) -> MessageFlow,
     /// What a reservation makes of an event.
     pub(crate) inventory: InventoryReact,
     /// What a payment makes of an event or an answer.
@@ -80,6 +82,7 @@ impl System {
     pub(crate) const SHIPPED: Self = Self {
         order: order::domain::react,
         timeout: order::domain::decide_timeout,
+        flow: MessageFlow::seen,
         inventory: inventory::domain::react,
         payment: payment::domain::react,
         notification: notification::domain::react,

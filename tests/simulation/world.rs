@@ -7,7 +7,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use contracts::{Envelope, Event, OrderId, TraceContext};
 use messaging::{Effects, OutgoingEvent};
 use system::Service;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::broker::Broker;
 use crate::choices::Choices;
 use crate::invariants::{self, Checked, Violation};
+use crate::outage::Connections;
 use crate::outside::Outside;
 use crate::plan::{Act, number, plan};
 use crate::services::{Analytics, Tables};
@@ -43,7 +44,8 @@ pub(crate) struct World {
     pub(crate) broker: Broker,
     pub(crate) outside: Outside,
     pub(crate) work: Work,
-    outboxes: [VecDeque<Rc<Envelope>>; Service::ALL.len()],
+    pub(crate) connections: Connections,
+    pub(crate) outboxes: [VecDeque<Rc<Envelope>>; Service::ALL.len()],
     inboxes: [HashSet<Uuid>; Service::ALL.len()],
     acts: Vec<Act>,
     mishaps: usize,
@@ -53,6 +55,8 @@ pub(crate) struct World {
 /// What can happen next; where there are several of a kind, chance picks one.
 #[derive(Debug, Clone, Copy)]
 enum Move {
+    /// The order service has its connections to the broker again.
+    Restore,
     /// A service records how a call to the outside ended.
     Record,
     /// A relay publishes the first event of its outbox.
@@ -73,6 +77,8 @@ enum Move {
     Act,
     /// Time passes.
     Tick,
+    /// The order service loses connections to the broker.
+    Break,
 }
 
 /// How a transaction ends.
@@ -96,6 +102,7 @@ pub(crate) fn run(system: System, choices: Choices, trace: Trace) -> (World, Che
 impl World {
     fn new(system: System, mut choices: Choices, trace: Trace) -> Self {
         let mishaps = choices.of(&MISHAPS);
+        let connections = Connections::new(&mut choices);
         let acts = plan(&mut choices);
         Self {
             system,
@@ -107,6 +114,7 @@ impl World {
             broker: Broker::default(),
             outside: Outside::default(),
             work: Work::default(),
+            connections,
             outboxes: Default::default(),
             inboxes: Default::default(),
             acts,
@@ -137,6 +145,7 @@ impl World {
             return Ok(false);
         }
         match self.choices.of(&moves) {
+            Move::Restore => self.restore_connections(),
             Move::Record => self.record()?,
             Move::Publish(service) => self.publish(service),
             Move::Consume(service) => self.consume(service)?,
@@ -147,6 +156,7 @@ impl World {
             Move::Expire => self.expire()?,
             Move::Act => self.act()?,
             Move::Tick => self.tick(),
+            Move::Break => self.break_connections(),
         }
         invariants::at_any_time(self)?;
         Ok(true)
@@ -154,11 +164,17 @@ impl World {
 
     /// In an order that brings to an end what has begun before anything new begins.
     fn moves(&self) -> Vec<Move> {
-        let publishing = Service::with_queue().filter(|service| !self.outboxes[*service as usize].is_empty());
-        let consuming = Service::with_queue().filter(|service| self.broker.waiting(*service) > 0);
+        let (may_publish, may_consume) = (self.connections.may_publish(), self.connections.may_consume());
+        let publishing = Service::with_queue().filter(|service| {
+            !self.outboxes[*service as usize].is_empty() && (may_publish || *service != Service::Order)
+        });
+        let consuming = Service::with_queue().filter(|service| {
+            self.broker.waiting(*service) > 0 && (may_consume || *service != Service::Order)
+        });
         let orders = &self.tables.orders;
         let single = |possible: bool, one: Move| possible.then_some(one);
         let mut moves = Vec::with_capacity(16);
+        moves.extend(single(self.connections.are_broken(), Move::Restore));
         moves.extend(single(self.work.any_ended(), Move::Record));
         moves.extend(publishing.map(Move::Publish));
         moves.extend(consuming.map(Move::Consume));
@@ -170,6 +186,7 @@ impl World {
         moves.extend(single(!self.acts.is_empty(), Move::Act));
         if !self.choices.is_calm() && !moves.is_empty() {
             moves.extend(single(orders.any_open(), Move::Tick));
+            moves.extend(single(self.connections.may_break(), Move::Break));
         }
         moves
     }
@@ -194,6 +211,10 @@ impl World {
     ) -> Checked<()> {
         let before = (end == End::CrashBefore).then(|| self.tables.clone());
         let effects = change(&mut self.tables)?;
+        if service == Service::Order {
+            let events: Vec<Event> = effects.events.iter().map(|outgoing| outgoing.event.clone()).collect();
+            self.participants_had_their_time(&events)?;
+        }
         let messages: Vec<_> = effects.events.into_iter().map(|event| self.envelope(event)).collect();
         if self.system.publishing == Publishing::BeforeCommit {
             messages.iter().for_each(|message| self.broker.publish(message));
@@ -233,6 +254,7 @@ impl World {
             outbox.push_front(message.clone());
         }
         self.broker.publish(&message);
+        self.connections.leaves(&message, self.now);
         self.trace.note(|| {
             let then = if crashes { ", and crashes before it deletes it" } else { "" };
             format!("{service}'s relay publishes {}{then}", name(&message))
@@ -283,10 +305,10 @@ impl World {
     }
 
     fn expire(&mut self) -> Checked<()> {
-        let (system, now) = (self.system, self.now);
+        let (system, now, flows) = (self.system, self.now, self.flows());
         let end = self.mishap(End::Commit, &[End::CrashAfter, End::CrashBefore]);
         self.trace.note(|| format!("the order service looks at its deadlines{}", told(end)));
-        self.transact(Service::Order, end, |tables| Ok(tables.orders.expire(&system, now)))
+        self.transact(Service::Order, end, |tables| Ok(tables.orders.expire(&system, now, flows)))
     }
 
     fn act(&mut self) -> Checked<()> {
@@ -328,11 +350,6 @@ impl World {
         let seconds = self.choices.of(&[1, 10, 30, A_DAY]);
         self.pass(seconds);
         self.trace.note(|| format!("{seconds} s pass"));
-    }
-
-    /// Lets time pass.
-    pub(crate) fn pass(&mut self, seconds: i64) {
-        self.now += TimeDelta::seconds(seconds);
     }
 }
 

@@ -79,6 +79,14 @@ async fn a_malformed_variable_is_named_without_any_secret() {
     }
 }
 
+#[tokio::test]
+async fn longest_deadline_below_the_deadline_stops_the_start() {
+    let mut variables: Variables = nowhere("order");
+    variables.insert("ORDER_DEADLINE".to_owned(), "1h".to_owned());
+    let ended = run("order", &[], &variables).await;
+    ended.failed_saying(&["ORDER_DEADLINE_MAX is 600s", "ORDER_DEADLINE 3600s"]);
+}
+
 #[test]
 fn every_duration_has_the_range_that_its_help_names() {
     let of_durations = ValueParser::new(duration(Duration::ZERO..=Duration::MAX)).type_id();

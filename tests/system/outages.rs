@@ -3,6 +3,7 @@
 //!
 //! Orders have ten minutes here: one whose event was lost would be stuck, and not be cancelled by its deadline.
 
+mod deadlines;
 mod load;
 
 use std::collections::BTreeSet;

@@ -48,7 +48,7 @@ impl Bench {
             self.pool.clone(),
             UnitOfWork::new(Service::Order.into()),
             admission,
-            DeadlineConfig { order_deadline: MINUTE, capture_deadline: MINUTE },
+            DeadlineConfig { order_deadline: MINUTE, order_deadline_max: MINUTE, capture_deadline: MINUTE },
         )
     }
 

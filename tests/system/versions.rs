@@ -103,7 +103,8 @@ impl Stage {
 
     async fn pass_deadline(&self, order: &str) {
         let late = AssertSqlSafe(format!(
-            "update orders set placed_at = placed_at - interval '1 h', deadline_at = placed_at - interval '1 min'
+            "update orders set placed_at = placed_at - interval '1 h', deadline_at = placed_at - interval '1 min',
+                 latest_deadline_at = placed_at - interval '1 min'
              where id = '{order}'"
         ));
         sqlx::query(late).execute(&self.shop.pool("order").await).await.expect("late");

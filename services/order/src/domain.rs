@@ -3,6 +3,10 @@
 //! [`react`] takes events, the `decide_` functions take commands, and both take the time; they say what the order becomes
 //! and what it publishes. An order is a projection of its event log: [`replay`] of the log gives the same order.
 
+mod deadlines;
+
+pub use self::deadlines::{Deadlines, MAX_GAP, MAX_LAG, MessageFlow, Moment};
+
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
@@ -40,15 +44,6 @@ pub struct Order {
     /// The events consumed, each with the version of the aggregate that published it: tells a repeat from a late event.
     pub consumed: BTreeSet<(EventType, i64)>,
     pub version: i64,
-}
-
-/// When an order is cancelled that nobody else ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Deadlines {
-    /// A pending order is cancelled at this time.
-    pub decision: DateTime<Utc>,
-    /// A confirmed order is cancelled at this time.
-    pub capture: DateTime<Utc>,
 }
 
 /// The command to place an order.
@@ -94,8 +89,8 @@ pub struct Transition {
 /// What an order makes of an event, which is of that version of the aggregate that published it.
 ///
 /// Nothing changes by a repeat, which is told by type and aggregate version. Answers to a cancelled order are noted in
-/// whatever order they come, so that it settles. An answer that is consumed at the deadline or later cancels the order, as
-/// the watcher would, so that it does not matter which of them comes first.
+/// whatever order they come, so that it settles. An answer that is consumed at the deadline or later postpones the deadline
+/// or cancels the order, as the watcher would, so that it does not matter which of them comes first.
 ///
 /// # Errors
 /// [`InvalidTransition`] when the event cannot follow what is known of the order.
@@ -103,14 +98,14 @@ pub fn react(
     order: &Order,
     event: &Event,
     aggregate_version: i64,
-    now: DateTime<Utc>,
+    moment: &Moment,
 ) -> Result<Transition, InvalidTransition> {
     use Status::{Cancelled, Confirmed, Pending};
     if order.consumed.contains(&(event.event_type(), aggregate_version)) {
         return Ok(Transition { next: order.clone(), events: Vec::new() });
     }
     let invalid = || order.invalid_transition(event);
-    let next = order.after_answer(event, aggregate_version).ok_or_else(invalid)?;
+    let next = order.after_answer(event, aggregate_version).ok_or_else(invalid)?.postponed(moment);
     let published = match (order.status, event) {
         (Pending, Event::StockReserved(_) | Event::PaymentAuthorized(_)) if next.is_ready() => {
             Some(next.confirmed())
@@ -125,7 +120,7 @@ pub fn react(
         (Cancelled, answer) if is_answer(answer) => None,
         _ => return Err(invalid()),
     };
-    let too_late = order.timed_out(now).map(|reason| next.cancelled(reason));
+    let too_late = next.timed_out(moment.now).map(|reason| next.cancelled(reason));
     Ok(next.publishing(too_late.or(published)))
 }
 
@@ -173,10 +168,13 @@ pub fn decide_cancel(order: &Order) -> Result<Transition, Refusal> {
     Ok(order.clone().publishing(cancelled))
 }
 
-/// The time is `now`: an order that is still pending or confirmed at its deadline is cancelled.
+/// Time passes: an order that is still pending or confirmed at its deadline is cancelled, unless an outage of our own
+/// postpones that.
 #[must_use]
-pub fn decide_timeout(order: &Order, now: DateTime<Utc>) -> Transition {
-    order.clone().publishing(order.timed_out(now).map(|reason| order.cancelled(reason)))
+pub fn decide_timeout(order: &Order, moment: &Moment) -> Transition {
+    let order = order.clone().postponed(moment);
+    let cancelled = order.timed_out(moment.now).map(|reason| order.cancelled(reason));
+    order.publishing(cancelled)
 }
 
 /// The order that an event log tells of, from its times and its events with their aggregate versions, oldest first.
@@ -236,7 +234,7 @@ impl Order {
         self.status == Status::Cancelled && self.stock.is_settled() && self.payment.is_settled()
     }
 
-    /// When it is cancelled unless something else ends it; `None` when it is over.
+    /// When it is cancelled unless something else ends it, as known so far; `None` when it is over.
     #[must_use]
     pub fn deadline(&self) -> Option<DateTime<Utc>> {
         match self.status {
@@ -244,6 +242,14 @@ impl Order {
             Status::Confirmed => Some(self.deadlines.capture),
             Status::Completed | Status::Cancelled => None,
         }
+    }
+
+    /// The order with the decision deadline that holds at that moment.
+    fn postponed(mut self, moment: &Moment) -> Self {
+        if self.status == Status::Pending {
+            self.deadlines = self.deadlines.postponed(moment);
+        }
+        self
     }
 
     /// Why it is cancelled if its deadline has come.

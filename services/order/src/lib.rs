@@ -30,7 +30,10 @@ use system::Service;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{admission::AdmissionControl, http::App, placement::PlacementBatcher, reactions::Reactions};
+use crate::{
+    admission::AdmissionControl, deadlines::DeadlineWatcher, http::App, placement::PlacementBatcher,
+    reactions::Reactions,
+};
 
 /// Runs the service until the shutdown or a permanent error.
 pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
@@ -44,6 +47,7 @@ pub async fn run_with(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    config.deadlines.check()?;
     let service = Service::Order;
     let host = ServiceHost::new(service.into(), service.on_broker(), &config.host, shutdown.clone())?;
     let (pool, unit_of_work) = (host.pool.clone(), host.unit_of_work.clone());
@@ -60,10 +64,13 @@ pub async fn run_with(
     tasks.spawn("http", http);
     tasks.spawn("placement", batcher.run());
     if host.open(&[&http_api::MIGRATIONS, &store::MIGRATIONS]).await? == Wait::Usable {
-        tasks.spawn("deadlines", deadlines::watch_deadlines(pool.clone(), unit_of_work, shutdown.clone()));
+        let deadlines = config.deadlines;
+        let watcher =
+            DeadlineWatcher { pool: pool.clone(), unit_of_work, health: host.health.clone(), deadlines };
+        tasks.spawn("deadlines", watcher.run(shutdown.clone()));
         tasks.spawn("idempotency keys", idempotency::run_pruning(pool.clone(), shutdown.clone()));
         tasks.spawn("admission", admission::watch(admission, pool, shutdown));
-        host.start(&mut tasks, Reactions { versions });
+        host.start(&mut tasks, Reactions { versions, deadlines });
     }
     tasks.join().await
 }

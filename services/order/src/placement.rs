@@ -253,9 +253,11 @@ impl PlacementBatcher {
         let keys: Vec<&Key> = requests.iter().map(|request| &request.key).collect();
         let begun = idempotency::begin_all(conn, &keys).await?;
         let lines = requests.iter().flat_map(|request| &request.command.lines);
-        let prices = store::prices(conn, &column(lines, |line| line.sku.as_str())).await?;
+        let (prices, now) = store::prices(conn, &column(lines, |line| line.sku.as_str())).await?;
 
-        let mut batch = PlacementBatch { prices, now: clock::now(), recorder: EventRecorder::default() };
+        // Deadlines are judged by the database's clock, so they begin by it. Without a price no order is placed.
+        let now = now.unwrap_or_else(clock::now);
+        let mut batch = PlacementBatch { prices, now, recorder: EventRecorder::default() };
         let results: Vec<PlacementResult> =
             requests.iter().map(|request| self.decide(request, &begun, &mut batch)).collect();
         let placed: Vec<&Order> = results.iter().filter_map(placed_order).collect();

@@ -3,14 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
 use contracts::{Event, EventSet, InvalidTransition, OrderId, ProductListed, Sku, Versions};
 use messaging::{Delivery, Outcome, Reaction, ReactionError};
-use runtime::clock;
 use sqlx::PgConnection;
 
 use crate::{
-    domain::{Order, Transition, react},
+    config::DeadlineConfig,
+    domain::{Moment, Order, Transition, react},
     event_log::{Cause, EventRecorder, RecordedEvent},
     store,
 };
@@ -18,13 +17,14 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct Reactions {
     pub versions: Versions<Event>,
+    pub deadlines: DeadlineConfig,
 }
 
-/// The orders that a batch is about, and the time to record.
+/// The orders that a batch is about, and the moment by which their deadlines are judged.
 #[derive(Debug)]
 pub struct State {
     pub orders: BTreeMap<OrderId, Order>,
-    pub now: DateTime<Utc>,
+    pub moment: Moment,
 }
 
 #[derive(Debug, Default)]
@@ -73,7 +73,9 @@ impl Reaction for Reactions {
         let ids: Vec<OrderId> =
             inputs.iter().filter_map(|delivery| delivery.envelope.event.order_id()).collect();
         let orders = store::load_for_update(conn, &ids).await?;
-        Ok(State { orders, now: clock::now() })
+        // After the locks, so that the note of the flow is no older than what the orders wait for.
+        let (now, flow) = store::message_flow(conn).await?;
+        Ok(State { orders, moment: self.deadlines.moment(now, flow) })
     }
 
     fn fold(state: State, inputs: &[Delivery]) -> Result<Outcome<Changes>, InvalidTransition> {
@@ -89,8 +91,8 @@ impl Reaction for Reactions {
 
 /// Folds with another `react`: a simulation injects its faults here.
 pub fn fold_with(
-    react: impl Fn(&Order, &Event, i64, DateTime<Utc>) -> Result<Transition, InvalidTransition>,
-    State { mut orders, now }: State,
+    react: impl Fn(&Order, &Event, i64, &Moment) -> Result<Transition, InvalidTransition>,
+    State { mut orders, moment }: State,
     inputs: &[Delivery],
 ) -> Result<Outcome<Changes>, InvalidTransition> {
     let mut recorder = EventRecorder::default();
@@ -104,8 +106,8 @@ pub fn fold_with(
         let order = event.order_id().and_then(|order_id| orders.get_mut(&order_id)).ok_or_else(|| {
             InvalidTransition::new("order", event.subject(), "not known", event.event_type())
         })?;
-        let transition = react(order, event, aggregate_version, now)?;
-        recorder.record(order, transition, &Cause::consumed(delivery, now));
+        let transition = react(order, event, aggregate_version, &moment)?;
+        recorder.record(order, transition, &Cause::consumed(delivery, moment.now));
     }
     let EventRecorder { entries, events } = recorder;
     let changed: BTreeSet<OrderId> = entries.iter().map(|entry| entry.order_id).collect();

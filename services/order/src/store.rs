@@ -1,13 +1,15 @@
 //! All SQL of this service. Every function takes a connection; those of a batch take and give many, in one
 //! statement each.
 
+mod flow;
 mod prices;
 
+pub use flow::{lock_message_flow, message_flow, save_message_flow};
 pub use prices::{prices, save_prices};
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{CancelReason, Customer, CustomerId, Event, EventSet, Money, OrderId, OrderLine, Versions};
 use runtime::columns::{column, parse};
 use sqlx::{PgConnection, migrate::Migrator, types::Json};
@@ -24,10 +26,10 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations/order");
 pub async fn insert(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into orders (id, customer_id, customer_email, lines, total_minor, currency, payment_method,
-             placed_at, deadline_at, capture_deadline_at, status, stock, payment, consumed, version)
+             placed_at, deadline_at, latest_deadline_at, capture_deadline_at, status, stock, payment, consumed, version)
          select * from unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[], $5::bigint[], $6::text[], $7::text[],
-             $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $13::text[],
-             $14::jsonb[], $15::bigint[])",
+             $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::text[], $13::text[],
+             $14::text[], $15::jsonb[], $16::bigint[])",
         &column(orders, |order| order.id.0),
         &column(orders, |order| order.customer.id.as_str()) as _,
         &column(orders, |order| order.customer.email.as_str()) as _,
@@ -37,6 +39,7 @@ pub async fn insert(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<
         &column(orders, |order| order.payment_method.as_str()) as _,
         &column(orders, |order| order.placed_at),
         &column(orders, |order| order.deadlines.decision),
+        &column(orders, |order| order.deadlines.latest_decision),
         &column(orders, |order| order.deadlines.capture),
         &column(orders, |order| order.status.into_str()) as _,
         &column(orders, |order| order.stock.into_str()) as _,
@@ -49,7 +52,7 @@ pub async fn insert(conn: &mut PgConnection, orders: &[&Order]) -> sqlx::Result<
     Ok(())
 }
 
-/// Saves what facts can change of orders that this transaction has locked. A reason stays: a later build may have
+/// Saves what facts and time can change of orders that this transaction has locked. A reason stays: a later build may have
 /// written one that reads as `other` here.
 pub async fn save(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<()> {
     if orders.is_empty() {
@@ -58,9 +61,12 @@ pub async fn save(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<()>
     sqlx::query!(
         "update orders set status = changed.status, reason = coalesce(orders.reason, changed.reason),
              stock = changed.stock, payment = changed.payment, refunded_minor = changed.refunded_minor,
-             consumed = changed.consumed, version = changed.version
-         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::jsonb[], $8::bigint[])
-             as changed (id, status, reason, stock, payment, refunded_minor, consumed, version)
+             consumed = changed.consumed, version = changed.version, deadline_at = changed.deadline_at,
+             capture_deadline_at = changed.capture_deadline_at
+         from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::jsonb[], $8::bigint[],
+             $9::timestamptz[], $10::timestamptz[])
+             as changed (id, status, reason, stock, payment, refunded_minor, consumed, version, deadline_at,
+                 capture_deadline_at)
          where orders.id = changed.id",
         &column(orders, |order| order.id.0),
         &column(orders, |order| order.status.into_str()) as _,
@@ -70,6 +76,8 @@ pub async fn save(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<()>
         &column(orders, |order| order.refunded_minor),
         &column(orders, |order| consumed(order)) as _,
         &column(orders, |order| order.version),
+        &column(orders, |order| order.deadlines.decision),
+        &column(orders, |order| order.deadlines.capture),
     )
     .execute(conn)
     .await?;
@@ -86,6 +94,7 @@ struct Row {
     payment_method: String,
     placed_at: DateTime<Utc>,
     deadline_at: DateTime<Utc>,
+    latest_deadline_at: DateTime<Utc>,
     capture_deadline_at: DateTime<Utc>,
     status: String,
     reason: Option<String>,
@@ -102,8 +111,8 @@ macro_rules! select_orders {
         let rows = sqlx::query_as!(
             Row,
             r#"select id, customer_id, customer_email, lines as "lines: Json<Vec<OrderLine>>", total_minor, currency,
-                   payment_method, placed_at, deadline_at, capture_deadline_at, status, reason, stock, payment,
-                   refunded_minor, consumed as "consumed: Json<Vec<(String, i64)>>", version
+                   payment_method, placed_at, deadline_at, latest_deadline_at, capture_deadline_at, status, reason, stock,
+                   payment, refunded_minor, consumed as "consumed: Json<Vec<(String, i64)>>", version
                from orders "# + $rest
             $(, $argument)*
         );
@@ -128,37 +137,35 @@ pub async fn load_for_update(
     Ok(orders.into_iter().map(|order| (order.id, order)).collect())
 }
 
-/// Up to `limit` orders that are pending or confirmed and whose deadline has passed, locked. Those that another
-/// transaction has locked are left to it.
-pub async fn claim_expired(
-    conn: &mut PgConnection,
-    now: DateTime<Utc>,
-    limit: i64,
-) -> sqlx::Result<Vec<Order>> {
+/// Up to `limit` orders that are pending or confirmed and whose deadline has come by the database's clock, locked. Those
+/// that another transaction has locked are left to it.
+pub async fn claim_expired(conn: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<Order>> {
     select_orders!(
         conn,
         "where id = any(array(
-             select id from orders where status = 'pending' and deadline_at <= $1 order by deadline_at limit $2
+             select id from orders where status = 'pending' and deadline_at <= now() order by deadline_at limit $1
          ) || array(
-             select id from orders where status = 'confirmed' and capture_deadline_at <= $1
-             order by capture_deadline_at limit $2
+             select id from orders where status = 'confirmed' and capture_deadline_at <= now()
+             order by capture_deadline_at limit $1
          ))
-         and (status = 'pending' and deadline_at <= $1 or status = 'confirmed' and capture_deadline_at <= $1)
-         order by id limit $2 for update skip locked",
-        now,
+         and (status = 'pending' and deadline_at <= now() or status = 'confirmed' and capture_deadline_at <= now())
+         order by id limit $1 for update skip locked",
         limit
     )
 }
 
-/// The earliest deadline of an order that is pending or confirmed.
-pub async fn next_deadline(conn: &mut PgConnection) -> sqlx::Result<Option<DateTime<Utc>>> {
-    sqlx::query_scalar!(
-        "select least(
+/// The time until the earliest deadline of an order that is pending or confirmed, negative when it has come; `None` when
+/// there is no such order.
+pub async fn until_next_deadline(conn: &mut PgConnection) -> sqlx::Result<Option<TimeDelta>> {
+    let row = sqlx::query!(
+        r#"select now() as "now!", least(
              (select deadline_at from orders where status = 'pending' order by deadline_at limit 1),
-             (select capture_deadline_at from orders where status = 'confirmed' order by capture_deadline_at limit 1))"
+             (select capture_deadline_at from orders where status = 'confirmed' order by capture_deadline_at limit 1))
+             as next"#
     )
     .fetch_one(conn)
-    .await
+    .await?;
+    Ok(row.next.map(|next| next - row.now))
 }
 
 /// How many orders are pending, counted up to `cap`.
@@ -289,7 +296,11 @@ impl TryFrom<Row> for Order {
             total: Money { amount_minor: row.total_minor, currency: parse(&row.currency)? },
             payment_method: parse(&row.payment_method)?,
             placed_at: row.placed_at,
-            deadlines: Deadlines { decision: row.deadline_at, capture: row.capture_deadline_at },
+            deadlines: Deadlines {
+                decision: row.deadline_at,
+                latest_decision: row.latest_deadline_at,
+                capture: row.capture_deadline_at,
+            },
             status: parse(&row.status)?,
             reason: row.reason.as_deref().map(CancelReason::from_stored),
             stock: parse(&row.stock)?,

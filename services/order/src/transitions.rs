@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, TimeDelta};
+use chrono::DateTime;
 use contracts::{CancelReason, Envelope, Event, EventType, samples::samples};
 use messaging::transitions::{INVALID, NOTHING, TransitionTable, consumed};
 
 use crate::{
-    domain::{Deadlines, Order, Transition, decide_cancel, decide_timeout, react},
+    config::DeadlineConfig,
+    domain::{Moment, Order, Transition, decide_cancel, decide_timeout, react},
     state::{Payment, Status, Stock},
 };
 
@@ -26,6 +27,7 @@ A cancelled order records late answers in whatever order they come (*noted* when
 It is `settled` once both participants have compensated.
 
 An event that is consumed at the deadline or later is recorded, and cancels the order as *deadline passes* does.
+An outage of our own postpones the deadline of a pending order, and changes nothing else.
 ";
 
 pub fn transitions() -> String {
@@ -53,10 +55,11 @@ impl Input {
                 return Err("repeat");
             }
             Self::Event(it) => {
-                react(order, &it.event, it.aggregate_version, order.placed_at).map_err(|_| INVALID)?
+                let moment = Moment::without_outage(order.placed_at);
+                react(order, &it.event, it.aggregate_version, &moment).map_err(|_| INVALID)?
             }
             Self::Cancel => decide_cancel(order).map_err(|_| "refused")?,
-            Self::Deadline => decide_timeout(order, order.deadlines.capture),
+            Self::Deadline => decide_timeout(order, &Moment::without_outage(order.deadlines.capture)),
         };
         if transition.next.version == order.version { Err(NOTHING) } else { Ok(transition) }
     }
@@ -92,8 +95,7 @@ fn placed() -> Option<Order> {
     samples().into_iter().find_map(|sample| match sample.event {
         Event::OrderPlaced(placed) => {
             let placed_at = DateTime::UNIX_EPOCH;
-            let (decision, capture) = (placed_at + TimeDelta::seconds(30), placed_at + TimeDelta::hours(24));
-            Some(Order::placed(placed, placed_at, Deadlines { decision, capture }))
+            Some(Order::placed(placed, placed_at, DeadlineConfig::default().at(placed_at)))
         }
         _ => None,
     })

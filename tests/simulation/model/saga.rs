@@ -8,7 +8,7 @@ use contracts::{
 };
 use inventory::domain::{Level, Reservation, Status as Held, Stock};
 use messaging::{CausationContext, Delivery, OutgoingEvent, Reaction};
-use order::domain::{Deadlines, Order, Transition, decide_cancel};
+use order::domain::{Deadlines, Moment, Order, Transition, decide_cancel};
 use order::state::Status;
 use payment::domain::{Action, Answer, Input, Payment, Status as Paid};
 use payment::processor::Request;
@@ -99,8 +99,8 @@ impl Saga {
             payment_method: "pm_card_visa".parse().expect("a payment method"),
         };
         let now = DateTime::UNIX_EPOCH;
-        let deadlines =
-            Deadlines { decision: now + TimeDelta::seconds(30), capture: now + TimeDelta::hours(24) };
+        let (decision, capture) = (now + TimeDelta::seconds(30), now + TimeDelta::hours(24));
+        let deadlines = Deadlines { decision, latest_decision: decision, capture };
         Self {
             order: Order::placed(placed.clone(), now, deadlines),
             reservation: Reservation::placeholder(order_id),
@@ -186,7 +186,8 @@ impl Saga {
     }
 
     fn expire(&mut self, system: &System) -> Vec<Published> {
-        let transition = (system.timeout)(&self.order, self.order.deadlines.capture);
+        let moment = Moment::without_outage(self.order.deadlines.capture);
+        let transition = (system.timeout)(&self.order, &moment);
         self.become_by(transition)
     }
 
@@ -207,7 +208,8 @@ impl Saga {
         match consumer {
             Service::Order => {
                 let orders = [(order_id, self.order.clone())].into();
-                let state = order::reactions::State { orders, now: self.order.placed_at };
+                let moment = Moment::without_outage(self.order.placed_at);
+                let state = order::reactions::State { orders, moment };
                 let outcome = order::reactions::fold_with(system.order, state, &[delivery])
                     .map_err(|_| "invalid for the order")?;
                 self.order = outcome.changed.orders.into_iter().next().unwrap_or(self.order.clone());

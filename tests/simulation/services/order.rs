@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, TimeDelta, Utc};
 use contracts::{Event, OrderId, Sku};
 use messaging::{Delivery, Effects};
-use order::domain::{Deadlines, Order, PlaceOrder, Prices, decide_cancel, decide_place};
+use order::domain::{Deadlines, MessageFlow, Moment, Order, PlaceOrder, Prices, decide_cancel, decide_place};
 use order::event_log::{Cause, EventRecorder};
 use order::reactions::{Changes, PriceChange, State, fold_with};
 use order::state::Status;
@@ -16,7 +16,9 @@ use crate::plan::Act;
 use crate::system::System;
 
 /// How long an order waits for stock and money.
-const DEADLINE: TimeDelta = TimeDelta::seconds(30);
+pub(crate) const DEADLINE: TimeDelta = TimeDelta::seconds(30);
+/// The same when outages postpone it.
+pub(crate) const LATEST_DEADLINE: TimeDelta = TimeDelta::minutes(10);
 /// When a confirmed order is cancelled whose money is not captured.
 const CAPTURE_DEADLINE: TimeDelta = TimeDelta::hours(24);
 
@@ -30,6 +32,8 @@ pub(crate) struct Orders {
     /// What is for sale.
     pub(crate) prices: Prices,
     listed: HashMap<Sku, i64>,
+    /// When messages flowed.
+    pub(crate) flow: MessageFlow,
 }
 
 impl Orders {
@@ -42,8 +46,8 @@ impl Orders {
     ) -> Checked<Effects> {
         let order = delivery.envelope.event.order_id().and_then(|order_id| self.rows.get(&order_id));
         let orders = order.map(|order| (order.id, order.clone())).into_iter().collect();
-        let outcome =
-            fold_with(system.order, State { orders, now }, &[delivery]).map_err(|it| invalid(&it))?;
+        let state = State { orders, moment: Moment::new(now, self.flow, DEADLINE) };
+        let outcome = fold_with(system.order, state, &[delivery]).map_err(|it| invalid(&it))?;
         self.save(outcome.changed);
         Ok(Effects { events: outcome.events, jobs: outcome.jobs })
     }
@@ -56,7 +60,11 @@ impl Orders {
         now: DateTime<Utc>,
     ) -> Option<Effects> {
         let placed = decide_place(order_id, command, &self.prices).ok()?;
-        let deadlines = Deadlines { decision: now + DEADLINE, capture: now + CAPTURE_DEADLINE };
+        let deadlines = Deadlines {
+            decision: now + DEADLINE,
+            latest_decision: now + LATEST_DEADLINE,
+            capture: now + CAPTURE_DEADLINE,
+        };
         let order = Order::placed(placed.clone(), now, deadlines);
         let mut recorder = EventRecorder::default();
         recorder.publish(order.id, order.version, placed.into(), &Cause::command(now));
@@ -87,12 +95,16 @@ impl Orders {
         self.rows.values().any(|order| order.status != Status::Completed && !order.settled())
     }
 
-    /// The clock: what became of the orders whose deadline has passed.
-    pub(crate) fn expire(&mut self, system: &System, now: DateTime<Utc>) -> Effects {
+    /// The clock: what became of the orders whose deadline has passed. Nothing yet when an outage has just begun.
+    pub(crate) fn expire(&mut self, system: &System, now: DateTime<Utc>, flows: bool) -> Effects {
+        if !flows && self.flow.since(now).is_some() {
+            return Effects::default();
+        }
+        let moment = Moment::new(now, self.flow, DEADLINE);
         let mut recorder = EventRecorder::default();
         let mut orders: Vec<Order> = self.rows.values().cloned().collect();
         for order in &mut orders {
-            let transition = (system.timeout)(order, now);
+            let transition = (system.timeout)(order, &moment);
             recorder.record(order, transition, &Cause::command(now));
         }
         self.save_recorded(orders, recorder)

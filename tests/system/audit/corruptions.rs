@@ -162,6 +162,16 @@ pub(super) const CORRUPTIONS: &[Corruption] = &[
     ),
     corruption(
         Order,
+        "an outage postpones a deadline without end",
+        "alter table orders drop constraint deadline_is_not_after_the_latest;
+         delete from order_events where version > 1 and order_id = (select min(id) from orders);
+         update orders set status = 'pending', reason = null, stock = 'open', payment = 'open', version = 1,
+             deadline_at = now() + interval '1 hour', latest_deadline_at = now() - interval '1 minute'
+         where id = (select min(id) from orders)",
+        &["no order waits past its deadline"],
+    ),
+    corruption(
+        Order,
         "nobody watches the deadlines of captures",
         "delete from order_events where type in ('payment.captured', 'order.completed')
              and order_id = (select min(id) from orders);

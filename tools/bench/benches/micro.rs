@@ -42,8 +42,9 @@ fn react(criterion: &mut Criterion) {
 
     let order = order_that_waits_for_stock();
     let reserved = sample(|event| matches!(event, Event::StockReserved(_)));
+    let moment = order::domain::Moment::without_outage(order.placed_at);
     criterion.bench_function("react/order to stock.reserved", |bencher| {
-        bencher.iter(|| order::domain::react(black_box(&order), black_box(&reserved), 1, order.placed_at));
+        bencher.iter(|| order::domain::react(black_box(&order), black_box(&reserved), 1, &moment));
     });
 }
 
@@ -61,10 +62,11 @@ fn order_that_waits_for_stock() -> order::domain::Order {
     };
     let now = runtime::clock::now();
     let decision = now + std::time::Duration::from_secs(30);
-    let deadlines = order::domain::Deadlines { decision, capture: decision };
+    let deadlines = order::domain::Deadlines { decision, latest_decision: decision, capture: decision };
     let order = order::domain::Order::placed(placed, now, deadlines);
     let authorized = sample(|event| matches!(event, Event::PaymentAuthorized(_)));
-    order::domain::react(&order, &authorized, 2, now).expect("it is valid").next
+    let moment = order::domain::Moment::without_outage(now);
+    order::domain::react(&order, &authorized, 2, &moment).expect("it is valid").next
 }
 
 /// Inbox, reaction, outbox and commit, in the real database.

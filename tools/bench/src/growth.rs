@@ -24,7 +24,8 @@ const BACKLOG_RATE: f64 = 500.0;
 const STOPPED: [&str; 2] = ["inventory", "payment"];
 
 /// Orders wait in a backlog for as long as it takes.
-const PATIENCE: [(&str, &str); 2] = [("ORDER_DEADLINE", "1h"), ("MAX_PENDING", "1000000")];
+const PATIENCE: [(&str, &str); 3] =
+    [("ORDER_DEADLINE", "1h"), ("ORDER_DEADLINE_MAX", "1h"), ("MAX_PENDING", "1000000")];
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
 

@@ -1,3 +1,5 @@
+mod deadlines;
+
 use chrono::TimeDelta;
 use contracts::{PaymentRefunded, Quantity, samples::samples};
 use proptest::prelude::{Just, Strategy, prop_assert, prop_assert_eq, prop_oneof, proptest};
@@ -10,7 +12,14 @@ enum Input {
     /// An event, with the version of the aggregate that published it.
     Event(Event, i64),
     Cancel,
+    /// The decision deadline comes while messages do not flow.
+    Outage,
     Deadline,
+}
+
+/// A moment at which messages do not flow.
+fn outage_at(now: DateTime<Utc>) -> Moment {
+    Moment::new(now, MessageFlow::default(), TimeDelta::seconds(30))
 }
 
 /// An order and its event log, as the service keeps them.
@@ -29,8 +38,12 @@ impl Logged {
     fn placed() -> Self {
         let log = vec![(sample(EventType::OrderPlaced), 1)];
         let placed_at = DateTime::UNIX_EPOCH;
-        let (decision, capture) = (placed_at + TimeDelta::seconds(30), placed_at + TimeDelta::hours(24));
-        let deadlines = Deadlines { decision, capture };
+        let after = |time| placed_at + time;
+        let deadlines = Deadlines {
+            decision: after(TimeDelta::seconds(30)),
+            latest_decision: after(TimeDelta::minutes(10)),
+            capture: after(TimeDelta::hours(24)),
+        };
         let order = replay(placed_at, deadlines, log.iter().map(|(event, version)| (event, *version)));
         Self { order: order.expect("the log begins with order.placed"), log }
     }
@@ -46,9 +59,14 @@ impl Logged {
     /// Takes the input where it is valid; returns what the order publishes.
     fn take(&mut self, input: &Input) -> Vec<Event> {
         let transition = match input {
-            Input::Event(event, version) => react(&self.order, event, *version, self.order.placed_at).ok(),
+            Input::Event(event, version) => {
+                react(&self.order, event, *version, &Moment::without_outage(self.order.placed_at)).ok()
+            }
             Input::Cancel => decide_cancel(&self.order).ok(),
-            Input::Deadline => Some(decide_timeout(&self.order, self.order.deadlines.capture)),
+            Input::Outage => Some(decide_timeout(&self.order, &outage_at(self.order.deadlines.decision))),
+            Input::Deadline => {
+                Some(decide_timeout(&self.order, &Moment::without_outage(self.order.deadlines.capture)))
+            }
         };
         let Some(Transition { next, events }) = transition else { return Vec::new() };
         let changed = next.version > self.order.version;
@@ -79,7 +97,8 @@ fn answer_types() -> Vec<EventType> {
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
     let answer = (select(answer_types()), 1..3_i64);
     let answer = answer.prop_map(|(event_type, version)| Input::Event(sample(event_type), version));
-    vec(prop_oneof![8 => answer, 1 => Just(Input::Cancel), 1 => Just(Input::Deadline)], 0..40)
+    let others = select(vec![Input::Cancel, Input::Outage, Input::Deadline]);
+    vec(prop_oneof![8 => answer, 3 => others], 0..40)
 }
 
 /// All that inventory and payment may answer to an order that is cancelled.
@@ -138,7 +157,7 @@ proptest! {
             let order = &logged.order;
             for (event, version) in logged.log.iter().filter(|(event, _)| is_answer(event)) {
                 let nothing = Transition { next: order.clone(), events: vec![] };
-                prop_assert_eq!(react(order, event, *version, order.deadlines.capture), Ok(nothing));
+                prop_assert_eq!(react(order, event, *version, &outage_at(order.deadlines.capture)), Ok(nothing));
             }
         }
     }
@@ -164,7 +183,8 @@ proptest! {
             let mut logged = Logged::placed();
             logged.take(&Input::Cancel);
             for answer in answers {
-                react(&logged.order, &sample(*answer), 1, DateTime::UNIX_EPOCH).expect("a late answer is never invalid");
+                let moment = Moment::without_outage(DateTime::UNIX_EPOCH);
+                react(&logged.order, &sample(*answer), 1, &moment).expect("a late answer is never invalid");
                 logged.take(&Input::Event(sample(*answer), 1));
             }
             logged.order
@@ -180,39 +200,10 @@ fn second_of_stock_and_money_confirms() {
     for (first, second) in [(stock, money), (money, stock)] {
         let Logged { order, .. } = Logged::after(&[first]);
         assert_eq!(order.status, Status::Pending);
-        let transition = react(&order, &sample(second), 1, order.placed_at).expect("it is valid");
+        let transition = react(&order, &sample(second), 1, &Moment::without_outage(order.placed_at));
+        let transition = transition.expect("it is valid");
         assert_eq!(transition.next.status, Status::Confirmed);
         assert_eq!(transition.events, [order.confirmed()]);
-    }
-}
-
-#[test]
-fn answer_after_the_deadline_cancels_as_the_watcher_would() {
-    use EventType::{
-        PaymentAuthorized, PaymentCaptureFailed, PaymentCaptured, PaymentDeclined, StockRejected,
-        StockReserved,
-    };
-    let (none, confirmed) = ([].as_slice(), [StockReserved, PaymentAuthorized].as_slice());
-    for (before, answer) in [
-        (none, StockReserved),
-        (none, StockRejected),
-        (none, PaymentDeclined),
-        (&[StockReserved], PaymentAuthorized),
-        (&[PaymentAuthorized], StockReserved),
-        (confirmed, PaymentCaptured),
-        (confirmed, PaymentCaptureFailed),
-    ] {
-        let order = Logged::after(before).order;
-        let deadline = order.deadline().expect("it waits");
-        let at = |now| react(&order, &sample(answer), 1, now).expect("it is valid");
-        let late = at(deadline);
-        let by_watcher = decide_timeout(&order, deadline);
-        assert_eq!(late.events, by_watcher.events, "{answer}");
-        assert_eq!((late.next.status, late.next.reason), (Status::Cancelled, by_watcher.next.reason));
-        let noted = react(&by_watcher.next, &sample(answer), 1, deadline).expect("it is valid").next;
-        assert_eq!(late.next, noted, "{answer}: whichever comes first");
-        let in_time = at(deadline - TimeDelta::microseconds(1));
-        assert_eq!(in_time, at(order.placed_at));
     }
 }
 
@@ -243,7 +234,8 @@ fn second_refund_counts_and_its_repeat_does_not() {
 fn invalid_transition_names_order_state_and_event() {
     let check = |before: &[EventType], event_type: EventType, state: &str| {
         let Logged { order, .. } = Logged::after(before);
-        let error = react(&order, &sample(event_type), 1, order.placed_at).expect_err(event_type.name());
+        let error = react(&order, &sample(event_type), 1, &Moment::without_outage(order.placed_at));
+        let error = error.expect_err(event_type.name());
         assert_eq!(error.to_string(), format!("order {} is {state} and cannot take {event_type}", order.id));
     };
     let confirmed = [EventType::StockReserved, EventType::PaymentAuthorized];
@@ -259,23 +251,6 @@ fn invalid_transition_names_order_state_and_event() {
     let rejected = &[EventType::StockRejected];
     check(rejected, EventType::StockReserved, "cancelled (stock rejected, payment open)");
     check(rejected, EventType::ProductListed, "cancelled (stock rejected, payment open)");
-}
-
-#[test]
-fn an_order_is_cancelled_at_the_deadline_of_its_state() {
-    let events = |order: &Order, now| decide_timeout(order, now).events;
-    let Logged { order: pending, .. } = Logged::placed();
-    let Deadlines { decision, capture } = pending.deadlines;
-    assert!(events(&pending, decision - TimeDelta::microseconds(1)).is_empty());
-    assert_eq!(events(&pending, decision), [pending.cancelled(CancelReason::TimedOut)]);
-    let Logged { order: confirmed, .. } =
-        Logged::after(&[EventType::StockReserved, EventType::PaymentAuthorized]);
-    assert!(events(&confirmed, capture - TimeDelta::microseconds(1)).is_empty());
-    assert_eq!(events(&confirmed, capture), [confirmed.cancelled(CancelReason::PaymentFailed)]);
-    for answer in [EventType::PaymentCaptured, EventType::PaymentCaptureFailed] {
-        let over = Logged::after(&[EventType::StockReserved, EventType::PaymentAuthorized, answer]);
-        assert!(events(&over.order, capture).is_empty(), "{answer}");
-    }
 }
 
 #[test]

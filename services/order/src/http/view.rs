@@ -20,7 +20,7 @@ pub(super) struct OrderView {
     total: Money,
     customer: Customer,
     placed_at: DateTime<Utc>,
-    /// When it is cancelled if it is still pending.
+    /// When it is cancelled if it is still pending, as far as is known: an outage of our own postpones it.
     deadline_at: DateTime<Utc>,
     /// When it is cancelled if it is still confirmed.
     capture_deadline_at: DateTime<Utc>,

@@ -2,26 +2,28 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use contracts::{Money, Sku};
 use runtime::columns::{column, parse};
 use sqlx::PgConnection;
 
 use crate::{domain::Prices, reactions::PriceChange};
 
-/// The prices of those that are listed, however often a SKU occurs.
-pub async fn prices(conn: &mut PgConnection, skus: &[&str]) -> sqlx::Result<Prices> {
+/// The prices of those that are listed, however often a SKU occurs, and the time by the database's clock: `None` without
+/// any price.
+pub async fn prices(conn: &mut PgConnection, skus: &[&str]) -> sqlx::Result<(Prices, Option<DateTime<Utc>>)> {
     let rows = sqlx::query!(
-        r#"select sku, amount_minor as "amount_minor!", currency as "currency!"
+        r#"select now() as "now!", sku, amount_minor as "amount_minor!", currency as "currency!"
            from prices where sku = any($1) and amount_minor is not null"#,
         skus as _,
     )
     .fetch_all(conn)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok((parse(&row.sku)?, Money { amount_minor: row.amount_minor, currency: parse(&row.currency)? }))
-        })
-        .collect()
+    let now = rows.first().map(|row| row.now);
+    let prices = rows.into_iter().map(|row| {
+        Ok((parse(&row.sku)?, Money { amount_minor: row.amount_minor, currency: parse(&row.currency)? }))
+    });
+    Ok((prices.collect::<sqlx::Result<_>>()?, now))
 }
 
 /// Saves what became of prices. An older change never overwrites a newer one: what is delisted leaves a tombstone.
