@@ -1,14 +1,16 @@
 //! The HTTP server around a service's routes: what every answer of the system has in common.
 
+mod body;
 mod connections;
+mod head;
 mod observe;
 
 use std::{any::Any, collections::BTreeMap, time::Duration};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request, State},
-    http::{Method, StatusCode, Uri, Version, header, uri::Authority},
+    extract::{Request, State},
+    http::{HeaderValue, Method, StatusCode, Uri, Version, header, uri::Authority},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -20,12 +22,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub use self::observe::DURATION_BOUNDARIES;
+pub use self::{body::BODY_LIMIT_BYTES, observe::DURATION_BOUNDARIES};
 
-use self::connections::Patient;
-use crate::{Json, Problem, extract::BodyReading};
-
-pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
+use self::body::Bodies;
+use crate::{Json, Problem};
 
 /// How long clients have to take the answer to a request that was cut off.
 const CUT_OFF_ANSWER: Duration = Duration::from_millis(500);
@@ -36,8 +36,9 @@ const SILENCE: Duration = Duration::from_secs(110);
 
 /// Serves `router` until the shutdown, then finishes the requests in flight. At most 4,096 connections are open.
 ///
-/// Adds `/health/live`, `/health/ready` and `/metrics`; a time limit (504, or 408 when the body is late), a size limit
-/// (413), a request without its host (400), 404, 405 and panics (500) as problems; a span and metrics for each request.
+/// Adds `/health/live`, `/health/ready` and `/metrics`; limits of time and size for a head (a closed connection, 431) and
+/// for a body (408, 413), which is complete before the router gets the request; a time limit (504), a request without its
+/// host (400), 404, 405 and panics (500) as problems; a span and metrics for each request.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -45,42 +46,46 @@ pub async fn serve(
     config: HttpConfig,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let limits = Limits { request: config.request_timeout, cut_off: CancellationToken::new() };
-    let app = with_common_behaviour(router, limits.clone()).merge(operations(health));
     connections::allow_files();
-    let listener = Patient::new(listener, config.request_timeout + SILENCE);
-    let server = axum::serve(listener, connections::limit(app, connections::OPEN))
-        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let cut_off = CancellationToken::new();
+    let app = with_common_behaviour(router, &config, &cut_off)
+        .merge(operations(health))
+        .layer(middleware::from_fn_with_state(shutdown.clone(), close_in_a_shutdown));
+    let limits = connections::Limits {
+        open: connections::OPEN,
+        head: config.read_timeout,
+        silence: config.request_timeout + SILENCE,
+    };
     let overdue = async {
         shutdown.cancelled().await;
         tokio::time::sleep(config.drain_timeout).await;
-        limits.cut_off.cancel();
+        cut_off.cancel();
         tokio::time::sleep(CUT_OFF_ANSWER).await;
     };
     tokio::select! {
-        result = server => Ok(result?),
-        () = overdue => {
-            tracing::warn!("connections that did not take their answer were dropped");
-            Ok(())
-        }
+        () = connections::serve(listener, app, limits, shutdown.clone()) => {}
+        () = overdue => tracing::warn!("connections that did not take their answer were dropped"),
     }
+    Ok(())
+}
+
+fn with_common_behaviour(router: Router, config: &HttpConfig, cut_off: &CancellationToken) -> Router {
+    let limits = Limits { request: config.request_timeout, cut_off: cut_off.clone() };
+    let bodies = Bodies::new(config.read_timeout, cut_off.clone());
+    router
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(limits, limit_time))
+        .layer(middleware::from_fn_with_state(bodies, body::read_first))
+        .layer(middleware::from_fn(require_host))
+        .layer(middleware::from_fn_with_state(observe::Metrics::new(), observe::observe))
 }
 
 #[derive(Clone)]
 struct Limits {
     request: Duration,
     cut_off: CancellationToken,
-}
-
-fn with_common_behaviour(router: Router, limits: Limits) -> Router {
-    router
-        .fallback(no_such_path)
-        .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(limits, limit_time))
-        .layer(middleware::from_fn(require_host))
-        .layer(middleware::from_fn_with_state(observe::Metrics::new(), observe::observe))
 }
 
 /// The routes for operators. They are neither traced nor counted.
@@ -158,31 +163,27 @@ async fn require_host(request: Request, next: Next) -> Result<Response, Problem>
 }
 
 /// Drops the handler when its time is over, or when the service cannot wait for it any longer.
-async fn limit_time(
-    State(limits): State<Limits>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let reading = BodyReading::default();
-    request.extensions_mut().insert(reading.clone());
-    let late = || match reading.is_under_way() {
-        true => (
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body took too long"),
-            "it had no effect: its body did not come to its end",
-        ),
-        false => (
-            Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "The request took too long"),
-            "it may have taken effect or not: repeat it with the same Idempotency-Key",
-        ),
-    };
+async fn limit_time(State(limits): State<Limits>, request: Request, next: Next) -> Result<Response, Problem> {
+    const DOUBT: &str = "it may have taken effect or not: repeat it with the same Idempotency-Key";
+    let late = || Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "The request took too long");
     tokio::select! {
         response = next.run(request) => Ok(response),
-        () = tokio::time::sleep(limits.request) => {
-            let (problem, advice) = late();
-            Err(problem.detail(advice))
-        }
-        () = limits.cut_off.cancelled() => Err(Problem::unavailable(Duration::from_secs(1)).detail(late().1)),
+        () = tokio::time::sleep(limits.request) => Err(late().detail(DOUBT)),
+        () = limits.cut_off.cancelled() => Err(Problem::unavailable(Duration::from_secs(1)).detail(DOUBT)),
     }
+}
+
+/// Tells a client of a service that stops to send its next request over another connection, which then ends elsewhere.
+async fn close_in_a_shutdown(
+    State(shutdown): State<CancellationToken>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = next.run(request).await;
+    if shutdown.is_cancelled() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature is CatchPanicLayer's")]

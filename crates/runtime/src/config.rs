@@ -43,7 +43,12 @@ pub struct HttpConfig {
     #[arg(id = "HTTP_LISTEN", long = "http-listen", env = "HTTP_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
 
-    /// The time a request may take before it is answered 504, 10ms to 10m, e.g. 10s
+    /// The time that a client has to send the head of a request, and again to send its body, 10ms to 1m, e.g. 10s
+    #[arg(id = "HTTP_READ_TIMEOUT", long = "http-read-timeout", env = "HTTP_READ_TIMEOUT")]
+    #[arg(default_value = "10s", value_parser = duration(Duration::from_millis(10)..=Duration::from_mins(1)))]
+    pub read_timeout: Duration,
+
+    /// The time that a request may take from the end of its body before it is answered 504, 10ms to 10m, e.g. 10s
     #[arg(id = "HTTP_REQUEST_TIMEOUT", long = "http-request-timeout", env = "HTTP_REQUEST_TIMEOUT")]
     #[arg(default_value = "10s", value_parser = duration(Duration::from_millis(10)..=Duration::from_mins(10)))]
     pub request_timeout: Duration,
