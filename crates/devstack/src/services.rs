@@ -21,7 +21,7 @@ pub struct Service {
     pub name: String,
     pub binary: PathBuf,
     pub listen: SocketAddr,
-    /// Its configuration, beside `HTTP_LISTEN`. It inherits nothing.
+    /// Its configuration, beside where it listens. A `HTTP_SHUTDOWN_DELAY` in it replaces the one of 0 s. It inherits nothing.
     pub environment: Vec<(String, String)>,
 }
 
@@ -49,6 +49,8 @@ impl Services {
             // A DATABASE_URL of the caller must not reach a service that was given none.
             .env_clear()
             .env("HTTP_LISTEN", service.listen.to_string())
+            // No balancer stands before it that must notice its stop.
+            .env("HTTP_SHUTDOWN_DELAY", "0ms")
             .envs(service.environment.iter().map(|(name, value)| (name, value)));
         let log = self.dir.join(format!("{}.log", service.name));
         let process = Process::start(&service.name, command, &log, Signal::TERM)?;

@@ -34,7 +34,9 @@ const CUT_OFF_ANSWER: Duration = Duration::from_millis(500);
 /// not use (90 s by default, with hyper's), so that none finds its next request on a connection that is just closed.
 const SILENCE: Duration = Duration::from_secs(110);
 
-/// Serves `router` until the shutdown, then finishes the requests in flight. At most 4,096 connections are open.
+/// Serves `router` until the shutdown. From then on it is not ready, and answers with `Connection: close`. It accepts
+/// requests for the shutdown delay, until every client has noticed, and then finishes those in flight. At most 4,096
+/// connections are open.
 ///
 /// Adds `/health/live`, `/health/ready` and `/metrics`; limits of time and size for a head (a closed connection, 431) and
 /// for a body (408, 413), which is complete before the router gets the request; a time limit (504), a request without its
@@ -47,9 +49,9 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     connections::allow_files();
-    let cut_off = CancellationToken::new();
+    let (stop, cut_off) = (CancellationToken::new(), CancellationToken::new());
     let app = with_common_behaviour(router, &config, &cut_off)
-        .merge(operations(health))
+        .merge(operations(health.clone()))
         .layer(middleware::from_fn_with_state(shutdown.clone(), close_in_a_shutdown));
     let limits = connections::Limits {
         open: connections::OPEN,
@@ -58,12 +60,15 @@ pub async fn serve(
     };
     let overdue = async {
         shutdown.cancelled().await;
+        health.stop();
+        tokio::time::sleep(config.shutdown_delay).await;
+        stop.cancel();
         tokio::time::sleep(config.drain_timeout).await;
         cut_off.cancel();
         tokio::time::sleep(CUT_OFF_ANSWER).await;
     };
     tokio::select! {
-        () = connections::serve(listener, app, limits, shutdown.clone()) => {}
+        () = connections::serve(listener, app, limits, stop.clone()) => {}
         () = overdue => tracing::warn!("connections that did not take their answer were dropped"),
     }
     Ok(())
@@ -108,7 +113,10 @@ async fn live(State(health): State<Health>) -> Json<Value> {
 }
 
 async fn ready(State(health): State<Health>) -> Response {
-    let missing = health.missing();
+    let mut missing = health.missing();
+    if health.is_stopping() {
+        missing.insert("http", "the service is stopping".to_owned());
+    }
     if !missing.is_empty() {
         return not_ready(missing).into_response();
     }

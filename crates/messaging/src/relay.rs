@@ -9,7 +9,7 @@ use std::time::Duration;
 use amqp::topology::EVENTS_EXCHANGE;
 use amqp::{BrokerError, ConfirmChannel, Headers, OutgoingMessage, Publisher};
 use runtime::{
-    config::MAX_DRAIN,
+    config::{MAX_DRAIN, MAX_SHUTDOWN_DELAY},
     database::answer,
     error::with_sources,
     health::{Health, HealthItem},
@@ -32,8 +32,11 @@ const POLL: Duration = Duration::from_millis(250);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the leader goes on publishing after it is to stop.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
-/// Requests are drained first; to cut one off takes up to half a second more.
-const _: () = assert!(MAX_DRAIN.as_millis() + 500 + FLUSH_LIMIT.as_millis() < GRACE.as_millis());
+/// Requests are accepted and drained first; to cut one off takes up to half a second more.
+const _: () = assert!(
+    MAX_SHUTDOWN_DELAY.as_millis() + MAX_DRAIN.as_millis() + 500 + FLUSH_LIMIT.as_millis()
+        < GRACE.as_millis()
+);
 /// The advisory lock of the relay that leads. Any number, the same in all replicas.
 pub const LEADER_LOCK: i64 = 0x6f75_7462_6f78;
 

@@ -33,8 +33,11 @@ pub struct ProcessConfig {
     pub telemetry: TelemetryConfig,
 }
 
-/// The longest time that requests in flight have to finish when the service stops.
-pub const MAX_DRAIN: Duration = Duration::from_secs(7);
+/// The longest time for which a service that stops goes on accepting requests.
+pub const MAX_SHUTDOWN_DELAY: Duration = Duration::from_secs(3);
+
+/// The longest time that requests in flight have to finish afterwards.
+pub const MAX_DRAIN: Duration = Duration::from_secs(4);
 
 /// The HTTP server's address and time limits.
 #[derive(Debug, Clone, Args)]
@@ -53,9 +56,15 @@ pub struct HttpConfig {
     #[arg(default_value = "10s", value_parser = duration(Duration::from_millis(10)..=Duration::from_mins(10)))]
     pub request_timeout: Duration,
 
-    /// The time that requests in flight have to finish when the service stops, 1ms to 7s, e.g. 5s
+    /// The time that a service which stops is not ready and goes on accepting requests, until every client has noticed,
+    /// 0ms to 3s, e.g. 3s
+    #[arg(id = "HTTP_SHUTDOWN_DELAY", long = "http-shutdown-delay", env = "HTTP_SHUTDOWN_DELAY")]
+    #[arg(default_value = "3s", value_parser = duration(Duration::ZERO..=MAX_SHUTDOWN_DELAY))]
+    pub shutdown_delay: Duration,
+
+    /// The time that requests in flight have to finish after that, 1ms to 4s, e.g. 4s
     #[arg(id = "HTTP_DRAIN_TIMEOUT", long = "http-drain-timeout", env = "HTTP_DRAIN_TIMEOUT")]
-    #[arg(default_value = "7s", value_parser = duration(Duration::from_millis(1)..=MAX_DRAIN))]
+    #[arg(default_value = "4s", value_parser = duration(Duration::from_millis(1)..=MAX_DRAIN))]
     pub drain_timeout: Duration,
 }
 
@@ -288,7 +297,7 @@ mod tests {
             ("HTTP_LISTEN", "8080", "invalid socket address syntax"),
             ("HTTP_REQUEST_TIMEOUT", "10", "write a duration as 250ms, 30s, 5m or 2h"),
             ("HTTP_REQUEST_TIMEOUT", "0s", "give a time of 10ms to 10m"),
-            ("HTTP_DRAIN_TIMEOUT", "11m", "give a time of 1ms to 7s"),
+            ("HTTP_DRAIN_TIMEOUT", "11m", "give a time of 1ms to 4s"),
             ("LOG_FORMAT", "xml", "[possible values: json, pretty]"),
             ("LOG_FILTER", "info,order=loud", "error parsing level filter"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost", "relative URL without a base"),

@@ -18,6 +18,7 @@ struct State {
     /// The reason for each part that is missing; none for one that is there.
     parts: BTreeMap<&'static str, Option<String>>,
     notes: BTreeMap<&'static str, String>,
+    is_stopping: bool,
 }
 
 /// One part. Its owner reports [`up`](Self::up) or [`down`](Self::down).
@@ -40,6 +41,15 @@ impl Health {
     pub fn item(&self, name: &'static str) -> HealthItem {
         self.lock().parts.entry(name).or_insert_with(|| Some("starting".to_owned()));
         HealthItem { health: self.clone(), name }
+    }
+
+    /// The service stops: from now on it is not ready, whatever its parts are.
+    pub fn stop(&self) {
+        self.lock().is_stopping = true;
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.lock().is_stopping
     }
 
     pub fn is_ready(&self) -> bool {

@@ -157,7 +157,8 @@ mod tests {
 
     use super::*;
 
-    const DEADLINE: Duration = Duration::from_mins(10);
+    const DEADLINE: Duration = Duration::from_secs(30);
+    const SILENCE: Duration = Duration::from_secs(1);
     const ASK: &[u8] = b"GET / HTTP/1.1\r\nhost: it\r\n\r\n";
 
     /// Runs `clients`, who are told the address, against a server.
@@ -165,7 +166,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let app = Router::new().route("/", get(|| async { "here" }));
-        let limits = Limits { open, head: Duration::from_secs(10), silence: Duration::from_mins(2) };
+        let limits = Limits { open, head: Duration::from_secs(10), silence: SILENCE };
         tokio::select! {
             () = serve(listener, app, limits, CancellationToken::new()) => unreachable!("it serves for good"),
             done = timeout(DEADLINE, clients(address)) => done.expect("it does not take for ever"),
@@ -200,14 +201,14 @@ mod tests {
         .await;
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_idle_client_is_hung_up_on_after_two_minutes() {
+    #[tokio::test]
+    async fn an_idle_client_is_hung_up_on() {
         with_server(1, async |address| {
             let mut client = ask(address).await;
             assert!(answer(&mut client).await.ends_with("here"));
             let begun = Instant::now();
             assert_eq!(answer(&mut client).await, "");
-            assert_eq!(begun.elapsed().as_secs(), 120);
+            assert!(begun.elapsed() >= SILENCE / 2, "{:?}", begun.elapsed());
         })
         .await;
     }

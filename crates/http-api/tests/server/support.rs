@@ -15,6 +15,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
     task::JoinHandle,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +33,7 @@ pub(crate) struct Server {
 /// The limits that a service has by default, but that it stops without a delay.
 pub(crate) fn config() -> HttpConfig {
     let config: Config = runtime::config::from_env(|_| None).unwrap();
-    config.http
+    HttpConfig { shutdown_delay: Duration::ZERO, ..config.http }
 }
 
 #[derive(clap::Parser)]
@@ -112,21 +113,23 @@ pub(crate) async fn to_end(mut client: TcpStream) -> String {
     answer
 }
 
-/// Sends one byte a second until the server answers or closes the connection; gives what it has answered.
+/// Sends a byte every 50 ms until the server answers or closes the connection; gives what it has answered.
 pub(crate) async fn trickle(client: &mut TcpStream, bytes: &[u8]) -> String {
-    let mut second = tokio::time::interval(Duration::from_secs(1));
     let mut answer = [0; 1_024];
     for byte in bytes {
-        tokio::select! {
-            biased;
-            count = client.read(&mut answer) => {
-                return String::from_utf8_lossy(&answer[..count.unwrap_or(0)]).into_owned();
-            }
-            _ = second.tick() => {}
+        if let Ok(count) = timeout(Duration::from_millis(50), client.read(&mut answer)).await {
+            return String::from_utf8_lossy(&answer[..count.unwrap_or(0)]).into_owned();
         }
-        client.write_all(&[*byte]).await.unwrap();
+        // Where the server has just closed the connection, the next read tells.
+        let _ = client.write_all(&[*byte]).await;
     }
-    panic!("the server took {} bytes, one a second", bytes.len());
+    panic!("the server took {} bytes, each 50 ms after the one before", bytes.len());
+}
+
+/// Asserts that the server sends nothing for that time, and keeps the connection.
+pub(crate) async fn gets_nothing_for(client: &mut TcpStream, time: Duration) {
+    let answered = timeout(time, client.read(&mut [0; 1])).await;
+    assert!(answered.is_err(), "{answered:?}");
 }
 
 /// The answer is a problem of this status and type.
