@@ -4,8 +4,9 @@ mod body;
 mod connections;
 mod head;
 mod observe;
+mod operations;
 
-use std::{any::Any, collections::BTreeMap, time::Duration};
+use std::{any::Any, time::Duration};
 
 use axum::{
     Router,
@@ -13,19 +14,15 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, Uri, Version, header, uri::Authority},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
 };
-use prometheus::TextEncoder;
-use runtime::{config::HttpConfig, error::panic_message, health::Health};
-use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use runtime::{Listeners, config::HttpConfig, error::panic_message, health::Health};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use self::{body::BODY_LIMIT_BYTES, observe::DURATION_BOUNDARIES};
 
 use self::body::Bodies;
-use crate::{Json, Problem};
+use crate::Problem;
 
 /// How long clients have to take the answer to a request that was cut off.
 const CUT_OFF_ANSWER: Duration = Duration::from_millis(500);
@@ -38,26 +35,44 @@ const SILENCE: Duration = Duration::from_secs(110);
 /// requests for the shutdown delay, until every client has noticed, and then finishes those in flight. At most 4,096
 /// connections are open.
 ///
-/// Adds `/health/live`, `/health/ready` and `/metrics`; limits of time and size for a head (a closed connection, 431) and
-/// for a body (408, 413), which is complete before the router gets the request; a time limit (504), a request without its
-/// host (400), 404, 405 and panics (500) as problems; a span and metrics for each request.
+/// Health and metrics have a listener of their own, which answers while the other is full or stops.
+///
+/// Adds to the router: limits of time and size for a head (a closed connection, 431) and for a body (408, 413), which is
+/// complete before the router gets the request; a time limit (504); a request without its host (400), 404, 405 and panics
+/// (500) as problems; a span and metrics for each request.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: Listeners,
     router: Router,
     health: Health,
     config: HttpConfig,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     connections::allow_files();
+    serve_up_to(connections::OPEN, listeners, router, health, config, shutdown).await;
+    Ok(())
+}
+
+/// The same with so many connections of clients.
+async fn serve_up_to(
+    open: usize,
+    listeners: Listeners,
+    router: Router,
+    health: Health,
+    config: HttpConfig,
+    shutdown: CancellationToken,
+) {
     let (stop, cut_off) = (CancellationToken::new(), CancellationToken::new());
     let app = with_common_behaviour(router, &config, &cut_off)
-        .merge(operations(health.clone()))
         .layer(middleware::from_fn_with_state(shutdown.clone(), close_in_a_shutdown));
-    let limits = connections::Limits {
-        open: connections::OPEN,
-        head: config.read_timeout,
-        silence: config.request_timeout + SILENCE,
-    };
+    let limits =
+        connections::Limits { open, head: config.read_timeout, silence: config.request_timeout + SILENCE };
+    let operations = connections::Limits { open: connections::OPERATIONS_OPEN, ..limits };
+    let operations = connections::serve(
+        listeners.operations,
+        operations::router(health.clone()),
+        operations,
+        CancellationToken::new(),
+    );
     let overdue = async {
         shutdown.cancelled().await;
         health.stop();
@@ -68,10 +83,10 @@ pub async fn serve(
         tokio::time::sleep(CUT_OFF_ANSWER).await;
     };
     tokio::select! {
-        () = connections::serve(listener, app, limits, stop.clone()) => {}
+        () = connections::serve(listeners.http, app, limits, stop.clone()) => {}
+        () = operations => {}
         () = overdue => tracing::warn!("connections that did not take their answer were dropped"),
     }
-    Ok(())
 }
 
 fn with_common_behaviour(router: Router, config: &HttpConfig, cut_off: &CancellationToken) -> Router {
@@ -91,55 +106,6 @@ fn with_common_behaviour(router: Router, config: &HttpConfig, cut_off: &Cancella
 struct Limits {
     request: Duration,
     cut_off: CancellationToken,
-}
-
-/// The routes for operators. They are neither traced nor counted.
-fn operations(health: Health) -> Router {
-    Router::new()
-        .route("/health/live", get(live))
-        .route("/health/ready", get(ready))
-        .route("/metrics", get(metrics))
-        .method_not_allowed_fallback(no_such_method)
-        .layer(middleware::from_fn(require_host))
-        .with_state(health)
-}
-
-/// Says whose port this is, too: two services that changed places both live.
-async fn live(State(health): State<Health>) -> Json<Value> {
-    Json(match health.service {
-        Some(service) => json!({ "status": "live", "service": service }),
-        None => json!({ "status": "live" }),
-    })
-}
-
-async fn ready(State(health): State<Health>) -> Response {
-    let mut missing = health.missing();
-    if health.is_stopping() {
-        missing.insert("http", "the service is stopping".to_owned());
-    }
-    if !missing.is_empty() {
-        return not_ready(missing).into_response();
-    }
-    let notes = health.notes();
-    if notes.is_empty() {
-        return Json(json!({ "status": "ready" })).into_response();
-    }
-    Json(json!({ "status": "ready", "notes": notes })).into_response()
-}
-
-fn not_ready(missing: BTreeMap<&'static str, String>) -> Problem {
-    let detail: Vec<_> = missing.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
-    let member = |(name, reason)| json!({ "name": name, "reason": reason });
-    let members: Vec<Value> = missing.into_iter().map(member).collect();
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "The service is not ready")
-        .detail(detail.join("; "))
-        .with("missing", members)
-}
-
-async fn metrics() -> Result<Response, Problem> {
-    let families = prometheus::default_registry().gather();
-    let text = TextEncoder::new().encode_to_string(&families).map_err(Problem::internal)?;
-    Ok(([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response())
 }
 
 async fn no_such_path(uri: Uri) -> Problem {
@@ -198,4 +164,44 @@ async fn close_in_a_shutdown(
 fn panicked(payload: Box<dyn Any + Send>) -> Response {
     let text = panic_message(&*payload).unwrap_or("without a message");
     Problem::internal(format_args!("panicked: {text}")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use clap::Parser;
+    use reqwest::Client;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Config {
+        #[command(flatten)]
+        http: HttpConfig,
+    }
+
+    #[tokio::test]
+    async fn operators_are_answered_while_clients_hold_every_connection() {
+        let bind = async || TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listeners = Listeners { http: bind().await, operations: bind().await };
+        let http = listeners.http.local_addr().expect("an address");
+        let operations = listeners.operations.local_addr().expect("an address");
+        let config: Config = runtime::config::from_env(|_| None).expect("defaults");
+        let router = Router::new().route("/", get(async || "here"));
+        let clients = async {
+            let _held = (TcpStream::connect(http).await.expect("connects"), TcpStream::connect(http).await);
+            let client = Client::builder().timeout(Duration::from_secs(1)).build().expect("a client");
+            assert!(client.get(format!("http://{http}/")).send().await.is_err_and(|it| it.is_timeout()));
+            for path in ["/health/live", "/health/ready", "/health/parts", "/metrics"] {
+                let answer = client.get(format!("http://{operations}{path}")).send().await;
+                assert_eq!(answer.expect("an answer").status(), StatusCode::OK, "{path}");
+            }
+        };
+        let (health, shutdown) = (Health::new(), CancellationToken::new());
+        tokio::select! {
+            () = serve_up_to(2, listeners, router, health, config.http, shutdown) => unreachable!("it serves for good"),
+            () = clients => {}
+        }
+    }
 }

@@ -33,18 +33,26 @@ pub struct ProcessConfig {
     pub telemetry: TelemetryConfig,
 }
 
+/// How much higher the port for health and metrics is than that for clients, unless `OPERATIONS_LISTEN` says otherwise.
+pub const OPERATIONS_PORT_OFFSET: u16 = 1_000;
+
 /// The longest time for which a service that stops goes on accepting requests.
 pub const MAX_SHUTDOWN_DELAY: Duration = Duration::from_secs(3);
 
 /// The longest time that requests in flight have to finish afterwards.
 pub const MAX_DRAIN: Duration = Duration::from_secs(4);
 
-/// The HTTP server's address and time limits.
+/// The HTTP server's addresses and time limits.
 #[derive(Debug, Clone, Args)]
 pub struct HttpConfig {
     /// The address and port to serve HTTP on, e.g. 127.0.0.1:8080
     #[arg(id = "HTTP_LISTEN", long = "http-listen", env = "HTTP_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+
+    /// The address and port to serve health and metrics on, e.g. 127.0.0.1:9080; without it that of HTTP_LISTEN, with a
+    /// port that is 1000 higher
+    #[arg(long, env = "OPERATIONS_LISTEN")]
+    pub operations_listen: Option<SocketAddr>,
 
     /// The time that a client has to send the head of a request, and again to send its body, 10ms to 1m, e.g. 10s
     #[arg(id = "HTTP_READ_TIMEOUT", long = "http-read-timeout", env = "HTTP_READ_TIMEOUT")]
@@ -66,6 +74,18 @@ pub struct HttpConfig {
     #[arg(id = "HTTP_DRAIN_TIMEOUT", long = "http-drain-timeout", env = "HTTP_DRAIN_TIMEOUT")]
     #[arg(default_value = "4s", value_parser = duration(Duration::from_millis(1)..=MAX_DRAIN))]
     pub drain_timeout: Duration,
+}
+
+impl HttpConfig {
+    /// Where health and metrics are served; none if `OPERATIONS_LISTEN` is not set and no port is that high. Port 0 stays 0:
+    /// any free one.
+    pub fn operations(&self) -> Option<SocketAddr> {
+        let derived = match self.listen.port() {
+            0 => Some(0),
+            port => port.checked_add(OPERATIONS_PORT_OFFSET),
+        };
+        self.operations_listen.or_else(|| Some(SocketAddr::new(self.listen.ip(), derived?)))
+    }
 }
 
 /// The service's own database.
@@ -270,6 +290,19 @@ mod tests {
         let config = config(&[DATABASE, ("HTTP_LISTEN", "127.0.0.1:1"), ("HTTP_REQUEST_TIMEOUT", "250ms")]);
         let http = config.unwrap().process.http;
         assert_eq!((http.listen.port(), http.request_timeout.as_millis()), (1, 250));
+    }
+
+    #[test]
+    fn operations_are_1000_ports_above_http_unless_told() {
+        for (variables, port) in [
+            (&[DATABASE, ("HTTP_LISTEN", "127.0.0.1:8081")][..], Some(9081)),
+            (&[DATABASE, ("HTTP_LISTEN", "127.0.0.1:0")], Some(0)),
+            (&[DATABASE, ("HTTP_LISTEN", "127.0.0.1:65000")], None),
+            (&[DATABASE, ("OPERATIONS_LISTEN", "127.0.0.1:1")], Some(1)),
+        ] {
+            let operations = config(variables).unwrap().process.http.operations();
+            assert_eq!(operations.map(|address| address.port()), port, "{variables:?}");
+        }
     }
 
     #[test]

@@ -20,8 +20,11 @@ use super::head::{Counted, HeadProgress, HeadTimer};
 /// Most open connections of clients. More wait in the system's queue for one to be closed.
 pub(super) const OPEN: usize = 4_096;
 
-/// Files beside the connections: those to database and broker, and some for everything else.
-const OTHER_FILES: u64 = 256;
+/// Most open connections of operators.
+pub(super) const OPERATIONS_OPEN: usize = 128;
+
+/// Files beside the connections of clients: those of operators, to database and broker, and some for everything else.
+const OTHER_FILES: u64 = 512;
 
 /// Most bytes of a head, from the method to the empty line.
 const HEAD_LIMIT_BYTES: usize = 16 * 1024;

@@ -8,31 +8,58 @@ mod support;
 
 use std::time::Duration;
 
-use reqwest::Client;
+use reqwest::{Client, Response};
 use runtime::config::HttpConfig;
 use serde_json::{Value, json};
 
 use crate::support::{Server, check_problem, check_raw_problem, config};
 
 #[tokio::test]
-async fn readiness_follows_the_parts_and_liveness_does_not() {
+async fn a_server_is_ready_with_its_database_alone() {
     let server = Server::start(config()).await;
-    let database = server.health.item("database");
-    let body = check_problem(server.get("/health/ready").await, 503, "not-ready").await;
-    assert_eq!(body["missing"], json!([{ "name": "database", "reason": "starting" }]));
-    assert_eq!(server.get("/health/live").await.json::<Value>().await.unwrap(), json!({ "status": "live" }));
+    let (database, relay) = (server.health.item("database"), server.health.item("relay"));
+    let body = check_problem(server.operations("/health/ready").await, 503, "not-ready").await;
+    assert_eq!(body["detail"], "database: starting");
+    assert_eq!(json_of(server.operations("/health/live").await).await, json!({ "status": "live" }));
     database.up();
-    assert_eq!(
-        server.get("/health/ready").await.json::<Value>().await.unwrap(),
-        json!({ "status": "ready" })
-    );
+    relay.down("the broker is unavailable");
+    assert_eq!(json_of(server.operations("/health/ready").await).await, json!({ "status": "ready" }));
+    server.health.stop();
+    let body = check_problem(server.operations("/health/ready").await, 503, "not-ready").await;
+    assert_eq!(body["detail"], "the service is stopping");
+}
+
+#[tokio::test]
+async fn every_part_is_shown_with_its_state_and_every_note() {
+    let server = Server::start(config()).await;
+    let (database, relay) = (server.health.item("database"), server.health.item("relay"));
+    database.up();
+    relay.down("the broker is unavailable");
     server.health.note("printer", "out of paper");
-    let noted = server.get("/health/ready").await;
-    assert_eq!(noted.status(), 200);
+    let body = check_problem(server.operations("/health/parts").await, 503, "parts-missing").await;
+    assert_eq!(body["detail"], "relay: the broker is unavailable");
+    let down = json!({ "state": "down", "reason": "the broker is unavailable" });
+    assert_eq!(body["parts"], json!({ "database": { "state": "up" }, "relay": down }));
+    assert_eq!(body["notes"], json!({ "printer": "out of paper" }));
+    relay.up();
+    let parts = json!({ "database": { "state": "up" }, "relay": { "state": "up" } });
     assert_eq!(
-        noted.json::<Value>().await.unwrap(),
-        json!({ "status": "ready", "notes": { "printer": "out of paper" } })
+        json_of(server.operations("/health/parts").await).await,
+        json!({ "status": "up", "parts": parts, "notes": { "printer": "out of paper" } })
     );
+}
+
+#[tokio::test]
+async fn clients_see_neither_health_nor_metrics() {
+    let server = Server::start(config()).await;
+    for path in ["/health/live", "/health/ready", "/health/parts", "/metrics"] {
+        check_problem(server.get(path).await, 404, "not-found").await;
+    }
+}
+
+async fn json_of(response: Response) -> Value {
+    assert_eq!(response.status(), 200);
+    response.json().await.unwrap()
 }
 
 #[tokio::test]
@@ -47,12 +74,13 @@ async fn a_path_or_method_that_is_not_there_is_a_problem() {
 #[tokio::test]
 async fn another_method_on_a_route_for_operators_is_a_problem() {
     let server = Server::start(config()).await;
-    for path in ["/health/live", "/health/ready", "/metrics"] {
-        let response = Client::new().post(server.url(path)).send().await.unwrap();
+    for path in ["/health/live", "/health/ready", "/health/parts", "/metrics"] {
+        let url = format!("http://{}{path}", server.operations);
+        let response = Client::new().post(url).send().await.unwrap();
         assert_eq!(response.headers()["allow"], "GET,HEAD", "{path}");
         check_problem(response, 405, "method-not-allowed").await;
     }
-    check_problem(server.get("/health").await, 404, "not-found").await;
+    check_problem(server.operations("/health").await, 404, "not-found").await;
 }
 
 #[tokio::test]
@@ -62,7 +90,7 @@ async fn a_request_names_its_host_once() {
         let hosts: String = hosts.iter().map(|host| format!("Host: {host}\r\n")).collect();
         server.raw(&format!("GET {path} {version}\r\nConnection: close\r\n{hosts}\r\n")).await
     };
-    for path in ["/hello", "/nowhere", "/health/live", "/metrics", "http://it/hello"] {
+    for path in ["/hello", "/nowhere", "http://it/hello"] {
         for hosts in [&[][..], &["it", "it"], &["it", "other"], &["a b"], &["a@b"], &["a/b"], &["a:b:c"]] {
             check_raw_problem(&ask(path, "HTTP/1.1", hosts).await, 400, "malformed");
         }

@@ -17,10 +17,10 @@ const HELLO: &str = "GET /hello HTTP/1.1\r\nHost: it\r\n\r\n";
 async fn a_server_that_stops_is_not_ready_and_accepts_for_its_delay() {
     let delay = Duration::from_secs(2);
     let server = Server::start(HttpConfig { shutdown_delay: delay, ..config() }).await;
-    assert_eq!(server.get("/health/ready").await.status(), 200);
+    assert_eq!(server.operations("/health/ready").await.status(), 200);
     let begun = Instant::now();
     server.shutdown.cancel();
-    let said = check_problem(server.get("/health/ready").await, 503, "not-ready").await;
+    let said = check_problem(server.operations("/health/ready").await, 503, "not-ready").await;
     assert!(said.to_string().contains("the service is stopping"), "{said}");
     for _ in 0..20 {
         let answer = server.get("/hello").await;

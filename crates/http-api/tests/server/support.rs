@@ -8,7 +8,7 @@ use axum::{
 };
 use http_api::Json;
 use reqwest::{Client, Response};
-use runtime::{config::HttpConfig, health::Health};
+use runtime::{Listeners, config::HttpConfig, health::Health};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// Where it serves health and metrics.
+    pub(crate) operations: SocketAddr,
     pub(crate) health: Health,
     pub(crate) shutdown: CancellationToken,
     /// Tells that a request to `/gate` is in its handler.
@@ -62,15 +64,17 @@ fn router(entered: Arc<Notify>, release: Arc<Notify>) -> Router {
 
 impl Server {
     pub(crate) async fn start(config: HttpConfig) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listeners = Listeners { http: bind().await, operations: bind().await };
+        let address = listeners.http.local_addr().unwrap();
+        let operations = listeners.operations.local_addr().unwrap();
         let (health, shutdown) = (Health::new(), CancellationToken::new());
         let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let routes = router(entered.clone(), release.clone());
         let (shared, token) = (health.clone(), shutdown.clone());
         #[expect(clippy::disallowed_methods, reason = "the test awaits it")]
-        let running = tokio::spawn(http_api::serve(listener, routes, shared, config, token));
-        Self { address, health, shutdown, entered, release, running }
+        let running = tokio::spawn(http_api::serve(listeners, routes, shared, config, token));
+        Self { address, operations, health, shutdown, entered, release, running }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -79,6 +83,11 @@ impl Server {
 
     pub(crate) async fn get(&self, path: &str) -> Response {
         Client::new().get(self.url(path)).send().await.unwrap()
+    }
+
+    /// What it tells operators.
+    pub(crate) async fn operations(&self, path: &str) -> Response {
+        Client::new().get(format!("http://{}{path}", self.operations)).send().await.unwrap()
     }
 
     /// A connection on which this has been sent.
