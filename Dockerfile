@@ -27,32 +27,32 @@ HEALTHCHECK --interval=3s --timeout=3s --start-period=60s --retries=3 CMD ["read
 
 FROM service AS order
 COPY --from=build /out/order /usr/local/bin/
-ENV HTTP_LISTEN=0.0.0.0:8081
-EXPOSE 8081
+ENV HTTP_LISTEN=0.0.0.0:8081 OPERATIONS_LISTEN=0.0.0.0:9081
+EXPOSE 8081 9081
 CMD ["order"]
 
 FROM service AS payment
 COPY --from=build /out/payment /usr/local/bin/
-ENV HTTP_LISTEN=0.0.0.0:8082
-EXPOSE 8082
+ENV HTTP_LISTEN=0.0.0.0:8082 OPERATIONS_LISTEN=0.0.0.0:9082
+EXPOSE 8082 9082
 CMD ["payment"]
 
 FROM service AS inventory
 COPY --from=build /out/inventory /usr/local/bin/
-ENV HTTP_LISTEN=0.0.0.0:8083
-EXPOSE 8083
+ENV HTTP_LISTEN=0.0.0.0:8083 OPERATIONS_LISTEN=0.0.0.0:9083
+EXPOSE 8083 9083
 CMD ["inventory"]
 
 FROM service AS notification
 COPY --from=build /out/notification /usr/local/bin/
-ENV HTTP_LISTEN=0.0.0.0:8084
-EXPOSE 8084
+ENV HTTP_LISTEN=0.0.0.0:8084 OPERATIONS_LISTEN=0.0.0.0:9084
+EXPOSE 8084 9084
 CMD ["notification"]
 
 FROM service AS analytics
 COPY --from=build /out/analytics /usr/local/bin/
-ENV HTTP_LISTEN=0.0.0.0:8085
-EXPOSE 8085
+ENV HTTP_LISTEN=0.0.0.0:8085 OPERATIONS_LISTEN=0.0.0.0:9085
+EXPOSE 8085 9085
 CMD ["analytics"]
 
 FROM service AS payment-provider
@@ -61,8 +61,8 @@ COPY --from=build /out/payment-provider /usr/local/bin/
 USER root
 RUN install --directory --owner=saga /var/lib/payment-provider
 USER saga
-ENV HTTP_LISTEN=0.0.0.0:8090 JOURNAL_PATH=/var/lib/payment-provider/journal.jsonl
-EXPOSE 8090
+ENV HTTP_LISTEN=0.0.0.0:8090 OPERATIONS_LISTEN=0.0.0.0:9090 JOURNAL_PATH=/var/lib/payment-provider/journal.jsonl
+EXPOSE 8090 9090
 CMD ["payment-provider"]
 
 FROM base AS sagactl

@@ -57,9 +57,13 @@ async fn stopped_service_is_one_failed_check() {
 async fn taken_port_is_named_with_its_holder() {
     let shop = Shop::open().await;
     let mut patient = patient_of(&shop);
-    patient.at("order", &shop[Service::Payment].url);
+    patient.at("order", &shop[Service::Payment].operations_url);
     let seen = patient.finds(&[SERVICES]).await;
-    says(&seen, SERVICES, &[&shop[Service::Payment].url, "is not order but payment", "free ports"]);
+    says(
+        &seen,
+        SERVICES,
+        &[&shop[Service::Payment].operations_url, "is not order but payment", "free ports"],
+    );
 
     let stranger = Impostor::start("", "hello").await;
     patient.at("order", &stranger.url);
@@ -139,7 +143,7 @@ async fn relay_without_a_leader_is_named() {
              for each row execute function messaging.refuse()";
     execute(&shop.world, "order", sql).await;
     let seen = patient_of(&shop).finds(&[RELAYS]).await;
-    says(&seen, RELAYS, &["no relay of order leads", "/health/ready"]);
+    says(&seen, RELAYS, &["no relay of order leads", "/health/parts"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,7 +236,7 @@ async fn full_or_unavailable_broker_is_one_failed_check() {
 #[tokio::test]
 async fn doctor_command_prints_one_line_per_check_and_no_password() {
     let nowhere = [
-        ("ORDER_URL", "http://127.0.0.1:1"),
+        ("ORDER_OPERATIONS_URL", "http://127.0.0.1:1"),
         ("AUDIT_POSTGRES_URL", "postgres://auditor:hush@127.0.0.1:1"),
         ("AUDIT_AMQP_URL", "amqp://auditor:hush@127.0.0.1:1/shop"),
         ("ADMIN_MANAGEMENT_URL", "http://admin:hush@127.0.0.1:1"),
@@ -254,7 +258,9 @@ fn patient_of(shop: &Shop) -> Patient {
     let sources = shop.sources();
     Patient {
         sources: Sources {
-            services: services.map(|(name, service)| (name.to_owned(), service.url.clone())).collect(),
+            services: services
+                .map(|(name, service)| (name.to_owned(), service.operations_url.clone()))
+                .collect(),
             databases: sources.databases,
             amqp_url: shop.world.amqp_url(AUDITOR_USER),
             management_url: shop.world.management_url(ADMIN_USER),

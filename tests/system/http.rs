@@ -4,6 +4,8 @@ mod bad_input;
 mod lists;
 mod operations;
 mod products;
+mod restarts;
+mod slow_clients;
 
 use std::collections::BTreeMap;
 

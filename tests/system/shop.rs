@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
 
 use devstack::SmtpSink;
+use runtime::Listeners;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use system::{Outside, Service};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use testkit::running::{Env, Running, answer, lookup, patient_answer};
@@ -92,7 +92,7 @@ impl Shop {
     pub(crate) async fn replace<C, F, Fut>(&mut self, service: Service, run: F)
     where
         C: clap::Parser,
-        F: FnOnce(C, TcpListener, CancellationToken) -> Fut,
+        F: FnOnce(C, Listeners, CancellationToken) -> Fut,
         Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         self.stop(service).await;

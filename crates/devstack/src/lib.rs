@@ -13,7 +13,7 @@ mod signals;
 mod smtp;
 mod system;
 
-pub use crate::system::{HttpPorts, System, SystemOptions, SystemPorts};
+pub use crate::system::{HttpPorts, ServicePorts, System, SystemOptions, SystemPorts};
 pub use command::{exit_code, one_line, own_folder, print, print_error};
 pub use folder::{default_folder, temporary_folder};
 pub use ports::{free as free_ports, holder as port_holder, local as local_address};

@@ -1,6 +1,5 @@
 //! TCP ports on this machine: finding free ones, and saying who holds a taken one.
 
-use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -36,10 +35,6 @@ pub fn free<const N: usize>() -> Result<[u16; N]> {
         }
     }
     Ok(found)
-}
-
-pub(crate) fn free_for<'a>(names: impl Iterator<Item = &'a str>) -> Result<BTreeMap<&'a str, u16>> {
-    names.map(|name| free::<1>().map(|[port]| (name, port))).collect()
 }
 
 /// Fails when somebody listens on `port`, which is needed for `purpose`, naming who.

@@ -21,7 +21,9 @@ pub struct Service {
     pub name: String,
     pub binary: PathBuf,
     pub listen: SocketAddr,
-    /// Its configuration, beside `HTTP_LISTEN`. It inherits nothing.
+    /// Where it serves health and metrics.
+    pub operations: SocketAddr,
+    /// Its configuration, beside where it listens. A `HTTP_SHUTDOWN_DELAY` in it replaces the one of 0 s. It inherits nothing.
     pub environment: Vec<(String, String)>,
 }
 
@@ -49,6 +51,9 @@ impl Services {
             // A DATABASE_URL of the caller must not reach a service that was given none.
             .env_clear()
             .env("HTTP_LISTEN", service.listen.to_string())
+            .env("OPERATIONS_LISTEN", service.operations.to_string())
+            // No balancer stands before it that must notice its stop.
+            .env("HTTP_SHUTDOWN_DELAY", "0ms")
             .envs(service.environment.iter().map(|(name, value)| (name, value)));
         let log = self.dir.join(format!("{}.log", service.name));
         let process = Process::start(&service.name, command, &log, Signal::TERM)?;
@@ -56,11 +61,11 @@ impl Services {
         Ok(())
     }
 
-    /// Waits until every service answers 200 to `/health/ready`. Fails when one ends, or is not ready within `limit`; the
+    /// Waits until every service answers 200 to `/health/parts`. Fails when one ends, or a part is missing after `limit`; the
     /// message quotes its log.
     pub async fn wait_until_ready(&mut self, limit: Duration) -> Result<()> {
         for (service, process) in self.running.values_mut() {
-            let url = format!("http://{}/health/ready", service.listen);
+            let url = format!("http://{}/health/parts", service.operations);
             let client = &self.client;
             let ready =
                 async || client.get(&url).send().await.is_ok_and(|answer| answer.status().is_success());

@@ -14,7 +14,15 @@ use crate::{
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
-pub type HttpPorts = BTreeMap<&'static str, u16>;
+/// Where one service listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServicePorts {
+    pub http: u16,
+    /// For health and metrics.
+    pub operations: u16,
+}
+
+pub type HttpPorts = BTreeMap<&'static str, ServicePorts>;
 
 #[derive(Debug, Clone)]
 pub struct SystemPorts {
@@ -30,7 +38,12 @@ impl SystemPorts {
     /// Postgres or a RabbitMQ that runs on the machine already.
     pub fn standard() -> Self {
         Self {
-            http: programs().map(|program| (program.name, program.port)).collect(),
+            http: programs()
+                .map(|program| {
+                    let (http, operations) = (program.port, program.operations_port());
+                    (program.name, ServicePorts { http, operations })
+                })
+                .collect(),
             postgres: 8432,
             rabbitmq: RabbitMqPorts { amqp: 8672, management: 8673, distribution: 8674, epmd: 8675 },
             smtp: 8025,
@@ -39,14 +52,15 @@ impl SystemPorts {
 
     pub fn free() -> Result<Self> {
         let [postgres, smtp] = ports::free()?;
-        let http = ports::free_for(programs().map(|program| program.name))?;
+        let http = free_for(programs().map(|program| program.name))?;
         Ok(Self { http, postgres, rabbitmq: RabbitMqPorts::free()?, smtp })
     }
 
     /// Fails on the first port that somebody listens on, naming who.
     pub fn require_free(&self) -> Result<()> {
-        for (name, port) in &self.http {
-            ports::require_free(*port, name)?;
+        for (name, ports) in &self.http {
+            ports::require_free(ports.http, name)?;
+            ports::require_free(ports.operations, &format!("health of {name}"))?;
         }
         ports::require_free(self.postgres, "Postgres")?;
         ports::require_free(self.rabbitmq.amqp, "RabbitMQ")?;
@@ -122,15 +136,24 @@ impl System {
 
     /// Base URL of a service, such as `http://127.0.0.1:8081` for `order`.
     pub fn url(&self, service: &str) -> String {
+        self.url_at(service, |ports| ports.http)
+    }
+
+    /// The same of its listener for health and metrics.
+    pub fn operations_url(&self, service: &str) -> String {
+        self.url_at(service, |ports| ports.operations)
+    }
+
+    fn url_at(&self, service: &str, port: fn(&ServicePorts) -> u16) -> String {
         // Port 0, where nobody answers, for a name that is in no row.
-        format!("http://{}", ports::local(self.options.ports.http.get(service).copied().unwrap_or_default()))
+        format!("http://{}", ports::local(self.options.ports.http.get(service).map(port).unwrap_or_default()))
     }
 
     /// Starts one more of every service, each on a free port, without waiting for it; gives their ports. A replica of
     /// `order` is called `order-2` when `number` is 2.
     pub fn start_replicas(&mut self, number: usize) -> Result<HttpPorts> {
         let services = ::system::Service::ALL;
-        let ports = ports::free_for(services.iter().map(|service| service.as_str()))?;
+        let ports = free_for(services.iter().map(|service| service.as_str()))?;
         for service in services.iter().copied() {
             let program = service.as_str();
             let (name, environment) = (format!("{program}-{number}"), self.environment(service));
@@ -181,12 +204,13 @@ impl System {
         &self,
         program: &str,
         name: String,
-        port: u16,
+        ports: ServicePorts,
         mut environment: Vec<(String, String)>,
     ) -> Service {
         environment.extend(self.options.environment.iter().cloned());
         let binary = binary(&self.options.binaries, program);
-        let mut service = Service { name, binary, listen: ports::local(port), environment };
+        let (listen, operations) = (ports::local(ports.http), ports::local(ports.operations));
+        let mut service = Service { name, binary, listen, operations, environment };
         (self.options.configure)(program, &mut service);
         service
     }
@@ -196,7 +220,7 @@ impl System {
             Dependency::Database => ports::local(self.postgres.port),
             Dependency::Broker => ports::local(self.rabbitmq.ports.amqp),
             Dependency::PaymentProvider => {
-                ports::local(self.options.ports.http[Outside::PaymentProvider.program().name])
+                ports::local(self.options.ports.http[Outside::PaymentProvider.program().name].http)
             }
             Dependency::MailServer => self.smtp.address(),
         }
@@ -218,6 +242,15 @@ impl System {
         }
         variables
     }
+}
+
+fn free_for(names: impl Iterator<Item = &'static str>) -> Result<HttpPorts> {
+    names
+        .map(|name| {
+            let [http, operations] = ports::free()?;
+            Ok((name, ServicePorts { http, operations }))
+        })
+        .collect()
 }
 
 fn variable(name: &str, value: impl Into<String>) -> (String, String) {

@@ -240,11 +240,12 @@ fn service(dir: &Path, name: &str, script: &str) -> Service {
     fs::write(&binary, format!("#!/bin/bash\n# {}\n{script}\n", dir.display())).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(&binary, mode).unwrap();
-    let [port] = devstack::free_ports().unwrap();
+    let [http, operations] = devstack::free_ports().unwrap();
     Service {
         name: name.to_owned(),
         binary,
-        listen: devstack::local_address(port),
+        listen: devstack::local_address(http),
+        operations: devstack::local_address(operations),
         environment: vec![("GREETING".to_owned(), "hello".to_owned())],
     }
 }

@@ -17,7 +17,7 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::Problem;
 
-/// The most requests that run or wait: their bodies take up to 64 MB.
+/// The most requests that run or wait.
 const CAPACITY: usize = 1_024;
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(2);
 /// When a refused client may repeat its request.
@@ -25,6 +25,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Lets up to `concurrency` requests of the router run at once: the size of the pool, where each takes a connection.
 ///
+/// Their bodies are complete by then: [`serve`](crate::serve) reads them first, so that a slow client holds no place.
 /// Others wait for up to 2 s. A request that waits longer, or that finds 1,024 others, gets 503 with `Retry-After`.
 pub fn admit(router: Router, concurrency: u32) -> Router {
     let concurrency = usize::try_from(concurrency).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);

@@ -1,10 +1,5 @@
 //! axum's `Json`, `Query` and `Path`, rejecting with a [`Problem`].
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
-
 use axum::{
     extract::{
         FromRequest, FromRequestParts, OptionalFromRequest, Request,
@@ -42,25 +37,12 @@ pub struct Query<T>(pub T);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Path<T>(pub T);
 
-/// Whether the body of a request is being read: a handler does nothing before its end.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct BodyReading(Arc<AtomicBool>);
-
-impl BodyReading {
-    pub(crate) fn is_under_way(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for RawJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         require_json(&request)?;
-        let reading = request.extensions().get::<BodyReading>().cloned().unwrap_or_default();
-        reading.0.store(true, Ordering::Relaxed);
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| unreadable(&rejection))?;
-        reading.0.store(false, Ordering::Relaxed);
         let value = decode(&bytes)?;
         Ok(Self { value, bytes })
     }

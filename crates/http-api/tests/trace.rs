@@ -2,13 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::time::Duration;
+
 use axum::{Router, routing::get};
 use opentelemetry::{
     global,
     trace::{TraceContextExt, TracerProvider},
 };
 use opentelemetry_sdk::{propagation::TraceContextPropagator, trace::SdkTracerProvider};
-use runtime::{config::HttpConfig, health::Health};
+use runtime::{Listeners, config::HttpConfig, health::Health};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -25,12 +27,19 @@ async fn a_handler_runs_in_the_trace_of_its_caller() {
     let subscriber = tracing_subscriber::registry().with(tracing_opentelemetry::layer().with_tracer(tracer));
     tracing::subscriber::set_global_default(subscriber).unwrap();
 
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/trace", listener.local_addr().unwrap());
+    let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listeners = Listeners { http: bind().await, operations: bind().await };
+    let url = format!("http://{}/trace", listeners.http.local_addr().unwrap());
     let config: Config = runtime::config::from_env(|_| None).unwrap();
     let router = Router::new().route("/trace", get(current_trace_id));
     let shutdown = CancellationToken::new();
-    let server = http_api::serve(listener, router, Health::new(), config.http, shutdown.clone());
+    let server = http_api::serve(
+        listeners,
+        router,
+        Health::new(),
+        HttpConfig { shutdown_delay: Duration::ZERO, ..config.http },
+        shutdown.clone(),
+    );
     let client = async {
         let trace_id = "4bf92f3577b34da6a3ce929d0e0e4736";
         let caller = format!("00-{trace_id}-00f067aa0ba902b7-01");

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use amqp::{BrokerError, Publisher};
 use runtime::{
-    config::MAX_DRAIN,
+    config::{MAX_DRAIN, MAX_SHUTDOWN_DELAY},
     database::answer,
     error::with_sources,
     health::{Health, HealthItem},
@@ -40,8 +40,11 @@ const POLL: Duration = Duration::from_millis(250);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the leader goes on publishing after it is to stop.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
-/// Requests are drained first; to cut one off takes up to half a second more.
-const _: () = assert!(MAX_DRAIN.as_millis() + 500 + FLUSH_LIMIT.as_millis() < GRACE.as_millis());
+/// Requests are accepted and drained first; to cut one off takes up to half a second more.
+const _: () = assert!(
+    MAX_SHUTDOWN_DELAY.as_millis() + MAX_DRAIN.as_millis() + 500 + FLUSH_LIMIT.as_millis()
+        < GRACE.as_millis()
+);
 
 /// Options of the relay's connection. A peer that does not answer is noticed within 5 + 2 * 3 s. A delete that is lost
 /// causes only a duplicate, so it need not wait for the disk.

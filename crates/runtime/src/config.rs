@@ -33,25 +33,59 @@ pub struct ProcessConfig {
     pub telemetry: TelemetryConfig,
 }
 
-/// The longest time that requests in flight have to finish when the service stops.
-pub const MAX_DRAIN: Duration = Duration::from_secs(7);
+/// How much higher the port for health and metrics is than that for clients, unless `OPERATIONS_LISTEN` says otherwise.
+pub const OPERATIONS_PORT_OFFSET: u16 = 1_000;
 
-/// The HTTP server's address and time limits.
+/// The longest time for which a service that stops goes on accepting requests.
+pub const MAX_SHUTDOWN_DELAY: Duration = Duration::from_secs(3);
+
+/// The longest time that requests in flight have to finish afterwards.
+pub const MAX_DRAIN: Duration = Duration::from_secs(4);
+
+/// The HTTP server's addresses and time limits.
 #[derive(Debug, Clone, Args)]
 pub struct HttpConfig {
     /// The address and port to serve HTTP on, e.g. 127.0.0.1:8080
     #[arg(id = "HTTP_LISTEN", long = "http-listen", env = "HTTP_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
 
-    /// The time a request may take before it is answered 504, 10ms to 10m, e.g. 10s
+    /// The address and port to serve health and metrics on, e.g. 127.0.0.1:9080; without it that of HTTP_LISTEN, with a
+    /// port that is 1000 higher
+    #[arg(long, env = "OPERATIONS_LISTEN")]
+    pub operations_listen: Option<SocketAddr>,
+
+    /// The time that a client has to send the head of a request, and again to send its body, 10ms to 1m, e.g. 10s
+    #[arg(id = "HTTP_READ_TIMEOUT", long = "http-read-timeout", env = "HTTP_READ_TIMEOUT")]
+    #[arg(default_value = "10s", value_parser = duration(Duration::from_millis(10)..=Duration::from_mins(1)))]
+    pub read_timeout: Duration,
+
+    /// The time that a request may take from the end of its body before it is answered 504, 10ms to 10m, e.g. 10s
     #[arg(id = "HTTP_REQUEST_TIMEOUT", long = "http-request-timeout", env = "HTTP_REQUEST_TIMEOUT")]
     #[arg(default_value = "10s", value_parser = duration(Duration::from_millis(10)..=Duration::from_mins(10)))]
     pub request_timeout: Duration,
 
-    /// The time that requests in flight have to finish when the service stops, 1ms to 7s, e.g. 5s
+    /// The time that a service which stops is not ready and goes on accepting requests, until every client has noticed,
+    /// 0ms to 3s, e.g. 3s
+    #[arg(id = "HTTP_SHUTDOWN_DELAY", long = "http-shutdown-delay", env = "HTTP_SHUTDOWN_DELAY")]
+    #[arg(default_value = "3s", value_parser = duration(Duration::ZERO..=MAX_SHUTDOWN_DELAY))]
+    pub shutdown_delay: Duration,
+
+    /// The time that requests in flight have to finish after that, 1ms to 4s, e.g. 4s
     #[arg(id = "HTTP_DRAIN_TIMEOUT", long = "http-drain-timeout", env = "HTTP_DRAIN_TIMEOUT")]
-    #[arg(default_value = "7s", value_parser = duration(Duration::from_millis(1)..=MAX_DRAIN))]
+    #[arg(default_value = "4s", value_parser = duration(Duration::from_millis(1)..=MAX_DRAIN))]
     pub drain_timeout: Duration,
+}
+
+impl HttpConfig {
+    /// Where health and metrics are served; none if `OPERATIONS_LISTEN` is not set and no port is that high. Port 0 stays 0:
+    /// any free one.
+    pub fn operations(&self) -> Option<SocketAddr> {
+        let derived = match self.listen.port() {
+            0 => Some(0),
+            port => port.checked_add(OPERATIONS_PORT_OFFSET),
+        };
+        self.operations_listen.or_else(|| Some(SocketAddr::new(self.listen.ip(), derived?)))
+    }
 }
 
 /// The service's own database.
@@ -259,6 +293,19 @@ mod tests {
     }
 
     #[test]
+    fn operations_are_1000_ports_above_http_unless_told() {
+        for (variables, port) in [
+            (&[DATABASE, ("HTTP_LISTEN", "127.0.0.1:8081")][..], Some(9081)),
+            (&[DATABASE, ("HTTP_LISTEN", "127.0.0.1:0")], Some(0)),
+            (&[DATABASE, ("HTTP_LISTEN", "127.0.0.1:65000")], None),
+            (&[DATABASE, ("OPERATIONS_LISTEN", "127.0.0.1:1")], Some(1)),
+        ] {
+            let operations = config(variables).unwrap().process.http.operations();
+            assert_eq!(operations.map(|address| address.port()), port, "{variables:?}");
+        }
+    }
+
+    #[test]
     fn a_database_that_asks_for_tls_is_refused() {
         for (mode, is_ok) in [("disable", true), ("prefer", true), ("require", false), ("verify-full", false)]
         {
@@ -283,7 +330,7 @@ mod tests {
             ("HTTP_LISTEN", "8080", "invalid socket address syntax"),
             ("HTTP_REQUEST_TIMEOUT", "10", "write a duration as 250ms, 30s, 5m or 2h"),
             ("HTTP_REQUEST_TIMEOUT", "0s", "give a time of 10ms to 10m"),
-            ("HTTP_DRAIN_TIMEOUT", "11m", "give a time of 1ms to 7s"),
+            ("HTTP_DRAIN_TIMEOUT", "11m", "give a time of 1ms to 4s"),
             ("LOG_FORMAT", "xml", "[possible values: json, pretty]"),
             ("LOG_FILTER", "info,order=loud", "error parsing level filter"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost", "relative URL without a base"),

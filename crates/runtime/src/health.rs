@@ -1,11 +1,14 @@
-//! Readiness: which parts a service needs, and which of them are missing; and what else there is to know.
+//! Health: whether a service can serve HTTP, which of its parts are up, and what else there is to know.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// The parts that a service needs to be ready. Clones share them.
+/// The part that serving HTTP needs.
+const DATABASE: &str = "database";
+
+/// The parts of a service. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     /// What `/health/live` tells.
@@ -18,6 +21,7 @@ struct State {
     /// The reason for each part that is missing; none for one that is there.
     parts: BTreeMap<&'static str, Option<String>>,
     notes: BTreeMap<&'static str, String>,
+    is_stopping: bool,
 }
 
 /// One part. Its owner reports [`up`](Self::up) or [`down`](Self::down).
@@ -42,8 +46,29 @@ impl Health {
         HealthItem { health: self.clone(), name }
     }
 
-    pub fn is_ready(&self) -> bool {
+    /// The service stops: from now on it is not ready, whatever its parts are.
+    pub fn stop(&self) {
+        self.lock().is_stopping = true;
+    }
+
+    /// Why HTTP cannot be served; none for a service that is ready. What else is missing costs no request: events wait in
+    /// the outbox, and those of others in the queue.
+    pub fn unready(&self) -> Option<String> {
+        let state = self.lock();
+        if state.is_stopping {
+            return Some("the service is stopping".to_owned());
+        }
+        let reason = state.parts.get(DATABASE)?.as_ref()?;
+        Some(format!("{DATABASE}: {reason}"))
+    }
+
+    pub fn all_up(&self) -> bool {
         self.lock().parts.values().all(Option::is_none)
+    }
+
+    /// Every part by name, with the reason of each that is missing.
+    pub fn parts(&self) -> BTreeMap<&'static str, Option<String>> {
+        self.lock().parts.clone()
     }
 
     /// What is missing, with the reason of each, by name.
@@ -52,7 +77,7 @@ impl Health {
         state.parts.iter().filter_map(|(name, reason)| Some((*name, reason.clone()?))).collect()
     }
 
-    /// Notes what a person may want to know, and the service can do without: it is ready all the same.
+    /// Notes what a person may want to know, and the service can do without: its parts are up all the same.
     pub fn note(&self, name: &'static str, text: impl Into<String>) {
         self.lock().notes.insert(name, text.into());
     }
@@ -100,7 +125,8 @@ mod tests {
 
     #[test]
     fn a_service_without_parts_is_ready() {
-        assert!(Health::new().is_ready());
+        let health = Health::new();
+        assert!(health.all_up() && health.unready().is_none());
     }
 
     #[test]
@@ -109,9 +135,20 @@ mod tests {
         let database = health.item("database");
         assert_eq!(health.missing(), BTreeMap::from([("database", "starting".to_owned())]));
         database.up();
-        assert!(health.is_ready());
+        assert!(health.all_up());
         database.down("connection refused");
         assert_eq!(health.missing()["database"], "connection refused");
+    }
+
+    #[test]
+    fn a_service_is_ready_with_its_database_alone_until_it_stops() {
+        let health = Health::new();
+        let (database, _relay) = (health.item("database"), health.item("relay"));
+        assert_eq!(health.unready().as_deref(), Some("database: starting"));
+        database.up();
+        assert_eq!((health.unready(), health.all_up()), (None, false));
+        health.stop();
+        assert_eq!(health.unready().as_deref(), Some("the service is stopping"));
     }
 
     #[test]
@@ -119,14 +156,14 @@ mod tests {
         let health = Health::new();
         health.item("broker").up();
         health.item("broker");
-        assert!(health.is_ready());
+        assert!(health.all_up());
     }
 
     #[test]
-    fn a_note_takes_nothing_from_readiness() {
+    fn a_note_takes_nothing_from_the_parts() {
         let health = Health::new();
         health.note("printer", "out of paper");
-        assert!(health.is_ready());
+        assert!(health.all_up());
         assert_eq!(health.notes(), BTreeMap::from([("printer", "out of paper".to_owned())]));
         health.drop_note("printer");
         assert_eq!(health.notes(), BTreeMap::new());

@@ -1,7 +1,7 @@
 //! What every binary of the system needs, and nothing more: configuration from the environment, logs,
 //! traces and metrics, health, a database pool, structured tasks, and an orderly end.
 //!
-//! A service's `main` is [`main`]; its `run(config, listener, shutdown)` is made of the other parts, so
+//! A service's `main` is [`main`]; its `run(config, listeners, shutdown)` is made of the other parts, so
 //! that a test can run the same service on a port of its own and stop it.
 
 pub mod clock;
@@ -15,11 +15,14 @@ pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;
 
+mod listeners;
+
 use std::process::ExitCode;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+pub use crate::listeners::Listeners;
 
 use crate::config::ProcessConfig;
 
@@ -30,20 +33,18 @@ use crate::config::ProcessConfig;
 pub async fn main(
     service: &'static str,
     config: ProcessConfig,
-    run: impl AsyncFnOnce(TcpListener, CancellationToken) -> anyhow::Result<()>,
+    run: impl AsyncFnOnce(Listeners, CancellationToken) -> anyhow::Result<()>,
 ) -> ExitCode {
     let telemetry = match telemetry::init(service, &config.telemetry) {
         Ok(telemetry) => telemetry,
         Err(error) => return config::fail(&format!("telemetry cannot start: {error:#}")),
     };
-    let listen = config.http.listen;
     let outcome = async {
         let shutdown = shutdown::on_signal().context("cannot listen for signals")?;
-        let listener = TcpListener::bind(listen).await.with_context(|| {
-            format!("cannot listen on {listen}: free the port, or set HTTP_LISTEN to another")
-        })?;
-        tracing::info!(address = %listener.local_addr()?, "{service} started");
-        Box::pin(run(listener, shutdown)).await?;
+        let listeners = Listeners::bind(&config.http).await?;
+        let (address, operations) = (listeners.http.local_addr()?, listeners.operations.local_addr()?);
+        tracing::info!(%address, %operations, "{service} started");
+        Box::pin(run(listeners, shutdown)).await?;
         tracing::info!("{service} stopped");
         anyhow::Ok(())
     }

@@ -2,6 +2,7 @@
 
 use amqp::Topology;
 use contracts::{EventType, ServiceName};
+use runtime::config::OPERATIONS_PORT_OFFSET;
 use serde::Serialize;
 use strum::{Display, EnumString};
 
@@ -14,6 +15,13 @@ pub struct Program {
     /// The path that a person looks at first.
     pub path: &'static str,
     pub does: &'static str,
+}
+
+impl Program {
+    /// Where it serves health and metrics when its environment does not say.
+    pub const fn operations_port(self) -> u16 {
+        self.port + OPERATIONS_PORT_OFFSET
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,22 +5,23 @@ use axum::{Router, http::StatusCode, routing::post};
 use contracts::ServiceName;
 use http_api::Problem;
 use messaging::{CausationContext, Effects, OutgoingEvent, ServiceHost, UnitOfWork};
-use runtime::{clock, database, database::Wait, tasks::Tasks};
+use runtime::{Listeners, clock, database, database::Wait, tasks::Tasks};
 use sqlx::PgPool;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Config, Event, Greeted, declare_topology};
 
-pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> anyhow::Result<()> {
     let topology = declare_topology(&config.host.broker).await?;
     let name = ServiceName::new("greeter");
     let host = ServiceHost::new(name, (vec![], topology), &config.host, shutdown.clone())?;
     let state = (host.pool.clone(), host.unit_of_work.clone());
     let router = Router::new().route("/greetings/{name}", post(greet)).with_state(state);
     let mut tasks = Tasks::new(shutdown.clone());
-    tasks
-        .spawn("http", http_api::serve(listener, router, host.health.clone(), config.process.http, shutdown));
+    tasks.spawn(
+        "http",
+        http_api::serve(listeners, router, host.health.clone(), config.process.http, shutdown),
+    );
     if host.open(&[]).await? == Wait::Usable {
         host.start_publisher(&mut tasks);
     }

@@ -6,23 +6,24 @@ use axum::{Json, Router, extract::State, routing::get};
 use contracts::{InvalidTransition, ServiceName};
 use http_api::Problem;
 use messaging::{Delivery, Outcome, Reaction, ReactionError, ServiceHost};
-use runtime::{database::Wait, tasks::Tasks};
+use runtime::{Listeners, database::Wait, tasks::Tasks};
 use sqlx::{PgConnection, PgPool, migrate::Migrator};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Config, Event, EventType, declare_topology};
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> anyhow::Result<()> {
     let topology = declare_topology(&config.host.broker).await?;
     let (name, keys) = (ServiceName::new("listener"), vec![EventType::Greeted.name()]);
     let host = ServiceHost::new(name, (keys, topology), &config.host, shutdown.clone())?;
     let router = Router::new().route("/greetings", get(counts)).with_state(host.pool.clone());
     let mut tasks = Tasks::new(shutdown.clone());
-    tasks
-        .spawn("http", http_api::serve(listener, router, host.health.clone(), config.process.http, shutdown));
+    tasks.spawn(
+        "http",
+        http_api::serve(listeners, router, host.health.clone(), config.process.http, shutdown),
+    );
     if host.open(&[&MIGRATIONS]).await? == Wait::Usable {
         host.start(&mut tasks, Counter);
     }

@@ -17,21 +17,20 @@ mod store;
 pub use config::Config;
 
 use messaging::ServiceHost;
-use runtime::{database::Wait, tasks::Tasks};
+use runtime::{Listeners, database::Wait, tasks::Tasks};
 use system::Service;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::reactions::Reactions;
 
 /// Runs the service until the shutdown or a permanent error.
-pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> anyhow::Result<()> {
     let service = Service::Analytics;
     let host = ServiceHost::new(service.into(), service.on_broker(), &config.host, shutdown.clone())?;
     let mut tasks = Tasks::new(shutdown.clone());
 
     let router = http_api::admit(http::router(host.pool.clone()), config.host.database.max_connections);
-    let http = http_api::serve(listener, router, host.health.clone(), config.process.http, shutdown.clone());
+    let http = http_api::serve(listeners, router, host.health.clone(), config.process.http, shutdown.clone());
     tasks.spawn("http", http);
     if host.open(&[&store::MIGRATIONS]).await? == Wait::Usable {
         host.start_reader(&mut tasks, Reactions);

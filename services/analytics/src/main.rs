@@ -4,5 +4,6 @@
 async fn main() -> std::process::ExitCode {
     let config: analytics::Config = runtime::config::parse();
     let process = config.process.clone();
-    runtime::main("analytics", process, |listener, shutdown| analytics::run(config, listener, shutdown)).await
+    runtime::main("analytics", process, |listeners, shutdown| analytics::run(config, listeners, shutdown))
+        .await
 }

@@ -4,5 +4,6 @@
 async fn main() -> std::process::ExitCode {
     let config: inventory::Config = runtime::config::parse();
     let process = config.process.clone();
-    runtime::main("inventory", process, |listener, shutdown| inventory::run(config, listener, shutdown)).await
+    runtime::main("inventory", process, |listeners, shutdown| inventory::run(config, listeners, shutdown))
+        .await
 }

@@ -4,6 +4,8 @@
 async fn main() -> std::process::ExitCode {
     let config: notification::Config = runtime::config::parse();
     let process = config.process.clone();
-    runtime::main("notification", process, |listener, shutdown| notification::run(config, listener, shutdown))
-        .await
+    runtime::main("notification", process, |listeners, shutdown| {
+        notification::run(config, listeners, shutdown)
+    })
+    .await
 }

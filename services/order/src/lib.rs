@@ -25,9 +25,8 @@ use std::sync::Arc;
 use contracts::{Event, Versions};
 use http_api::idempotency;
 use messaging::ServiceHost;
-use runtime::{database::Wait, tasks::Tasks};
+use runtime::{Listeners, database::Wait, tasks::Tasks};
 use system::Service;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -36,15 +35,15 @@ use crate::{
 };
 
 /// Runs the service until the shutdown or a permanent error.
-pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
-    run_with(Versions::current(), config, listener, shutdown).await
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> anyhow::Result<()> {
+    run_with(Versions::current(), config, listeners, shutdown).await
 }
 
 /// The same with the versions of events that it reads, from its queue and from its own event log.
 pub async fn run_with(
     versions: Versions<Event>,
     config: Config,
-    listener: TcpListener,
+    listeners: Listeners,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     config.deadlines.check()?;
@@ -60,7 +59,7 @@ pub async fn run_with(
     let placement_router = http_api::admit(http::placement_router(placement), placement::QUEUE_CAPACITY);
     let router =
         http_api::admit(http::router(app), config.host.database.max_connections).merge(placement_router);
-    let http = http_api::serve(listener, router, host.health.clone(), config.process.http, shutdown.clone());
+    let http = http_api::serve(listeners, router, host.health.clone(), config.process.http, shutdown.clone());
     tasks.spawn("http", http);
     tasks.spawn("placement", batcher.run());
     if host.open(&[&http_api::MIGRATIONS, &store::MIGRATIONS]).await? == Wait::Usable {

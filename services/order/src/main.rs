@@ -4,5 +4,5 @@
 async fn main() -> std::process::ExitCode {
     let config: order::Config = runtime::config::parse();
     let process = config.process.clone();
-    runtime::main("order", process, |listener, shutdown| order::run(config, listener, shutdown)).await
+    runtime::main("order", process, |listeners, shutdown| order::run(config, listeners, shutdown)).await
 }

@@ -17,14 +17,13 @@ mod processor;
 pub use config::Config;
 
 use rand::{SeedableRng, rngs::StdRng};
-use runtime::health::Health;
-use tokio::net::TcpListener;
+use runtime::{Listeners, health::Health};
 use tokio_util::sync::CancellationToken;
 
 use crate::{faults::Faults, http::App, processor::Processor};
 
 /// Runs the processor until the shutdown.
-pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> anyhow::Result<()> {
     let random = config.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
     let app = App {
         processor: Processor::open(config.journal_path.as_deref(), config.down_duration)?.into(),
@@ -33,7 +32,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
         shutdown: shutdown.clone(),
     };
     http_api::serve(
-        listener,
+        listeners,
         http::router(app),
         Health::of("payment-provider"),
         config.process.http,

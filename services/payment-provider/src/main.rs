@@ -4,6 +4,6 @@
 async fn main() -> std::process::ExitCode {
     let config: payment_provider::Config = runtime::config::parse();
     let process = config.process.clone();
-    let run = |listener, shutdown| payment_provider::run(config, listener, shutdown);
+    let run = |listeners, shutdown| payment_provider::run(config, listeners, shutdown);
     runtime::main("payment-provider", process, run).await
 }

@@ -23,9 +23,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use messaging::{ServiceHost, jobs::JobRunner};
-use runtime::{database::Wait, tasks::Tasks};
+use runtime::{Listeners, database::Wait, tasks::Tasks};
 use system::Service;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Config, ProcessorConfig};
@@ -33,7 +32,7 @@ pub use config::{Config, ProcessorConfig};
 use crate::{jobs::Calls, processor::Processor, reactions::Reactions};
 
 /// Runs the service until the shutdown or a permanent error.
-pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(config: Config, listeners: Listeners, shutdown: CancellationToken) -> anyhow::Result<()> {
     let service = Service::Payment;
     let host = ServiceHost::new(service.into(), service.on_broker(), &config.host, shutdown.clone())?;
     let processor = Processor::new(&config.processor).context("no HTTP client for the card processor")?;
@@ -47,7 +46,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: CancellationTo
     let mut tasks = Tasks::new(shutdown.clone());
 
     let router = http_api::admit(http::router(host.pool.clone()), config.host.database.max_connections);
-    let http = http_api::serve(listener, router, host.health.clone(), config.process.http, shutdown.clone());
+    let http = http_api::serve(listeners, router, host.health.clone(), config.process.http, shutdown.clone());
     tasks.spawn("http", http);
     if host.open(&[&store::MIGRATIONS]).await? == Wait::Usable {
         host.start(&mut tasks, Reactions);

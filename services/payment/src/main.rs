@@ -4,5 +4,5 @@
 async fn main() -> std::process::ExitCode {
     let config: payment::Config = runtime::config::parse();
     let process = config.process.clone();
-    runtime::main("payment", process, |listener, shutdown| payment::run(config, listener, shutdown)).await
+    runtime::main("payment", process, |listeners, shutdown| payment::run(config, listeners, shutdown)).await
 }

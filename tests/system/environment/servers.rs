@@ -12,6 +12,7 @@ use devstack::{
 use futures::future::join_all;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
+use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
 use testkit::{World, eventually, private};
@@ -52,9 +53,12 @@ async fn taken_port_is_named_with_its_variable() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = holder.local_addr().expect("an address").to_string();
     for service in service_names() {
-        let mut variables = nowhere(service);
-        variables.insert("HTTP_LISTEN".to_owned(), address.clone());
-        run(service, &[], &variables).await.failed_saying(&[&address, "HTTP_LISTEN", "in use"]);
+        let variables = nowhere(service);
+        for variable in ["HTTP_LISTEN", "OPERATIONS_LISTEN"] {
+            let mut variables = variables.clone();
+            variables.insert(variable.to_owned(), address.clone());
+            run(service, &[], &variables).await.failed_saying(&[&address, variable, "in use"]);
+        }
     }
 }
 
@@ -114,9 +118,9 @@ async fn service_waits_for_servers_and_exits_with_0_without_them() {
     for url in &urls {
         eventually(&format!("{url} lives"), async || status(&format!("{url}/health/live")).await).await;
         eventually(&format!("{url} says that the database cannot be reached"), async || {
-            let reply = reqwest::get(format!("{url}/health/ready")).await.expect("an answer");
-            assert_eq!(reply.status(), 503);
-            let missing = reply.text().await.expect("a text");
+            let ready = reqwest::get(format!("{url}/health/ready")).await.expect("an answer");
+            assert_eq!(ready.status(), 503);
+            let missing = missing(url).await.expect("an answer");
             assert!(missing.contains("bindings: starting"), "{missing}");
             if missing.contains("database: cannot be reached") { Ok(()) } else { Err(missing) }
         })
@@ -134,9 +138,8 @@ async fn service_waits_for_servers_and_exits_with_0_without_them() {
     rabbitmq.process.kill().expect("it is killed");
     for url in &urls {
         eventually(&format!("{url} says what is missing"), async || {
-            let missing = reqwest::get(format!("{url}/health/ready")).await.expect("an answer").text().await;
-            let missing = missing.expect("a text");
-            let named = missing.contains("\"database\"") && missing.contains("\"consuming\"");
+            let missing = missing(url).await.expect("an answer");
+            let named = missing.contains("database: ") && missing.contains("consuming: ");
             if named { Ok(()) } else { Err(missing) }
         })
         .await;
@@ -172,17 +175,17 @@ async fn service_exits_with_0_while_the_broker_hangs() {
     let mut urls = Vec::new();
     for service in service_names() {
         let service = as_service(service, &at_home(&world, service).await);
-        urls.push(format!("http://{}", service.listen));
+        urls.push(format!("http://{}", service.operations));
         services.start(service).expect("it starts");
     }
     for url in urls {
         // With its database there it waits for the broker, which takes the connection and says nothing.
         eventually(&format!("{url} misses the broker alone"), async || {
-            let reply =
-                reqwest::get(format!("{url}/health/ready")).await.map_err(|error| error.to_string())?;
-            let missing = reply.text().await.map_err(|error| error.to_string())?;
-            let broker = missing.contains("\"consuming\"") && !missing.contains("\"database\"");
-            if broker { Ok(()) } else { Err(missing) }
+            let missing = missing(&url).await.map_err(|error| error.to_string())?;
+            let broker = missing.contains("consuming: ") && !missing.contains("database: ");
+            // HTTP is served without the broker.
+            let ready = status(&format!("{url}/health/ready")).await;
+            if broker { ready } else { Err(missing) }
         })
         .await;
     }
@@ -211,7 +214,13 @@ fn signal(signal: &str, pid: i32) {
     assert!(status.is_ok_and(|status| status.success()), "kill -s {signal} {pid}");
 }
 
-/// Starts every service with servers on those ports, and gives the services' URLs.
+/// Which parts a service misses, and why.
+async fn missing(url: &str) -> reqwest::Result<String> {
+    let parts: Value = reqwest::get(format!("{url}/health/parts")).await?.json().await?;
+    Ok(parts["detail"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Starts every service with servers on those ports, and gives the URLs where they serve health.
 fn start_all(services: &mut Services, postgres: u16, rabbitmq: RabbitMqPorts) -> Vec<String> {
     let RabbitMqPorts { amqp, .. } = rabbitmq;
     let start = |name: &str| {
@@ -220,7 +229,7 @@ fn start_all(services: &mut Services, postgres: u16, rabbitmq: RabbitMqPorts) ->
         set("DATABASE_URL", format!("postgres://{name}:{name}@127.0.0.1:{postgres}/{name}"));
         set("AMQP_URL", format!("amqp://{name}:{name}@127.0.0.1:{amqp}/shop"));
         let service = as_service(name, &variables);
-        let url = format!("http://{}", service.listen);
+        let url = format!("http://{}", service.operations);
         services.start(service).expect("it starts");
         url
     };
@@ -228,12 +237,13 @@ fn start_all(services: &mut Services, postgres: u16, rabbitmq: RabbitMqPorts) ->
 }
 
 pub(super) fn as_service(name: &str, variables: &Variables) -> Service {
-    let [port] = free_ports().expect("a free port");
+    let [http, operations] = free_ports().expect("free ports");
     let environment = variables.iter().filter(|(name, _)| *name != "HTTP_LISTEN");
     Service {
         name: name.to_owned(),
         binary: program(name),
-        listen: local_address(port),
+        listen: local_address(http),
+        operations: local_address(operations),
         environment: environment.map(|(name, value)| (name.clone(), value.clone())).collect(),
     }
 }

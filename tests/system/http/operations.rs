@@ -56,9 +56,13 @@ async fn every_service_serves_health_and_metrics() {
     shop.check().await;
     for (name, service) in shop.programs() {
         let live = json!({"status": "live", "service": name});
-        assert_eq!(service.get("/health/live").await, (200, live));
-        assert_eq!(service.get("/health/ready").await, (200, json!({"status": "ready"})));
-        let metrics = service.request("GET", "/metrics").send().await.expect("an answer");
+        assert_eq!(service.operations("/health/live").await, (200, live));
+        assert_eq!(service.operations("/health/ready").await, (200, json!({"status": "ready"})));
+        let (status, parts) = service.operations("/health/parts").await;
+        let states = parts["parts"].as_object().expect("parts").values();
+        assert!(status == 200 && states.clone().all(|part| part["state"] == "up"), "{parts}");
+        assert_eq!(states.len() > 0, name != "payment-provider", "{parts}");
+        let metrics = reqwest::get(format!("{}/metrics", service.operations_url)).await.expect("an answer");
         assert_eq!(metrics.status(), 200);
         let text = metrics.text().await.expect("text");
         for part in [

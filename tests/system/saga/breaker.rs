@@ -48,7 +48,8 @@ async fn failing_processor_is_spared_and_later_everything_settles() {
         assert_eq!(shop.order(id).await["status"], "completed");
         assert_eq!(shop.charged(id).await, (0, 1000, 0));
     }
-    assert_eq!(shop[Service::Payment].get("/health/ready").await, (200, json!({"status": "ready"})));
+    let (status, parts) = shop[Service::Payment].operations("/health/parts").await;
+    assert_eq!((status, &parts["notes"]), (200, &json!({})));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,11 +79,11 @@ async fn place_all(shop: &Shop) -> Vec<String> {
     ids
 }
 
-/// Waits until the payment service notes that its calls wait, and why; it is ready all the same.
+/// Waits until the payment service notes that its calls wait, and why; its parts are up all the same.
 async fn is_left_alone(shop: &Shop, reason: &str) {
     let note = format!("failing for pm_card_visa, its jobs wait: {reason}");
     eventually("a note", async || {
-        let (status, body) = shop[Service::Payment].get("/health/ready").await;
+        let (status, body) = shop[Service::Payment].operations("/health/parts").await;
         assert_eq!(status, 200, "{body}");
         if body["notes"]["card-processor"] == note { Ok(()) } else { Err(body) }
     })

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use clap::Parser;
 use reqwest::{Method, RequestBuilder};
+use runtime::Listeners;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -22,6 +23,8 @@ pub type Env = HashMap<String, String>;
 pub struct Running {
     /// Where it serves HTTP, with no slash at the end.
     pub url: String,
+    /// Where it serves health and metrics.
+    pub operations_url: String,
     shutdown: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
     failure: Arc<OnceLock<String>>,
@@ -35,11 +38,13 @@ impl Running {
     pub async fn start<C, F, Fut>(env: &Env, run: F) -> Self
     where
         C: Parser,
-        F: FnOnce(C, TcpListener, CancellationToken) -> Fut,
+        F: FnOnce(C, Listeners, CancellationToken) -> Fut,
         Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
-        Self::serve(|listener, shutdown| Ok(run(runtime::config::from_env(lookup(env))?, listener, shutdown)))
-            .await
+        Self::serve(|listeners, shutdown| {
+            Ok(run(runtime::config::from_env(lookup(env))?, listeners, shutdown))
+        })
+        .await
     }
 
     /// Serves on a port of its own what `start` makes of it.
@@ -47,15 +52,17 @@ impl Running {
     /// # Panics
     /// When its configuration is refused.
     pub async fn serve<Fut>(
-        start: impl FnOnce(TcpListener, CancellationToken) -> Result<Fut, clap::Error>,
+        start: impl FnOnce(Listeners, CancellationToken) -> Result<Fut, clap::Error>,
     ) -> Self
     where
         Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let bind = async || TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listeners = Listeners { http: bind().await, operations: bind().await };
+        let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().expect("an address"));
+        let (url, operations_url) = (url(&listeners.http), url(&listeners.operations));
         let shutdown = CancellationToken::new();
-        let running = start(listener, shutdown.clone()).unwrap_or_else(|error| panic!("{error}"));
+        let running = start(listeners, shutdown.clone()).unwrap_or_else(|error| panic!("{error}"));
         let failure = Arc::<OnceLock<String>>::default();
         let noted = failure.clone();
         let task = spawn(async move {
@@ -63,7 +70,7 @@ impl Running {
                 let _ = noted.set(format!("{error:#}"));
             })
         });
-        Self { url, shutdown, task, failure }
+        Self { url, operations_url, shutdown, task, failure }
     }
 
     /// Stops it as SIGTERM would, and gives back how it ended.
@@ -98,27 +105,23 @@ impl Running {
         self.task.await.expect("no panic")
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until all of its parts are up.
     ///
     /// # Panics
     /// When it ended.
     pub async fn ready(&self) {
-        eventually("readiness", async || {
+        eventually("every part", async || {
             assert!(!self.task.is_finished(), "it ended: {:?}", self.failure.get());
-            let response =
-                self.request("GET", "/health/ready").send().await.map_err(|error| error.to_string())?;
+            let parts = reqwest::get(format!("{}/health/parts", self.operations_url)).await;
+            let response = parts.map_err(|error| error.to_string())?;
             if response.status() == 200 { Ok(()) } else { Err(response.text().await.unwrap_or_default()) }
         })
         .await;
     }
 
-    /// Waits until it says that it is not ready, for a reason that has `part` in it.
-    pub async fn not_ready(&self, part: &str) {
-        eventually(&format!("not ready: {part}"), async || {
-            let (status, body) = self.get("/health/ready").await;
-            if status == 503 && body.to_string().contains(part) { Ok(()) } else { Err(body) }
-        })
-        .await;
+    /// Status and JSON body of what it tells operators, such as `/health/ready`.
+    pub async fn operations(&self, path: &str) -> (u16, Value) {
+        answer(reqwest::Client::new().get(format!("{}{path}", self.operations_url))).await
     }
 
     /// A request to it.
@@ -141,9 +144,13 @@ impl Running {
     }
 }
 
-/// Finds variables in `env`, and nowhere else.
+/// Finds variables in `env`, and nowhere else. A service stops without a delay unless `env` says otherwise: no balancer
+/// stands before it that must notice.
 pub fn lookup(env: &Env) -> impl Fn(&OsStr) -> Option<OsString> {
-    |name| name.to_str().and_then(|name| env.get(name)).map(OsString::from)
+    |name| {
+        let found = name.to_str().and_then(|name| env.get(name)).map(OsString::from);
+        found.or_else(|| (name == "HTTP_SHUTDOWN_DELAY").then(|| "0ms".into()))
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test's runtime is the owner, and ends it")]

@@ -5,7 +5,7 @@ use std::iter;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use devstack::{HttpPorts, System, local_address};
+use devstack::{HttpPorts, ServicePorts, System, local_address};
 use procfs::process::{Process, Stat, all_processes};
 use reqwest::Client;
 use serde::Serialize;
@@ -76,7 +76,7 @@ impl Counters {
 #[derive(Debug)]
 pub(super) struct Sources<'a> {
     system: &'a System,
-    /// Every service with the URLs of its replicas.
+    /// Every service with the URLs where its replicas serve metrics.
     urls: BTreeMap<&'static str, Vec<String>>,
     http: Client,
     admin: PgPool,
@@ -87,7 +87,7 @@ impl<'a> Sources<'a> {
     pub(super) async fn open(system: &'a System, others: &[HttpPorts]) -> Result<Self> {
         let admin = PgPool::connect(&format!("{}/postgres", system.postgres.superuser_url())).await?;
         sqlx::raw_sql("create extension if not exists pg_stat_statements").execute(&admin).await?;
-        let urls = services().map(|name| (name, urls(system, others, name))).collect();
+        let urls = services().map(|name| (name, operations_urls(system, others, name))).collect();
         Ok(Self { system, urls, http: Client::new(), admin })
     }
 
@@ -163,9 +163,21 @@ pub(super) fn services() -> impl Iterator<Item = &'static str> {
 }
 
 pub(super) fn urls(system: &System, others: &[HttpPorts], service: &str) -> Vec<String> {
-    let ports = others.iter().filter_map(|replicas| replicas.get(service));
-    let others = ports.map(|port| format!("http://{}", local_address(*port)));
-    iter::once(system.url(service)).chain(others).collect()
+    iter::once(system.url(service)).chain(urls_of(others, service, |ports| ports.http)).collect()
+}
+
+fn operations_urls(system: &System, others: &[HttpPorts], service: &str) -> Vec<String> {
+    let others = urls_of(others, service, |ports| ports.operations);
+    iter::once(system.operations_url(service)).chain(others).collect()
+}
+
+fn urls_of(
+    others: &[HttpPorts],
+    service: &str,
+    port: fn(&ServicePorts) -> u16,
+) -> impl Iterator<Item = String> {
+    let ports = others.iter().filter_map(move |replicas| replicas.get(service));
+    ports.map(move |ports| format!("http://{}", local_address(port(ports))))
 }
 
 /// The sum of a metric over its labels, in Prometheus's text format; 0 when it is missing.

@@ -23,7 +23,7 @@ pub(super) struct Footprint {
     pub(super) idle_mb: f64,
     /// The highest resident memory so far.
     pub(super) peak_mb: f64,
-    /// From starting the program to the first 200 of `/health/ready`, with the servers running.
+    /// From starting the program to the first 200 of `/health/parts`, with the servers running.
     pub(super) ready_ms: f64,
     pub(super) binary_mb: f64,
 }
@@ -60,7 +60,7 @@ pub(super) async fn footprints(
 }
 
 async fn ready_ms(system: &mut System, service: &str) -> Result<f64> {
-    let url = format!("{}/health/ready", system.url(service));
+    let url = format!("{}/health/parts", system.operations_url(service));
     system.services.stop(service).await?;
     let http = Client::new();
     let begun = Instant::now();

@@ -115,10 +115,10 @@ async fn run_all(args: &Args, dir: &Path) -> Result<bool> {
     let stage = Stage::start(dir, args.seed).await?;
     let customers = Customers::new(vec![stage.url(Service::Order)], CUSTOMER_PATIENCE)?;
     customers.seed_stock(&stage.url(Service::Inventory), &CATALOGUE).await?;
-    let ready = |service: &Service| format!("{}/health/ready", stage.url(*service));
+    let parts = |service: &Service| format!("{}/health/parts", stage.system.operations_url(service.as_str()));
     let probe = Probe {
         customers: Customers::new(vec![stage.url(Service::Order)], recovery::LIMIT)?,
-        ready_urls: Service::ALL.iter().map(ready).collect(),
+        parts_urls: Service::ALL.iter().map(parts).collect(),
         http: Client::builder().timeout(Duration::from_secs(2)).build()?,
     };
     let patience = if args.matrix { PATIENCE_ALONE } else { PATIENCE };

@@ -15,7 +15,7 @@ pub(super) const LIMIT: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone)]
 pub(super) struct Probe {
     pub(super) customers: Customers,
-    pub(super) ready_urls: Vec<String>,
+    pub(super) parts_urls: Vec<String>,
     pub(super) http: Client,
 }
 
@@ -41,7 +41,7 @@ impl Probe {
     }
 
     async fn all_ready(&self) -> bool {
-        for url in &self.ready_urls {
+        for url in &self.parts_urls {
             if !self.http.get(url).send().await.is_ok_and(|answer| answer.status().is_success()) {
                 return false;
             }

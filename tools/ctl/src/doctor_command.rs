@@ -10,7 +10,7 @@ use doctor::{self, Sources, report};
 use system::{Outside, Service};
 
 use crate::client;
-use crate::urls::{Http, Urls};
+use crate::urls::{Operations, Urls};
 
 /// A fault counts when it is still there after this time.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -22,7 +22,10 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    urls: Urls<Http>,
+    urls: Urls<Operations>,
+    /// Health of the card processor
+    #[arg(long, env = "PAYMENT_PROVIDER_OPERATIONS_URL", default_value = "http://127.0.0.1:9090")]
+    provider_operations_url: String,
     #[command(flatten)]
     servers: client::Servers,
     /// The broker's management API, with an administrator, who alone sees the rights of users
@@ -51,7 +54,7 @@ fn sources(args: Args) -> Sources {
     let databases = args.servers.databases();
     let urls = Service::ALL.iter().map(|service| (service.as_str(), args.urls.of(*service).to_owned()));
     let provider = Outside::PaymentProvider.program().name;
-    let services = urls.chain([(provider, args.servers.provider_url)]);
+    let services = urls.chain([(provider, args.provider_operations_url)]);
     Sources {
         services: services.map(|(name, url)| (name.to_owned(), url)).collect(),
         databases,

@@ -28,6 +28,19 @@ impl Place for Http {
     }
 }
 
+/// Where they serve health and metrics.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Operations;
+
+impl Place for Operations {
+    const SUFFIX: &str = "operations-url";
+    const WHAT: &str = "Health of the";
+
+    fn default(service: Service) -> Option<String> {
+        Some(format!("http://127.0.0.1:{}", service.program().operations_port()))
+    }
+}
+
 /// Their databases, each with the role of its service.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Database;

@@ -24,7 +24,7 @@ const OLD_EVENT_SECONDS: f64 = 60.0;
 /// Deadlines, leases and timelines compare times of several clocks.
 const CLOCK_LIMIT: TimeDelta = TimeDelta::seconds(1);
 
-const SEE_SERVICE: &str = "see /health/ready and the log of the service";
+const SEE_SERVICE: &str = "see /health/parts and the log of the service";
 
 #[derive(Debug, Serialize)]
 pub struct Check {

@@ -35,7 +35,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone)]
 pub struct Sources {
-    /// Name and base URL of each service and of the card processor.
+    /// Name of each service and of the card processor, with the base URL where it serves health.
     pub services: Vec<(String, String)>,
     /// The database of each service, with a role that may read all of it.
     pub databases: Vec<(Service, String)>,

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use futures::future::BoxFuture;
+use runtime::Listeners;
 use system::{Outside, Program, Service};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Looks a variable up.
@@ -25,7 +25,7 @@ pub struct Code {
     /// The text of its transition table; none for what consumes from no queue.
     pub transitions: Option<fn() -> String>,
     /// Runs it with what the lookup finds; fails when a variable is missing or malformed.
-    pub start: fn(Lookup<'_>, TcpListener, CancellationToken) -> Result<Running, clap::Error>,
+    pub start: fn(Lookup<'_>, Listeners, CancellationToken) -> Result<Running, clap::Error>,
     /// Runs it as the program itself would: with the variables of this process, until a signal comes.
     pub main: fn() -> BoxFuture<'static, ExitCode>,
 }
@@ -52,15 +52,15 @@ macro_rules! code {
             program: $program,
             command: $code::Config::command,
             transitions: $transitions,
-            start: |lookup, listener, shutdown| {
+            start: |lookup, listeners, shutdown| {
                 let config: $code::Config = runtime::config::from_env(lookup)?;
-                Ok(Box::pin($code::run(config, listener, shutdown)))
+                Ok(Box::pin($code::run(config, listeners, shutdown)))
             },
             main: || {
                 Box::pin(async {
                     let config: $code::Config = runtime::config::parse();
                     let process = config.process.clone();
-                    let run = |listener, shutdown| $code::run(config, listener, shutdown);
+                    let run = |listeners, shutdown| $code::run(config, listeners, shutdown);
                     runtime::main($program.name, process, run).await
                 })
             },

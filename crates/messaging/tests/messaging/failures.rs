@@ -258,7 +258,7 @@ async fn check_that_the_work_waits(fault: Fault) {
     for order in &orders {
         stage.fixture.takes_effect(*order, &[1]).await;
     }
-    eventually("readiness", async || if replica.host.health.is_ready() { Ok(()) } else { Err("not ready") })
+    eventually("readiness", async || if replica.host.health.all_up() { Ok(()) } else { Err("not ready") })
         .await;
     replica.stop().await;
     assert_eq!(stage.recorder.tries(orders[2]), 13, "as a batch, over and over");

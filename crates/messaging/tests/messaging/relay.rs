@@ -282,7 +282,7 @@ async fn an_event_that_the_broker_refuses_holds_up_its_subject_only() {
         }
     })
     .await;
-    assert!(replica.host.health.is_ready(), "the service does without it");
+    assert!(replica.host.health.all_up(), "the service does without it");
 
     // The cause is removed.
     let mended =

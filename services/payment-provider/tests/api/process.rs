@@ -22,15 +22,14 @@ fn output(arguments: &[&str], variables: &[(&str, &str)]) -> (i32, String, Strin
     (status.code().unwrap(), text(stdout), text(stderr))
 }
 
-/// Starts it on a free port, and reads its log up to the line that says where it listens.
-fn start() -> (Child, BufReader<std::process::ChildStdout>, String) {
-    let mut child = command(&[("HTTP_LISTEN", "127.0.0.1:0")]).spawn().unwrap();
+/// Starts it on free ports, and reads its log up to the line that says where it listens, which is given, too.
+fn start() -> (Child, BufReader<std::process::ChildStdout>, Value) {
+    let variables = [("HTTP_LISTEN", "127.0.0.1:0"), ("HTTP_SHUTDOWN_DELAY", "0ms")];
+    let mut child = command(&variables).spawn().unwrap();
     let mut log = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     log.read_line(&mut line).unwrap();
-    let line: Value = serde_json::from_str(&line).unwrap();
-    let address = line["address"].as_str().unwrap().to_owned();
-    (child, log, address)
+    (child, log, serde_json::from_str(&line).unwrap())
 }
 
 #[test]
@@ -82,18 +81,20 @@ fn sigterm_and_sigint_end_it_in_order() {
 #[tokio::test]
 async fn it_is_ready_at_once() {
     let provider = Provider::quick().await;
-    assert_eq!(provider.get("/health/ready").await.body["status"], "ready");
-    assert_eq!(provider.get("/health/live").await.body["status"], "live");
+    for (path, status) in [("/health/ready", "ready"), ("/health/live", "live"), ("/health/parts", "up")] {
+        assert_eq!(provider.operations(path).await.body["status"], status);
+    }
 }
 
 #[tokio::test]
 async fn a_process_shows_its_metrics() {
-    let (mut child, _log, address) = start();
-    let get = async |path: &str| {
+    let (mut child, _log, listens) = start();
+    let get = async |listener: &str, path: &str| {
+        let address = listens[listener].as_str().unwrap();
         reqwest::get(format!("http://{address}{path}")).await.unwrap().text().await.unwrap()
     };
-    get("/v1/report").await;
-    let metrics = get("/metrics").await;
+    get("address", "/v1/report").await;
+    let metrics = get("operations", "/metrics").await;
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(metrics.contains(r#"http_route="/v1/report"} 1"#), "{metrics}");

@@ -3,10 +3,9 @@
 use std::fs;
 
 use payment_provider::Config;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Provider, check_problem, quick};
+use crate::support::{Provider, check_problem, listeners, quick};
 
 #[tokio::test]
 async fn a_restart_forgets_nothing() {
@@ -58,9 +57,9 @@ async fn a_journal_that_cannot_be_used_stops_the_start_and_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.jsonl");
     let start = async || {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = Config { journal_path: Some(path.clone()), ..quick() };
-        let error = payment_provider::run(config, listener, CancellationToken::new()).await.unwrap_err();
+        let error =
+            payment_provider::run(config, listeners().await, CancellationToken::new()).await.unwrap_err();
         let line = format!("{error:#}");
         assert!(line.contains(path.to_str().unwrap()), "{line}");
         line

@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use payment_provider::Config;
 use reqwest::{Client, Response};
+use runtime::Listeners;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 /// A running processor.
 pub(crate) struct Provider {
     url: String,
+    operations_url: String,
     client: Client,
     shutdown: CancellationToken,
     running: JoinHandle<anyhow::Result<()>>,
@@ -26,25 +28,34 @@ pub(crate) struct Received {
     pub(crate) body: Value,
 }
 
+/// On free ports.
+pub(crate) async fn listeners() -> Listeners {
+    let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+    Listeners { http: bind().await, operations: bind().await }
+}
+
 /// A configuration whose silences are short.
 pub(crate) fn quick() -> Config {
+    let mut config: Config = runtime::config::from_env(|_| None).unwrap();
+    config.process.http.shutdown_delay = Duration::ZERO;
     Config {
         hang_duration: Duration::from_millis(20),
         down_duration: Duration::from_millis(300),
         seed: Some(17),
-        ..runtime::config::from_env(|_| None).unwrap()
+        ..config
     }
 }
 
 impl Provider {
     pub(crate) async fn start(config: Config) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let listeners = listeners().await;
+        let url = |listener: &TcpListener| format!("http://{}", listener.local_addr().unwrap());
+        let (url, operations_url) = (url(&listeners.http), url(&listeners.operations));
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
         #[expect(clippy::disallowed_methods, reason = "stop awaits it")]
-        let running = tokio::spawn(payment_provider::run(config, listener, token));
-        Self { url, client: Client::new(), shutdown, running }
+        let running = tokio::spawn(payment_provider::run(config, listeners, token));
+        Self { url, operations_url, client: Client::new(), shutdown, running }
     }
 
     pub(crate) async fn quick() -> Self {
@@ -64,6 +75,11 @@ impl Provider {
     /// Tells it to stop, without waiting.
     pub(crate) fn cancel(&self) {
         self.shutdown.cancel();
+    }
+
+    /// What it tells operators.
+    pub(crate) async fn operations(&self, path: &str) -> Received {
+        read(self.client.get(format!("{}{path}", self.operations_url)).send().await.unwrap()).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Received {

@@ -13,7 +13,14 @@ pub(super) fn compose() -> String {
     let services: String = Service::ALL.iter().map(|service| compose_service(*service)).collect();
     let outside: String = Outside::ALL.iter().map(|outside| compose_outside(outside.program())).collect();
     let urls: String = programs()
-        .map(|Program { name, port, .. }| format!("      {}_URL: http://{name}:{port}\n", variable(name)))
+        .map(|program| {
+            let Program { name, port, .. } = program;
+            let (variable, operations) = (variable(name), program.operations_port());
+            format!(
+                "      {variable}_URL: http://{name}:{port}\n      \
+                 {variable}_OPERATIONS_URL: http://{name}:{operations}\n"
+            )
+        })
         .collect();
     let database_urls: String = Service::with_database()
         .map(|service| {
@@ -31,15 +38,16 @@ pub(super) fn compose() -> String {
 }
 
 fn compose_service(service: Service) -> String {
-    let Program { name, port, .. } = service.program();
+    let program = service.program();
+    let name = program.name;
     let mut environment = String::new();
     for need in service.needs() {
         let _ = writeln!(environment, "      {}: {}", need.variable(), in_compose(service, *need));
     }
     format!(
         "  {name}:\n    <<: *hardened\n    build: {{ context: ., target: {name} }}\n    pull_policy: build\n    \
-         environment:\n      <<: *observability\n{environment}    depends_on: *needs\n    \
-         ports: [\"127.0.0.1:{port}:{port}\"]\n\n"
+         environment:\n      <<: *observability\n{environment}    depends_on: *needs\n{}\n",
+        compose_ports(program)
     )
 }
 
@@ -56,11 +64,18 @@ fn in_compose(service: Service, need: Dependency) -> String {
     }
 }
 
-fn compose_outside(Program { name, port, .. }: Program) -> String {
+/// Both listeners, on this machine only.
+fn compose_ports(program: Program) -> String {
+    let (http, operations) = (program.port, program.operations_port());
+    format!("    ports: [\"127.0.0.1:{http}:{http}\", \"127.0.0.1:{operations}:{operations}\"]\n")
+}
+
+fn compose_outside(program: Program) -> String {
+    let name = program.name;
     format!(
         "  {name}:\n    <<: *hardened\n    build: {{ context: ., target: {name} }}\n    pull_policy: build\n    \
-         environment: *observability\n    volumes: [{name}:/var/lib/{name}]\n    \
-         ports: [\"127.0.0.1:{port}:{port}\"]\n\n"
+         environment: *observability\n    volumes: [{name}:/var/lib/{name}]\n{}\n",
+        compose_ports(program)
     )
 }
 
@@ -82,10 +97,11 @@ pub(super) fn dockerfile() -> String {
 }
 
 /// The stage of a program, with further steps and variables.
-fn stage(Program { name, port, .. }: Program, steps: &str, variables: &str) -> String {
+fn stage(program: Program, steps: &str, variables: &str) -> String {
+    let (Program { name, port, .. }, operations) = (program, program.operations_port());
     format!(
         "FROM service AS {name}\nCOPY --from=build /out/{name} /usr/local/bin/\n{steps}\
-         ENV HTTP_LISTEN=0.0.0.0:{port}{variables}\nEXPOSE {port}\nCMD [\"{name}\"]\n\n"
+         ENV HTTP_LISTEN=0.0.0.0:{port} OPERATIONS_LISTEN=0.0.0.0:{operations}{variables}\nEXPOSE {port} {operations}\nCMD [\"{name}\"]\n\n"
     )
 }
 
@@ -103,7 +119,8 @@ pub fn welcome() -> String {
 /// `scripts/services.sh`, which scripts source.
 pub(super) fn script() -> String {
     let names = |services: Vec<&str>| services.join(" ");
-    let ports: Vec<_> = programs().map(|program| program.port.to_string()).collect();
+    let ports = programs().flat_map(|program| [program.port, program.operations_port()]);
+    let ports: Vec<_> = ports.map(|port| port.to_string()).collect();
     format!(
         "# Written by `sagactl generate` from the table of services.\n# shellcheck disable=SC2034\n\
          programs=({})\nports=({})\ndatabases=({})\n",

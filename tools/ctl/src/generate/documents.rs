@@ -74,14 +74,22 @@ fn fill(text: &str) -> Option<String> {
 
 /// One row for each program.
 fn services() -> String {
-    let rows = programs().map(|Program { name, port, does, .. }| {
+    let rows = programs().map(|program| {
+        let Program { name, port, does, .. } = program;
         let (consumes, needs) = match name.parse::<Service>() {
             Ok(service) => (consumes(service), list(service.needs().iter().map(Dependency::to_string))),
             Err(_) => ("-".to_owned(), "-".to_owned()),
         };
-        [code(name), code(format!("0.0.0.0:{port}")), does.to_owned(), consumes, needs]
+        [
+            code(name),
+            code(format!("0.0.0.0:{port}")),
+            code(program.operations_port()),
+            does.to_owned(),
+            consumes,
+            needs,
+        ]
     });
-    table(["program", "listens on", "does", "consumes", "needs"], rows)
+    table(["program", "listens on", "health", "does", "consumes", "needs"], rows)
 }
 
 fn consumes(service: Service) -> String {
