@@ -139,12 +139,11 @@ pub(crate) async fn hold(conn: &mut PgConnection, refused: &[(i64, String)]) -> 
 /// Whether the oldest event has waited for longer than `limit` to be published, by the database's clock. One that the broker
 /// refuses again and again does not count: the others are published.
 pub async fn is_behind(conn: &mut PgConnection, limit: TimeDelta) -> sqlx::Result<bool> {
-    let oldest =
-        sqlx::query!(
-            r#"select now() as "now!", created_at from messaging.outbox where attempts < 3 order by id limit 1"#
-        )
-        .fetch_optional(conn)
-        .await?;
+    let oldest = sqlx::query!(
+        r#"select now() as "now!", created_at from messaging.outbox where attempts < 3 order by id limit 1"#
+    )
+    .fetch_optional(conn)
+    .await?;
     Ok(oldest.is_some_and(|oldest| oldest.now - oldest.created_at > limit))
 }
 

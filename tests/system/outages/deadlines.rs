@@ -3,7 +3,6 @@
 use std::env;
 use std::time::Duration;
 
-use amqp::RetryDelays;
 use chrono::{DateTime, TimeDelta, Utc};
 use devstack::RabbitMq;
 use serde_json::Value;
@@ -20,7 +19,7 @@ const BETWEEN_ORDERS: Duration = Duration::from_millis(100);
 /// A shop on a broker of its own, with a product.
 async fn open(variables: &[(&str, &str)]) -> (Shop, RabbitMq, TempDir) {
     let (rabbitmq, folder, servers) = private::rabbitmq().await;
-    let shop = Shop::open_in(World::with(servers, &RetryDelays::default()).await, variables).await;
+    let shop = Shop::open_in(World::with(servers).await, variables).await;
     shop.stock("BEANS", STOCK).await;
     (shop, rabbitmq, folder)
 }
