@@ -36,6 +36,10 @@ pub enum Fault {
     Kill(Service),
     /// A service is stopped with SIGSTOP, and goes on later.
     Pause(Service),
+    /// A service is stopped with SIGSTOP for longer than a lease is valid. A second replica takes its lead, until it goes on.
+    LeaderFrozen(Service),
+    /// The broker user of a service may not publish any more, until it is given the right back.
+    PermissionTaken(Service),
     /// A service dies at a failpoint, and is started again.
     #[strum(serialize = "failpoint")]
     Crash(Service, Failpoint),
@@ -79,7 +83,11 @@ impl Fault {
             for dependency in service.needs().iter().copied() {
                 all.extend(NETWORK_FAULTS.map(|fault| Self::Network(service, dependency, fault)));
             }
+            if service != Service::Order {
+                all.push(Self::LeaderFrozen(service));
+            }
             if service.has_queue() {
+                all.push(Self::PermissionTaken(service));
                 all.extend(MessageFault::VARIANTS.iter().map(|fault| Self::Messages(service, *fault)));
             }
         }
@@ -119,6 +127,8 @@ impl Fault {
             | Self::SessionsTerminated => (0, 0),
             Self::Network(_, _, NetworkFault::CommitUnanswered) => (300, 2_000),
             Self::Pause(_) | Self::Network(..) => (500, 6_000),
+            Self::LeaderFrozen(_) => (12_000, 60_000),
+            Self::PermissionTaken(_) => (1_000, 8_000),
             Self::MemoryAlarm | Self::DiskAlarm | Self::Burst => (1_000, 3_000),
             Self::Messages(_, MessageFault::Delayed) => (2_000, 65_000),
             Self::Messages(..) => (2_000, 8_000),
@@ -162,9 +172,11 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind();
         match self {
-            Self::Kill(service) | Self::Pause(service) | Self::Messages(service, _) => {
-                write!(f, "{kind} {service}")
-            }
+            Self::Kill(service)
+            | Self::Pause(service)
+            | Self::LeaderFrozen(service)
+            | Self::PermissionTaken(service)
+            | Self::Messages(service, _) => write!(f, "{kind} {service}"),
             Self::Crash(service, point) => write!(f, "{kind} {service} {point}"),
             Self::Network(service, dependency, NetworkFault::Latency(late)) => {
                 write!(f, "{kind} {service}-{dependency} {} ms", late.as_millis())
@@ -198,7 +210,7 @@ pub fn kinds() -> Vec<&'static str> {
 /// How often a kind is chosen, compared to others: what stops everything for seconds is rare, or it would hide all else.
 fn weight(kind: &str) -> u32 {
     match kind {
-        "broker-restart" | "broker-kill" | "database-restart" | "replicas" | "burst" | "delayed" => 1,
+        "broker-restart" | "broker-kill" | "database-restart" | "replicas" | "burst" | "delayed" | "leader-frozen" => 1,
         "kill" | "failpoint" => 12,
         _ => 4,
     }

@@ -1,15 +1,17 @@
 //! How each fault begins and ends.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use amqp::topology::EVENTS_EXCHANGE;
 use anyhow::{Context, Result};
 use devstack::{Shutdown, System};
 use reqwest::Client;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
-use system::Service;
+use system::{Service, VHOST};
 use tokio::sync::watch;
 
 use super::faults::{Fault, Misconduct};
@@ -17,6 +19,8 @@ use super::stage::{PROVIDER, Stage};
 
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 const REPLICA: usize = 2;
+/// Of the replicas that take the lead of a frozen one.
+const SUCCESSOR: usize = 3;
 const BURST: f64 = 10.0;
 /// The limits after an alarm: RabbitMQ's default, and that of deploy/rabbitmq/rabbitmq.conf.
 const MEMORY: &str = "0.4";
@@ -28,6 +32,8 @@ pub(super) struct Injector {
     /// Orders a second, now and outside bursts.
     pub(super) rate: watch::Sender<f64>,
     usual_rate: f64,
+    /// Services whose first replica is frozen.
+    frozen: BTreeSet<Service>,
     /// How long an armed failpoint may take to be hit.
     patience: Duration,
     http: Client,
@@ -36,7 +42,8 @@ pub(super) struct Injector {
 impl Injector {
     pub(super) fn new(stage: Stage, rate: f64, patience: Duration) -> Result<Self> {
         let http = Client::builder().timeout(Duration::from_secs(5)).build()?;
-        Ok(Self { stage, rate: watch::Sender::new(rate), usual_rate: rate, patience, http })
+        let (rate, usual_rate) = (watch::Sender::new(rate), rate);
+        Ok(Self { stage, rate, usual_rate, frozen: BTreeSet::new(), patience, http })
     }
 
     /// Begins a fault; gives false for a failpoint that was not hit.
@@ -48,6 +55,8 @@ impl Injector {
                 services.resume(service.as_str())?;
             }
             Fault::Pause(service) => services.process(service.as_str())?.signal(Signal::STOP)?,
+            Fault::LeaderFrozen(service) => self.freeze(service)?,
+            Fault::PermissionTaken(service) => self.may_publish(service, false).await?,
             Fault::Crash(service, point) => {
                 fs::write(self.stage.failpoint_file(service), point.to_string())?;
                 return self.await_death(service).await;
@@ -81,13 +90,15 @@ impl Injector {
         let System { services, rabbitmq, proxies, smtp, .. } = &mut self.stage.system;
         match fault {
             Fault::Pause(service) => services.process(service.as_str())?.signal(Signal::CONT)?,
+            Fault::LeaderFrozen(service) => self.unfreeze(service)?,
+            Fault::PermissionTaken(service) => self.may_publish(service, true).await?,
             Fault::MemoryAlarm => rabbitmq.control(&["set_vm_memory_high_watermark", MEMORY]).await?,
             Fault::DiskAlarm => rabbitmq.control(&["set_disk_free_limit", DISK]).await?,
             Fault::Network(service, dependency, _) => proxies[&(service, dependency)].restore(),
             Fault::Messages(service, _) => self.stage.message_faults[&service].restore().await,
             Fault::Replicas => {
                 for service in Service::ALL.iter().copied() {
-                    services.process(&replica(service))?.kill()?;
+                    services.process(&replica(service, REPLICA))?.kill()?;
                 }
             }
             Fault::Processor(_) => self.misbehave(None).await?,
@@ -98,6 +109,42 @@ impl Injector {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Starts a second replica of every service, unless there is one, and freezes the first of this one.
+    fn freeze(&mut self, service: Service) -> Result<()> {
+        if self.frozen.is_empty() {
+            self.stage.system.start_replicas(SUCCESSOR)?;
+        }
+        self.frozen.insert(service);
+        self.stage.system.services.process(service.as_str())?.signal(Signal::STOP)
+    }
+
+    fn unfreeze(&mut self, service: Service) -> Result<()> {
+        let services = &mut self.stage.system.services;
+        services.process(service.as_str())?.signal(Signal::CONT)?;
+        self.frozen.remove(&service);
+        if self.frozen.is_empty() {
+            for service in Service::ALL.iter().copied() {
+                services.process(&replica(service, SUCCESSOR))?.kill()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the service's user its right to publish events, or takes it away. The broker looks at the rights of a
+    /// connection once, so all of them are closed.
+    async fn may_publish(&self, service: Service, may: bool) -> Result<()> {
+        let definitions = system::definitions(VHOST);
+        let of_service = |rights: &&Value| rights["user"] == service.as_str();
+        let rights = definitions["topic_permissions"].as_array().into_iter().flatten().find(of_service);
+        let rights = rights.with_context(|| format!("{service} has no rights"))?;
+        let read = rights["read"].as_str().unwrap_or_default();
+        let write = if may { rights["write"].as_str().unwrap_or_default() } else { "^$" };
+        let rabbitmq = &self.stage.system.rabbitmq;
+        let set = ["set_topic_permissions", "-p", VHOST, service.as_str(), EVENTS_EXCHANGE, write, read];
+        rabbitmq.control(&set).await?;
+        rabbitmq.control(&["close_all_connections", "chaos"]).await
     }
 
     /// Waits until the service has died at the armed failpoint, and restarts it; false when it does not die.
@@ -130,13 +177,13 @@ impl Injector {
     }
 }
 
-fn replica(service: Service) -> String {
-    format!("{service}-{REPLICA}")
+fn replica(service: Service, number: usize) -> String {
+    format!("{service}-{number}")
 }
 
 /// Whether a process of that name is a second replica, which is not restarted.
 pub(super) fn is_replica(name: &str) -> bool {
-    name.ends_with(&format!("-{REPLICA}"))
+    [REPLICA, SUCCESSOR].iter().any(|number| name.ends_with(&format!("-{number}")))
 }
 
 async fn terminate_sessions(url: &str) -> Result<()> {
