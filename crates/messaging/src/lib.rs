@@ -7,6 +7,7 @@
 //! | [`effects`] | events to publish, jobs to run |
 //! | [`unit_of_work`] | writes the effects in the business transaction, commits, wakes relay and job runners |
 //! | [`outbox`], [`relay`] | events as rows; publishing them, and deleting what the broker confirmed |
+//! | [`lease`] | who leads, with a token that fences former leaders |
 //! | [`consumer`] | takes a batch of messages through [`Reaction`] and [`inbox`] in one transaction |
 //! | [`stream_reader`] | reads the event stream, its offset stored in the reader's transaction |
 //! | [`failure_policy`] | which failures are waited for, repeated, or belong to one item |
@@ -30,7 +31,7 @@ pub mod failpoint;
 pub mod failure_policy;
 pub mod inbox;
 pub mod jobs;
-mod lease;
+pub mod lease;
 mod metrics;
 pub mod outbox;
 pub mod prune;
