@@ -19,7 +19,7 @@ use crate::Problem;
 pub const BODY_LIMIT_BYTES: usize = 64 * 1024;
 
 /// What the bodies of all requests may take at once. They count as they come: to hold it, a client must have sent it.
-const ALL_BODIES_BYTES: usize = 32 * 1024 * 1024;
+const ALL_BODIES_BYTES: usize = 16 * 1024 * 1024;
 /// When a client that found no memory for its body may repeat its request.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const NO_EFFECT: &str = "it had no effect: its body did not come to its end";
