@@ -87,6 +87,20 @@ async fn pending(shop: &Shop) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn orders_placed_while_publishers_are_blocked_are_completed_afterwards() {
+    let (shop, rabbitmq, _folder) = open(&[("ORDER_DEADLINE", "4s")]).await;
+    let memory = async |limit| {
+        rabbitmq.control(&["set_vm_memory_high_watermark", limit]).await.expect("it is set");
+    };
+    memory("0").await;
+    let id = shop.place("BEANS", 1, "pm_card_visa").await;
+    is_postponed(&shop, &id, TimeDelta::seconds(8)).await;
+    memory("0.4").await;
+    shop.order_is(&id, "completed").await;
+    shop.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn order_past_its_longest_deadline_is_cancelled_and_undone() {
     let (shop, mut rabbitmq, _folder) = open(&[("ORDER_DEADLINE", "1s"), ("ORDER_DEADLINE_MAX", "7s")]).await;
     rabbitmq.process.kill().expect("it is killed");
