@@ -210,7 +210,8 @@ pub fn kinds() -> Vec<&'static str> {
 /// How often a kind is chosen, compared to others: what stops everything for seconds is rare, or it would hide all else.
 fn weight(kind: &str) -> u32 {
     match kind {
-        "broker-restart" | "broker-kill" | "database-restart" | "replicas" | "burst" | "delayed" | "leader-frozen" => 1,
+        "broker-restart" | "broker-kill" | "database-restart" | "replicas" | "burst" | "delayed"
+        | "leader-frozen" => 1,
         "kill" | "failpoint" => 12,
         _ => 4,
     }
