@@ -43,20 +43,23 @@ impl<R: Reaction> Consumer<R> {
     /// Consumes until the shutdown; then the current batch is finished, and the broker requeues the rest. Fails when the
     /// broker refuses the user, or has a queue with other arguments, at the first connection.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), BrokerError> {
+        // Of the retries, which end with the consumer.
+        let stop = shutdown.child_token();
         let retrier = Retrier {
             pool: &self.pool,
             health: &self.health,
             source: &self.source,
             reaction: &self.reaction,
             commit: self.unit_of_work.clone(),
-            shutdown: &shutdown,
+            shutdown: &stop,
         };
         let item = self.health.item("consuming");
-        tokio::select! {
-            consumed = supervise(&item, &shutdown, &self) => consumed,
-            // It ends with the shutdown only, and so does the consumer.
-            () = async { retrier.run().await; std::future::pending().await } => Ok(()),
-        }
+        let consume = async {
+            let consumed = supervise(&item, &shutdown, &self).await;
+            stop.cancel();
+            consumed
+        };
+        tokio::join!(consume, before_end_of(&stop, SHUTDOWN_GRACE, retrier.run())).0
     }
 
     /// Handles the messages: afterwards each of them is in effect, or stored as failed. False when the shutdown came first.
@@ -96,6 +99,24 @@ impl<R: Reaction> Consumer<R> {
     }
 }
 
+/// Declares the bindings again. A broker that refuses it takes nothing from what is consumed.
+pub(crate) async fn restore_bindings(
+    receiver: &Receiver,
+    broker: &Broker,
+    health: &Health,
+) -> Result<(), BrokerError> {
+    match receiver.bind_again(broker).await {
+        Err(error @ BrokerError::Refused(_)) => {
+            health.note("bindings", format!("they cannot be restored: {error}"));
+            Ok(())
+        }
+        done => {
+            health.drop_note("bindings");
+            done
+        }
+    }
+}
+
 fn given_up(message: &RawMessage) -> Rejection {
     Rejection::GivenUp(match message.headers().latest_death() {
         Some(death) => format!("dead-lettered by the broker in {}: {}", death.queue, death.reason),
@@ -124,7 +145,7 @@ impl<R: Reaction> Session for Consumer<R> {
                 () = shutdown.cancelled() => break,
                 received = next => received?,
                 _ = upkeep.tick() => {
-                    receiver.bind_again(&self.broker).await?;
+                    restore_bindings(&receiver, &self.broker, &self.health).await?;
                     if !self.drain(&receiver, &backstop, shutdown).await? {
                         break;
                     }

@@ -19,6 +19,7 @@ use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::consumer::restore_bindings;
 use crate::effects::Effects;
 use crate::failed_messages::{Applied, Item, Rejection, Retrier, RetryConfig, Source};
 use crate::failpoint::{self, Failpoint};
@@ -124,7 +125,7 @@ impl<R: Reaction> StreamReader<R> {
                     continue;
                 }
                 _ = upkeep.tick() => {
-                    receiver.bind_again(&self.broker).await?;
+                    restore_bindings(&receiver, &self.broker, &self.health).await?;
                     continue;
                 }
             };
