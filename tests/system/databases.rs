@@ -1,9 +1,12 @@
 //! `sagactl database apply` in a cluster that is in use.
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use runtime::config::DatabaseConfig;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqlSafeStr};
 use system::Service;
 use system::postgres::script;
-use testkit::private;
+use testkit::world::Servers;
+use testkit::{World, eventually, private};
 
 async fn execute(url: &str, sql: &str) -> sqlx::Result<()> {
     let mut conn = PgConnection::connect(url).await?;
@@ -59,4 +62,39 @@ fn script_makes_each_role_and_database() {
         assert!(script.contains(&format!("create role \"{service}\" login")), "{service}");
         assert!(script.contains(&format!("create database \"{service}\" owner \"{service}\"")), "{service}");
     }
+}
+
+fn migrator(sql: &'static str) -> Migrator {
+    let migration = Migration::new(1, "of a test".into(), MigrationType::Simple, sql.into_sql_str(), false);
+    Migrator { migrations: vec![migration].into(), ..Migrator::DEFAULT }
+}
+
+#[tokio::test]
+async fn migration_that_takes_longer_than_any_statement_completes() {
+    let world = World::bare(Servers::shared()).await;
+    let config = DatabaseConfig { url: world.database_url("order").await.into(), max_connections: 1 };
+    let pool = runtime::database::pool(&config, "order").expect("a pool");
+    let limit: String = sqlx::query_scalar("show statement_timeout").fetch_one(&pool).await.expect("a limit");
+    assert_eq!(limit, "10s");
+    let long = migrator("create table made as select pg_sleep(11)");
+    runtime::database::migrate(&pool, &long).await.expect("migrated");
+    sqlx::query("select from made").execute(&pool).await.expect("it is there");
+}
+
+#[tokio::test]
+async fn migration_that_fails_leaves_no_lock() {
+    let world = World::bare(Servers::shared()).await;
+    let config = DatabaseConfig { url: world.database_url("order").await.into(), max_connections: 1 };
+    let pool = runtime::database::pool(&config, "order").expect("a pool");
+    for _ in 0..3 {
+        let error = runtime::database::migrate(&pool, &migrator("select 1 / 0")).await.expect_err("it fails");
+        assert!(format!("{error:#}").contains("division by zero"), "{error:#}");
+    }
+    let locks = "select count(*) from pg_locks where locktype = 'advisory'
+        and database = (select oid from pg_database where datname = current_database())";
+    eventually("no lock", async || {
+        let held: i64 = sqlx::query_scalar(locks).fetch_one(&pool).await.expect("locks");
+        if held == 0 { Ok(()) } else { Err(held) }
+    })
+    .await;
 }

@@ -79,7 +79,7 @@ impl ServiceHost {
     /// Waits for the database and migrates it: schema `messaging` first, then what the service gives, in its order.
     ///
     /// # Errors
-    /// When waiting cannot help: a wrong password, a database of a newer build.
+    /// When waiting cannot help: a wrong password, a database of another build.
     pub async fn open(&self, migrations: &[&Migrator]) -> anyhow::Result<Wait> {
         let item = self.health.item("database");
         while database::wait_until_usable(&self.pool, &item, &self.shutdown).await? == Wait::Usable {

@@ -38,6 +38,17 @@ const SESSION: [(&str, &str); 5] = [
     ("jit", "off"),
 ];
 
+/// What is different for a session that migrates. A statement takes as long as it takes. One that waits for a lock holds up
+/// all that come after it: it gives up soon, and is repeated.
+const MIGRATION_SESSION: [(&str, &str); 6] = [
+    ("statement_timeout", "0"),
+    ("lock_timeout", "3s"),
+    ("enable_seqscan", "on"),
+    ("tcp_keepalives_idle", "5"),
+    ("tcp_keepalives_interval", "2"),
+    ("tcp_keepalives_count", "3"),
+];
+
 /// How [`wait_until_usable`] ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -157,15 +168,25 @@ pub async fn watch(pool: PgPool, item: HealthItem, shutdown: CancellationToken) 
     }
 }
 
-/// Brings the database up to date. Replicas that start at once wait for each other. Fails with one sentence when the
-/// database was migrated by a newer build, or by a build that differs.
+/// Brings the database up to date, over a connection of its own: a migration may take longer than any statement, and the
+/// lock that keeps out other replicas ends with the connection, whatever comes. Migrations of a newer build are left as
+/// they are. Fails with one sentence when the database was migrated by a build that differs.
 pub async fn migrate(pool: &PgPool, migrations: &Migrator) -> anyhow::Result<()> {
-    migrations.run(pool).await.map_err(|error| match error {
-        MigrateError::VersionMissing(version) => {
-            anyhow!(
-                "the database holds migration {version}, which this build does not know: start a newer build"
-            )
-        }
+    let options = pool.connect_options().as_ref().clone().options(MIGRATION_SESSION);
+    let connected = answer(ANSWER_TIMEOUT, PgConnection::connect_with(&options)).await;
+    let mut conn = connected.context("migrating the database")?;
+    let migrations = Migrator {
+        migrations: migrations.migrations.clone(),
+        // For a rolling deployment, and for the way back.
+        ignore_missing: true,
+        table_name: migrations.table_name.clone(),
+        create_schemas: migrations.create_schemas.clone(),
+        ..Migrator::DEFAULT
+    };
+    let migrated = migrations.run_direct(None, &mut conn, false).await;
+    // An error makes no difference: the connection ends.
+    let _ = answer(ANSWER_TIMEOUT, conn.close()).await;
+    migrated.map_err(|error| match error {
         MigrateError::VersionMismatch(version) => {
             anyhow!("migration {version} of this build differs from the one that the database holds")
         }
@@ -258,7 +279,7 @@ mod tests {
         assert!(transient(MigrateError::Execute(sqlx::Error::PoolTimedOut)));
         assert!(transient(MigrateError::ExecuteMigration(sqlx::Error::PoolTimedOut, 1)));
         assert!(!transient(MigrateError::Execute(sqlx::Error::RowNotFound)));
-        assert!(!transient(MigrateError::VersionMissing(2)));
+        assert!(!transient(MigrateError::VersionMismatch(2)));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Servers that refuse a service, are not there yet, or go away.
 
-use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::process::Command;
 use std::time::Duration;
@@ -78,19 +77,18 @@ async fn queue_with_other_arguments_is_named_with_the_difference() {
 }
 
 #[tokio::test]
-async fn service_exits_with_0_and_refuses_a_newer_database() {
+async fn service_exits_with_0_and_starts_on_a_newer_schema() {
     let world = World::new().await;
     let folder = TempDir::new().expect("a folder");
     let mut services = Services::new(folder.path()).expect("a folder");
-    let mut environment = BTreeMap::new();
     for service in service_names() {
         let variables = at_home(&world, service).await;
         services.start(as_service(service, &variables)).expect("it starts");
-        environment.insert(service, variables);
     }
     services.wait_until_ready(READY_LIMIT).await.expect("ready");
     end_with_0(&mut services).await;
-    for (service, variables) in &environment {
+    // A newer build has migrated all databases, and is rolled back.
+    for service in service_names() {
         let pool = world.pool(service).await;
         for table in ["messaging._sqlx_migrations", "_sqlx_migrations"] {
             let insert = format!(
@@ -98,11 +96,11 @@ async fn service_exits_with_0_and_refuses_a_newer_database() {
                  values (9001, 'of a newer build', true, '', 0)"
             );
             sqlx::query(AssertSqlSafe(insert)).execute(&pool).await.expect("inserts");
-            run(service, &[], variables).await.failed_saying(&["9001", "start a newer build"]);
-            let delete = format!("delete from {table} where version = 9001");
-            sqlx::query(AssertSqlSafe(delete)).execute(&pool).await.expect("deletes");
         }
+        services.resume(service).expect("it starts");
     }
+    services.wait_until_ready(READY_LIMIT).await.expect("ready");
+    end_with_0(&mut services).await;
 }
 
 #[tokio::test]
