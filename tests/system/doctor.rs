@@ -85,26 +85,30 @@ async fn wrong_clock_is_reported_with_its_offset() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn removed_binding_is_named() {
-    let shop = Shop::open().await;
+    let mut shop = Shop::open().await;
+    // It would restore the binding.
+    shop.stop(Service::Payment).await;
     let path = format!("/api/bindings/{}/e/domain.events/q/payment.events/order.placed", shop.world.name);
     assert_eq!(shop.world.management("DELETE", &path, None).await.0, 204);
-    let seen = patient_of(&shop).finds(&[BINDINGS]).await;
+    let seen = patient_of(&shop).finds(&[SERVICES, BINDINGS]).await;
     says(&seen, BINDINGS, &["order.placed -> payment.events on domain.events", "sagactl topology apply"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_or_different_queue_is_one_failed_check() {
-    let shop = Shop::open().await;
+    let mut shop = Shop::open().await;
+    // It would restore the queue.
+    shop.stop(Service::Inventory).await;
     let (patient, channel) = (patient_of(&shop), shop.world.channel().await);
     let queue = "inventory.dead-letters";
     channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.expect("deleted");
-    let seen = patient.finds(&[QUEUES]).await;
+    let seen = patient.finds(&[SERVICES, QUEUES]).await;
     says(&seen, QUEUES, &["inventory.dead-letters is missing", "sagactl topology apply"]);
     assert!(was_not_checked(&seen, BINDINGS), "{:#?}", report::lines(&seen));
 
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(queue.into(), durable, FieldTable::default()).await.expect("declared");
-    let seen = patient.finds(&[QUEUES]).await;
+    let seen = patient.finds(&[SERVICES, QUEUES]).await;
     says(&seen, QUEUES, &["inventory.dead-letters has ", "x-delivery-limit", "docs/operations.md"]);
 }
 

@@ -76,13 +76,15 @@ impl ServiceHost {
         })
     }
 
-    /// Waits for the database and migrates it: schema `messaging` first, then what the service gives, in its order.
+    /// Waits for the database and migrates it: schema `messaging` first, then what the service gives, in its order. The
+    /// service is ready once it has [started](Self::start).
     ///
     /// # Errors
     /// When waiting cannot help: a wrong password, a database of another build.
     pub async fn open(&self, migrations: &[&Migrator]) -> anyhow::Result<Wait> {
         let item = self.health.item("database");
         while database::wait_until_usable(&self.pool, &item, &self.shutdown).await? == Wait::Usable {
+            item.down("its tables are brought up to date");
             match self.migrate(migrations).await {
                 Err(error) if database::is_transient(&error) => item.down(format!("{error:#}")),
                 done => return done.map(|()| Wait::Usable),
@@ -136,6 +138,8 @@ impl ServiceHost {
     fn start_watchers(&self, tasks: &mut Tasks) {
         tasks.spawn("pruning", prune::run(self.pool.clone(), self.shutdown.clone()));
         let item = self.health.item("database");
+        // After the migrations, and once every part is named.
+        item.up();
         tasks.spawn("database", database::watch(self.pool.clone(), item, self.shutdown.clone()));
     }
 }

@@ -126,7 +126,8 @@ where
     }
 }
 
-/// Waits, with jitter, while the server cannot be reached, is starting, or is full. Marks `item` up at last. Fails with
+/// Waits, with jitter, while the server cannot be reached, is starting, or is full. `item` tells why it waits; it is not up before
+/// its tables are there. Fails with
 /// one sentence when waiting cannot help: a wrong password or role, or a database that does not exist.
 pub async fn wait_until_usable(
     pool: &PgPool,
@@ -136,10 +137,7 @@ pub async fn wait_until_usable(
     let mut attempt = 0;
     loop {
         match probe(&pool.connect_options()).await {
-            Ok(()) => {
-                item.up();
-                return Ok(Wait::Usable);
-            }
+            Ok(()) => return Ok(Wait::Usable),
             Err(error) => match refusal(&error) {
                 Some(reason) => anyhow::bail!("the database refuses this service: {reason}"),
                 None => item.down(reason(&error)),
