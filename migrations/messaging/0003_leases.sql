@@ -1,4 +1,4 @@
--- Who leads, by name: the relay, and the reader of the event stream. Whoever writes as the leader compares the token.
+-- Who leads, by name: the relay, and the reader of the event stream. What is written as the leader depends on the token.
 create table messaging.leases (
     name text primary key,
     -- Grows with every leader.

@@ -13,12 +13,13 @@ use testkit::world::Servers;
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// Tables that hold a few rows, only what still waits, or what a person did, however much was sold.
-const BOUNDED: [&str; 11] = [
+const BOUNDED: [&str; 12] = [
     "dead_letter_actions",
     "demo_catalogue",
     "failed_messages",
     "job_actions",
     "jobs",
+    "leases",
     "message_flow",
     "order_counts",
     "outbox",

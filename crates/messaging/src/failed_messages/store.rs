@@ -137,8 +137,8 @@ pub(super) async fn withdraw_attempt(pool: &PgPool, id: Uuid) -> sqlx::Result<()
     Ok(())
 }
 
-/// Locks a message that is still due; false when another replica had it meanwhile. It waits for whoever has the lock: that
-/// may be an attempt of its own, whose rollback is under way.
+/// Locks a message that is still due; false when another replica had it meanwhile. It waits for another transaction that
+/// has the lock: that may be an attempt of this replica, whose rollback is under way.
 pub(super) async fn lock(conn: &mut PgConnection, due: &Due) -> sqlx::Result<bool> {
     let locked = sqlx::query_scalar!(
         "select id from messaging.failed_messages

@@ -285,9 +285,9 @@ async fn an_event_that_the_broker_refuses_holds_up_its_subject_only() {
     assert!(replica.host.health.all_up(), "the service does without it");
 
     // The cause is removed.
-    let mended =
+    let repaired =
         "update messaging.outbox set routing_key = 'stock.reserved' where routing_key = 'order.placed'";
-    sqlx::query(mended).execute(&stage.inventory.pool).await.expect("mended");
+    sqlx::query(repaired).execute(&stage.inventory.pool).await.expect("repaired");
     stage.order.takes_effect(refused, &[1, 2]).await;
     stage.inventory.outbox_empties().await;
     replica.stop().await;
