@@ -107,12 +107,10 @@ impl<'a> Leader<'a> {
 
     /// Deletes what was confirmed, holds what was refused, and reads the next rows.
     async fn record_and_read(&mut self) -> Result<Vec<Row>, RelayError> {
-        let conn = &mut self.conn;
         if !self.refused.is_empty() {
-            answer(ANSWER_TIMEOUT, outbox::hold(conn, &self.refused)).await?;
-            self.refused.clear();
+            self.hold_refused().await?;
             // A channel whose first message came while a queue had no leader may be refused everything (RabbitMQ 3.10).
-            self.channel = self.relay.publisher.events_channel().await?;
+            self.replace_channel().await?;
         }
         let is_full = self.full_look.elapsed() >= FULL_LOOK_INTERVAL;
         if is_full {
@@ -126,7 +124,7 @@ impl<'a> Leader<'a> {
             limit: i64::try_from(limit).unwrap_or(i64::MAX),
             in_flight: &in_flight,
         };
-        let read = outbox::delete_and_read(conn, self.lease.token, &self.confirmed, &window);
+        let read = outbox::delete_and_read(&mut self.conn, self.lease.token, &self.confirmed, &window);
         let rows = answer(ANSWER_TIMEOUT, read).await?;
         METRICS.sent(self.confirmed.len());
         self.confirmed.clear();
@@ -181,6 +179,20 @@ impl<'a> Leader<'a> {
         }
     }
 
+    /// Opens another channel. The fates of what is pending on the old one are not known any more, and none of them can be
+    /// taken for that of another event: they are published again.
+    async fn replace_channel(&mut self) -> Result<(), RelayError> {
+        self.channel = self.relay.publisher.events_channel().await?;
+        self.in_flight.clear();
+        Ok(())
+    }
+
+    async fn hold_refused(&mut self) -> Result<(), RelayError> {
+        answer(ANSWER_TIMEOUT, outbox::hold(&mut self.conn, &self.refused)).await?;
+        self.refused.clear();
+        Ok(())
+    }
+
     fn refuse(&mut self, id: &str, reason: String) {
         let Some(InFlight { row, .. }) = self.in_flight.remove(id) else { return };
         self.hold(&row, reason);
@@ -196,22 +208,25 @@ impl<'a> Leader<'a> {
     async fn publish_singly(&mut self, mut rows: Vec<Row>) -> Result<(), RelayError> {
         rows.sort_by_key(|row| row.id);
         let mut held = HashSet::new();
-        self.channel = self.relay.publisher.events_channel().await?;
+        self.replace_channel().await?;
         for row in rows {
             if held.contains(&row.subject) {
                 continue;
             }
             let id = row.event_id.to_string();
             self.channel.publish(&[message(&row, &id)]).await;
-            match self.channel.next_fate(Instant::now() + CONFIRM_LIMIT).await {
-                Some((_, Fate::Confirmed)) => self.confirmed.push(row.id),
-                Some((_, Fate::Rejected(reason) | Fate::ChannelClosed(reason))) => {
+            let fate = self.channel.next_fate(Instant::now() + CONFIRM_LIMIT).await;
+            match fate.map_or_else(|| Fate::Rejected(no_confirm()), |(_, fate)| fate) {
+                Fate::Confirmed => self.confirmed.push(row.id),
+                Fate::Rejected(reason) | Fate::ChannelClosed(reason) => {
                     self.hold(&row, reason);
                     held.insert(row.subject);
-                    self.channel = self.relay.publisher.events_channel().await?;
+                    self.replace_channel().await?;
                 }
-                Some((_, Fate::Unknown(reason))) => self.lost = Some(reason),
-                None => self.hold(&row, no_confirm()),
+                Fate::Unknown(reason) => {
+                    self.lost = Some(reason);
+                    break;
+                }
             }
             self.renew().await?;
         }
@@ -241,8 +256,7 @@ impl<'a> Leader<'a> {
             return Ok(());
         }
         late.iter().for_each(|id| self.refuse(id, no_confirm()));
-        answer(ANSWER_TIMEOUT, outbox::hold(&mut self.conn, &self.refused)).await?;
-        self.refused.clear();
+        self.hold_refused().await?;
         self.lost = Some(no_confirm());
         self.relay.publisher.give_up_connection();
         Ok(())
